@@ -1,0 +1,87 @@
+"""Base root file systems: one Debian tree per suite, shared read-only by every node of every lab of this checkout.
+
+Owns `.lab/base/<suite>`. Nodes lay an overlay of their own over it (`machines.py`), so a base is never written to.
+"""
+
+import re
+import shutil
+from pathlib import Path
+
+from lab.plan import LABS, SUITES
+from tools.progress import StageError, run_logged, stage
+
+PACKAGES = (
+    "systemd", "systemd-sysv", "dbus", "docker.io", "openssh-server", "sudo", "iproute2", "iptables",
+    "ca-certificates", "python3-minimal", "busybox-static",
+)  # fmt: skip
+EXTRA = {"trixie": ("docker-cli",)}
+"""trixie ships docker's client apart from its daemon."""
+
+UNUSED = ("usr/share/doc/*", "usr/share/man/*", "usr/share/locale/*", "usr/share/info/*")
+"""Nobody reads them in a lab; leaving them out keeps two bases under 1 GiB."""
+
+CUSTOMIZE = (
+    # Docker must find its mirror's certificate authority at its first start; machines.py adds it before each boot.
+    'rm -f "$1"/etc/ssh/ssh_host_* "$1"/etc/machine-id',
+    'chroot "$1" useradd --create-home --shell /bin/bash ops',
+    # The same accounts everywhere; which of them a node accepts is decided by its authorized_keys.
+    'chroot "$1" systemctl enable systemd-networkd.service ssh.service docker.service',
+    # There is no timer that a machine of ten minutes' life needs, and some of them would ask the internet.
+    'chroot "$1" systemctl mask apt-daily.timer apt-daily-upgrade.timer systemd-timesyncd.service'
+    " systemd-networkd-wait-online.service systemd-modules-load.service",
+    'rm -rf "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/*',
+)
+
+COMPLETE = ".complete"
+"""Written into a base last: an interrupted build has none and is made again."""
+
+
+def base_folder(suite: str) -> Path:
+    return LABS / "base" / suite
+
+
+def make_bases() -> None:
+    """Make the base of every suite that is not there yet. Raises StageError naming the line of mmdebstrap that matters."""
+    for suite in SUITES:
+        folder = base_folder(suite)
+        if (folder / COMPLETE).exists():
+            continue
+        with stage(f"base system {suite} (mmdebstrap)"):
+            _make(suite, folder)
+
+
+def _make(suite: str, folder: Path) -> None:
+    log = LABS / "logs" / f"base-{suite}.log"
+    building = folder.with_name(f"{suite}.building")
+    shutil.rmtree(building, ignore_errors=True)
+    building.parent.mkdir(parents=True, exist_ok=True)
+    sources = building.parent / f"{suite}.sources"
+    sources.write_text(_sources(suite))
+    include = ",".join(PACKAGES + EXTRA.get(suite, ()))
+    run_logged(
+        # A mount namespace of its own: mounts that mmdebstrap makes vanish with it, however it ends.
+        ["unshare", "--mount", "mmdebstrap", "--variant=minbase", f"--include={include}",
+         *(f"--dpkgopt=path-exclude=/{pattern}" for pattern in UNUSED),
+         *(f"--customize-hook={line}" for line in CUSTOMIZE),
+         suite, building, sources],
+        log, remedy="check that Debian's package servers answer (apt-get update), then run the same command again",
+    )  # fmt: skip
+    (building / COMPLETE).touch()
+    building.rename(folder)
+
+
+def _sources(suite: str) -> str:
+    """The computer's own Debian sources with the suite replaced: they are known to be reachable from here."""
+    folder = Path("/etc/apt")
+    texts = [path.read_text() for path in sorted((folder / "sources.list.d").glob("*.sources"))]
+    debian = [text for text in texts if re.search(r"(?im)^uris:.*debian", text)]
+    if not debian:
+        # Ubuntu, or Debian with the old one-line file: Debian's own archive, checked with Debian's own keys.
+        keys = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+        if not keys.exists():
+            raise StageError(
+                "no Debian sources and no Debian archive keys on this computer",
+                "apt-get install debian-archive-keyring, then run the same command again",
+            )
+        debian = [f"Types: deb\nURIs: http://deb.debian.org/debian\nSuites: {suite}\nComponents: main\nSigned-By: {keys}\n"]
+    return re.sub(r"\b(bookworm|trixie|bullseye|sid)\b", suite, "\n".join(debian))

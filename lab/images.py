@@ -1,0 +1,225 @@
+"""The container images of the lab: Docker Hub's own where it can be reached, else built here in the same shape.
+
+Owns `.lab/images/<name>`: one image archive (`image.tar`) each, and the word which way it was had. An image that is built
+here has the official one's paths, entrypoint, user and a shell, so that what works on one works on the other.
+"""
+
+import hashlib
+import io
+import json
+import random
+import subprocess
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.base_systems import base_folder
+from lab.internet import HUB_PORT, NAMESPACE
+from lab.plan import IMAGES_HOST, LABS, LabFolder
+from lab.sandbox import Sandbox
+from tools.progress import StageError, stage
+from tools.toolchain import BIN, VENV
+
+HUB_SECONDS = 8
+"""How long Docker Hub may take to say whether it is there."""
+
+BUSYBOX_APPLETS = ("sh", "cat", "chmod", "cp", "echo", "env", "grep", "id", "ls", "mkdir", "mv", "nc", "ps", "rm", "sleep", "wget")
+
+REGISTRY_ENTRYPOINT = """#!/bin/sh
+
+set -e
+
+case "$1" in
+    *.yaml|*.yml) set -- registry serve "$@" ;;
+    serve|garbage-collect|help|-*) set -- registry "$@" ;;
+esac
+
+exec "$@"
+"""
+
+REGISTRY_DEFAULT_CONFIG = """version: 0.1
+log:
+  fields:
+    service: registry
+storage:
+  filesystem:
+    rootdirectory: /var/lib/registry
+http:
+  addr: :5000
+"""
+
+
+@dataclass(frozen=True)
+class LabImage:
+    """`reference` on Docker Hub; `repository` under which the lab serves it."""
+
+    name: str
+    reference: str
+    repository: str
+    tag: str
+
+
+REGISTRY = LabImage("registry", "docker.io/library/registry:3.1.1", f"{IMAGES_HOST}/registry", "3.1.1")
+TRAEFIK = LabImage("traefik", "docker.io/library/traefik:v3.7.15", f"{IMAGES_HOST}/traefik", "v3.7.15")
+
+PROOF = "swarm-mirror-proof:1"
+"""What every node pulls, by this plain name: an image that exists on no registry but the lab's hub."""
+PROOF_LAYERS = (8, 8, 6)
+"""MiB of random bytes per layer: several layers because nodes fetch them side by side, random so nothing shrinks them."""
+
+
+def make_images() -> None:
+    """Have an archive of every image; raises StageError if one can be had neither way."""
+    for image in (REGISTRY, TRAEFIK):
+        archive = LABS / "images" / image.name / "image.tar"
+        if archive.exists():
+            continue
+        with stage(f"image {image.name}:{image.tag}") as running:
+            archive.parent.mkdir(parents=True, exist_ok=True)
+            if _from_docker_hub(image, archive):
+                running.note("from Docker Hub")
+            else:
+                _BUILDERS[image.name](archive)
+                running.note("built here in the official image's shape: Docker Hub cannot be reached")
+    archive = LABS / "images" / "proof" / "image.tar"
+    if not archive.exists():
+        with stage(f"image {PROOF}"):
+            archive.parent.mkdir(parents=True, exist_ok=True)
+            _build_proof(archive)
+
+
+def publish_images(sandbox: Sandbox, folder: LabFolder) -> None:
+    """Push the images into the lab's two registries and note the registry image's digest where the dev stack reads it."""
+    trust = ["env", f"SSL_CERT_FILE={folder.ca}"]
+    names = ["sh", "-ec", f"grep -q {IMAGES_HOST} /etc/hosts || {{ cp /etc/hosts /run/hosts; "
+             f"echo '198.18.0.3 {IMAGES_HOST}' >> /run/hosts; mount --bind /run/hosts /etc/hosts; }}"]  # fmt: skip
+    sandbox.run(names)
+    crane = str(BIN / "crane")
+    for image in (REGISTRY, TRAEFIK):
+        target = f"{image.repository}:{image.tag}"
+        archive = LABS / "images" / image.name / "image.tar"
+        sandbox.run([*trust, crane, "push", str(archive), target], timeout=120)
+        digest = sandbox.run([*trust, crane, "digest", target]).strip()
+        (folder.root / f"{image.name}.digest").write_text(f"{digest}\n")
+    hub = f"127.0.0.1:{HUB_PORT}/library/{PROOF}"
+    inside = ["ip", "netns", "exec", NAMESPACE]
+    sandbox.run([*inside, crane, "push", "--insecure", str(LABS / "images" / "proof" / "image.tar"), hub], timeout=120)
+
+
+def _from_docker_hub(image: LabImage, archive: Path) -> bool:
+    crane = str(BIN / "crane")
+    try:
+        reachable = subprocess.run([crane, "digest", image.reference], capture_output=True, timeout=HUB_SECONDS, check=False)
+        if reachable.returncode != 0:
+            return False
+        partial = archive.with_suffix(".part")
+        subprocess.run([crane, "pull", "--platform", "linux/amd64", image.reference, str(partial)], check=True, timeout=600)
+    except (subprocess.SubprocessError, OSError):
+        return False
+    partial.rename(archive)
+    return True
+
+
+def _build_registry(archive: Path) -> None:
+    files = _small_root()
+    files["bin/registry"] = ((BIN / "registry").read_bytes(), 0o755)
+    files["entrypoint.sh"] = (REGISTRY_ENTRYPOINT.encode(), 0o755)
+    files["etc/distribution/config.yml"] = (REGISTRY_DEFAULT_CONFIG.encode(), 0o644)
+    config = {
+        "Entrypoint": ["/entrypoint.sh"],
+        "Cmd": ["/etc/distribution/config.yml"],
+        "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "OTEL_TRACES_EXPORTER=none"],
+        "ExposedPorts": {"5000/tcp": {}},
+        "Volumes": {"/var/lib/registry": {}},
+    }
+    _write_archive(archive, [_layer(files)], config, f"{REGISTRY.repository}:{REGISTRY.tag}")
+
+
+def _build_traefik(archive: Path) -> None:
+    program = VENV / "bin" / "traefik"
+    if not program.exists():
+        raise StageError(f"{program} is missing", "remove .tools/venv, then run the same command again")
+    files = _small_root()
+    files["usr/local/bin/traefik"] = (program.read_bytes(), 0o755)
+    files["entrypoint.sh"] = (b'#!/bin/sh\nset -e\n[ "${1#-}" = "$1" ] || set -- traefik "$@"\nexec "$@"\n', 0o755)
+    config = {
+        "Entrypoint": ["/entrypoint.sh"],
+        "Cmd": ["traefik"],
+        "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+        "ExposedPorts": {"80/tcp": {}},
+    }
+    _write_archive(archive, [_layer(files)], config, f"{TRAEFIK.repository}:{TRAEFIK.tag}")
+
+
+def _build_proof(archive: Path) -> None:
+    source = random.Random("swarm-registry-mirror")  # the same bytes every time, so the same digest
+    layers = [_layer({f"data/{index}": (source.randbytes(size << 20), 0o644)}) for index, size in enumerate(PROOF_LAYERS)]
+    busybox = (base_folder("bookworm") / "bin/busybox").read_bytes()
+    layers.append(_layer({"bin/busybox": (busybox, 0o755)}))
+    _write_archive(archive, layers, {"Cmd": ["/bin/busybox", "true"]}, f"docker.io/library/{PROOF}")
+
+
+_BUILDERS = {"registry": _build_registry, "traefik": _build_traefik}
+
+
+def _small_root() -> dict[str, tuple[bytes, int]]:
+    """A busybox root as small as the official images' Alpine one: path -> (bytes, mode)."""
+    base = base_folder("bookworm")
+    files = {"bin/busybox": ((base / "bin/busybox").read_bytes(), 0o755)}
+    files["etc/passwd"] = (b"root:x:0:0:root:/root:/bin/sh\n", 0o644)
+    files["etc/group"] = (b"root:x:0:\n", 0o644)
+    files["etc/ssl/certs/ca-certificates.crt"] = ((base / "etc/ssl/certs/ca-certificates.crt").read_bytes(), 0o644)
+    return files
+
+
+def _layer(files: dict[str, tuple[bytes, int]]) -> bytes:
+    """An uncompressed layer; every time and owner is fixed, so that the same content gives the same digest."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        folders = sorted({str(parent) for name in files for parent in Path(name).parents if str(parent) != "."} | {"tmp"})
+        for folder in folders:
+            entry = tarfile.TarInfo(folder)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if folder == "tmp" else 0o755
+            tar.addfile(entry)
+        for name, (content, mode) in sorted(files.items()):
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), mode
+            tar.addfile(entry, io.BytesIO(content))
+        if "bin/busybox" in files:
+            for applet in BUSYBOX_APPLETS:
+                entry = tarfile.TarInfo(f"bin/{applet}")
+                entry.type, entry.linkname = tarfile.SYMTYPE, "/bin/busybox"
+                tar.addfile(entry)
+    return buffer.getvalue()
+
+
+def _write_archive(archive: Path, layers: list[bytes], config: dict[str, object], tag: str) -> None:
+    """Write a docker archive (`docker save`'s form), which crane pushes and docker loads."""
+    digests = [hashlib.sha256(layer).hexdigest() for layer in layers]
+    image = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": config,
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}" for digest in digests]},
+    }
+    image_bytes = json.dumps(image, sort_keys=True).encode()
+    name = hashlib.sha256(image_bytes).hexdigest()
+    manifest = [{"Config": f"{name}.json", "RepoTags": [tag], "Layers": [f"{digest}.tar" for digest in digests]}]
+    partial = archive.with_suffix(".part")
+    with tarfile.open(partial, mode="w") as tar:
+        members = {f"{name}.json": image_bytes, "manifest.json": json.dumps(manifest).encode()}
+        members.update({f"{digest}.tar": layer for digest, layer in zip(digests, layers, strict=True)})
+        for member, content in members.items():
+            entry = tarfile.TarInfo(member)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    partial.rename(archive)
+
+
+def proof_image_bytes(sandbox: Sandbox) -> int:
+    """Bytes of the proof image as a registry serves it: manifest, configuration and compressed layers."""
+    crane = str(BIN / "crane")
+    reference = f"127.0.0.1:{HUB_PORT}/library/{PROOF}"
+    text = sandbox.run(["ip", "netns", "exec", NAMESPACE, crane, "manifest", "--insecure", reference])
+    manifest = json.loads(text)
+    return len(text.rstrip("\n")) + int(manifest["config"]["size"]) + sum(int(layer["size"]) for layer in manifest["layers"])

@@ -1,0 +1,221 @@
+"""The lab's machines: systemd-nspawn containers with real systemd, sshd and dockerd, on a bridge inside the sandbox.
+
+Owns how a node's root is put together, booted, powered off and entered from outside. It deliberately knows nothing of
+swarms (`swarm.py`); what it leaves behind is a machine on which docker and sshd run.
+"""
+
+import secrets
+import shlex
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from lab.base_systems import base_folder
+from lab.plan import GATEWAY, IMAGES, IMAGES_HOST, MANAGER, MIRROR_HOST, NODE2_DAEMON_JSON, NODES, LabFolder, LabNode
+from lab.sandbox import Sandbox, SandboxError
+from tools.progress import StageError
+
+BRIDGE = "lab0"
+
+HOSTS = f"127.0.0.1 localhost\n{MANAGER.address} {MIRROR_HOST}\n{IMAGES} {IMAGES_HOST}\n" + "".join(
+    f"{node.address} {node.name}\n" for node in NODES
+)
+
+LEGACY_CGROUPS = (
+    "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1",
+    "SYSTEMD_PROC_CMDLINE=SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1 systemd.unified_cgroup_hierarchy=0",
+)
+"""trixie's systemd refuses a cgroup v1 computer unless it is told twice: as nspawn's and as the machine's own argument."""
+
+BOOT = """
+set -e
+dir={dir} name={name}
+mkdir -p $dir/upper $dir/work $dir/root $dir/docker
+mountpoint -q $dir/root || mount -t overlay overlay -o lowerdir={base},upperdir=$dir/upper,workdir=$dir/work $dir/root
+# dockerd reads the system's certificates once, at its first TLS connection: the lab's authority must be there before.
+chroot $dir/root update-ca-certificates >/dev/null 2>&1
+# A control group of its own, or the systemds of all nodes would fight over the same names.
+for hierarchy in {hierarchies}; do
+  group=$hierarchy/{cgroup}
+  mkdir -p $group
+  if [ -f $group/cpuset.cpus ] && [ -w $group/cpuset.cpus ] && [ -z "$(cat $group/cpuset.cpus)" ]; then
+    cat $hierarchy/cpuset.cpus > $group/cpuset.cpus 2>/dev/null || true
+    cat $hierarchy/cpuset.mems > $group/cpuset.mems 2>/dev/null || true
+  fi
+  echo $$ > $group/cgroup.procs
+done
+export {legacy}
+exec systemd-nspawn --quiet -D $dir/root --boot --register=no --keep-unit --machine=$name --hostname=$name \
+  --network-bridge={bridge} --private-users=no --capability=all --system-call-filter='add_key keyctl bpf' \
+  --resolv-conf=off --timezone=off --link-journal=no \
+  --bind=$dir/docker:/var/lib/docker --bind={shared}:/var/data {setenv}
+"""
+
+
+def cgroup_of(folder: LabFolder, node: LabNode) -> str:
+    """Name of a node's control group: unlike everything else of a lab it is visible on the computer, so it carries the lab."""
+    digest = f"{abs(hash_path(folder.root)):08x}"
+    return f"swarm-registry-mirror-lab-{digest}-{node.name}"
+
+
+def hash_path(path: Path) -> int:
+    """A number that is the same for a path in every process (Python's own hash() is not)."""
+    number = 0
+    for byte in str(path).encode():
+        number = (number * 31 + byte) & 0xFFFFFFFF
+    return number
+
+
+def cgroup_hierarchies() -> list[Path]:
+    """Where control groups are made: each controller's hierarchy on cgroup v1, the one root on v2."""
+    root = Path("/sys/fs/cgroup")
+    if (root / "cgroup.controllers").exists():
+        return [root]
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.is_symlink() and path.name != "unified")
+
+
+def make_bridge(sandbox: Sandbox) -> None:
+    """The bridge that nodes are plugged into, inside the sandbox's network. Safe to repeat."""
+    sandbox.run(
+        ["sh", "-ec", f"ip link show {BRIDGE} >/dev/null 2>&1 && exit 0; ip link add {BRIDGE} type bridge; "
+         f"ip addr add {GATEWAY}/24 dev {BRIDGE}; ip addr add {IMAGES}/24 dev {BRIDGE}; ip link set {BRIDGE} up"]
+    )  # fmt: skip
+
+
+def prepare(folder: LabFolder, node: LabNode) -> None:
+    """Lay out what makes a node itself: name, address, host key, accounts, authority, its administrator's daemon.json."""
+    upper = folder.node(node.name) / "upper"
+    if (folder.node(node.name) / "prepared").exists():
+        return
+    shutil.rmtree(folder.node(node.name), ignore_errors=True)
+    files = {
+        "etc/hostname": f"{node.name}\n",
+        "etc/hosts": HOSTS,
+        "etc/machine-id": secrets.token_hex(16) + "\n",
+        "etc/resolv.conf": "# a lab has no name server: names are in /etc/hosts\n",
+        "etc/systemd/network/10-host0.network": f"[Match]\nName=host0\n[Network]\nAddress={node.address}/24\n",
+        # VERBOSE logs every connection, not only successful log-ins: the tests count them.
+        "etc/ssh/sshd_config.d/lab.conf": "PasswordAuthentication no\nLogLevel VERBOSE\n",
+        "usr/local/share/ca-certificates/lab.crt": folder.ca.read_text(),
+    }
+    home = "root" if node.user == "root" else f"home/{node.user}"
+    files[f"{home}/.ssh/authorized_keys"] = folder.ssh_key.with_suffix(".pub").read_text()
+    if node.user != "root":
+        files[f"etc/sudoers.d/{node.user}"] = f"{node.user} ALL=(root) NOPASSWD: ALL\n"
+    if node.name == "node2":
+        files["etc/docker/daemon.json"] = NODE2_DAEMON_JSON
+    for name, text in files.items():
+        (upper / name).parent.mkdir(parents=True, exist_ok=True)
+        (upper / name).write_text(text)
+    for private in (f"{home}/.ssh", f"{home}/.ssh/authorized_keys"):
+        path = upper / private
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    if node.user != "root":
+        # The first account that useradd makes in a base is 1000:1000 (login.defs UID_MIN).
+        for path in (upper / home, upper / home / ".ssh", upper / home / ".ssh" / "authorized_keys"):
+            shutil.chown(path, 1000, 1000)
+        (upper / f"etc/sudoers.d/{node.user}").chmod(0o440)
+    host_key = upper / "etc/ssh/ssh_host_ed25519_key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", node.name, "-f", host_key], check=True)
+    (folder.node(node.name) / "prepared").touch()
+
+
+def power_on(sandbox: Sandbox, folder: LabFolder, node: LabNode) -> None:
+    """Boot a node unless it runs. Returns at once; `wait_until_up` waits."""
+    if leader(sandbox, node) is not None:
+        return
+    legacy = LEGACY_CGROUPS if len(cgroup_hierarchies()) > 1 else ()
+    script = BOOT.format(
+        dir=shlex.quote(str(folder.node(node.name))), name=node.name, base=base_folder(node.suite), bridge=BRIDGE,
+        hierarchies=" ".join(map(str, cgroup_hierarchies())), cgroup=cgroup_of(folder, node),
+        legacy=legacy[0] if legacy else "LAB=1", shared=shlex.quote(str(folder.shared_storage)),
+        setenv=" ".join(f"--setenv={shlex.quote(word)}" for word in legacy),
+    )  # fmt: skip
+    folder.shared_storage.mkdir(parents=True, exist_ok=True)
+    folder.logs.mkdir(parents=True, exist_ok=True)
+    sandbox.spawn(["sh", "-c", script], folder.logs / f"{node.name}-console.log")
+
+
+def power_off(sandbox: Sandbox, node: LabNode) -> None:
+    """Pull a node's plug: nothing on it gets a chance to tidy up. Returns when it is off."""
+    pid = _nspawn(sandbox, node)
+    if pid is None:
+        return
+    sandbox.run(["kill", "-KILL", str(pid)])
+    deadline = time.monotonic() + 20
+    while _nspawn(sandbox, node) is not None and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def wait_until_up(sandbox: Sandbox, folder: LabFolder, node: LabNode, seconds: float = 60) -> None:
+    """Wait until docker and sshd answer on a node. Raises StageError with what systemd says is wrong."""
+    deadline = time.monotonic() + seconds
+    problem = "it did not boot"
+    remounted = False
+    while time.monotonic() < deadline:
+        try:
+            if not remounted:
+                _make_controllers_writable(sandbox, node)
+                remounted = True
+            run_on(sandbox, node, "systemctl is-active ssh >/dev/null && docker version >/dev/null", timeout=10)
+        except SandboxError as error:
+            problem = str(error)
+            time.sleep(0.3)
+        else:
+            return
+    raise StageError(
+        f"{node.name} is not up after {seconds:.0f} s: {problem}",
+        "run `make lab-down`, then the same command again",
+        folder.logs / f"{node.name}-console.log",
+    )
+
+
+def run_on(sandbox: Sandbox, node: LabNode, script: str, *, stdin: bytes = b"", timeout: float = 60) -> str:
+    """Run a shell script as root on a node, past sshd (so that tests which count connections do not count ours)."""
+    pid = leader(sandbox, node)
+    if pid is None:
+        raise SandboxError(f"{node.name} is powered off")
+    argv = ["nsenter", "--target", str(pid), "--all", "--", "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"]
+    return sandbox.run([*argv, "sh", "-c", script], stdin=stdin, timeout=timeout)
+
+
+def leader(sandbox: Sandbox, node: LabNode) -> int | None:
+    """Process id (inside the sandbox) of a node's own init, or None while the node is off."""
+    nspawn = _nspawn(sandbox, node)
+    if nspawn is None:
+        return None
+    children = sandbox.run(["sh", "-c", f"cat /proc/{nspawn}/task/*/children 2>/dev/null || true"]).split()
+    return int(children[0]) if children else None
+
+
+def _nspawn(sandbox: Sandbox, node: LabNode) -> int | None:
+    for pid, words in sandbox.processes():
+        if words[0].endswith("systemd-nspawn") and f"--machine={node.name}" in words:
+            return pid
+    return None
+
+
+def _make_controllers_writable(sandbox: Sandbox, node: LabNode) -> None:
+    """On cgroup v1 nspawn mounts the controllers read-only, and then no container starts ("read-only file system", runc)."""
+    pid = leader(sandbox, node)
+    if pid is None:
+        raise SandboxError("it is not booted yet")
+    if len(cgroup_hierarchies()) > 1:
+        sandbox.run(
+            ["nsenter", "--target", str(pid), "--mount", "--pid", "--cgroup", "--", "sh", "-c",
+             # `bind` matters: without it the kernel answers "mount point is busy".
+             "for c in /sys/fs/cgroup/*/; do mount -o remount,bind,rw $c; done"]
+        )  # fmt: skip
+
+
+def remove_cgroups(folder: LabFolder) -> None:
+    """Remove the lab's control groups, children first; they are empty once the sandbox has ended."""
+    for hierarchy in cgroup_hierarchies():
+        for node in NODES:
+            top = hierarchy / cgroup_of(folder, node)
+            for group in sorted(top.glob("**/"), key=lambda path: -len(path.parts)) if top.exists() else ():
+                try:
+                    group.rmdir()
+                except OSError:  # a process is still ending; the next `make lab-down` finds it again
+                    break

@@ -1,0 +1,87 @@
+"""What a lab consists of: its nodes, names and addresses. Pure data; nothing here touches the computer.
+
+Every lab lives in namespaces of its own (`sandbox.py`), so the addresses are the same in each and cannot collide.
+198.18.0.0/15 is set aside for benchmarks (RFC 2544), so no real network that a person works in uses it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+LABS = CHECKOUT / ".lab"
+"""Git-ignored: base systems and images that labs share (`.lab/base`, `.lab/images`) and one folder per lab."""
+
+NETWORK = "198.18.0.0/24"
+GATEWAY = "198.18.0.1"
+"""The sandbox's own address on the bridge: where a person's commands come from."""
+INTERNET = "198.18.0.2"
+"""Where the registry that plays Docker Hub answers, behind a bandwidth limit."""
+IMAGES = "198.18.0.3"
+"""Where `images.lab.test` answers: the place for the swarm's own images, as a company would have one."""
+
+MIRROR_HOST = "mirror.lab.test"
+IMAGES_HOST = "images.lab.test"
+STRANGERS_MIRROR = "https://mirror-of-somebody-else.lab.test"
+"""A mirror that node 2's administrator has configured by hand. Nothing listens there, so dockerd passes it at once."""
+
+TRAEFIK_NETWORK = "traefik_public"
+
+
+@dataclass(frozen=True)
+class LabNode:
+    """One machine: `suite` is the Debian release, which decides the docker engine (bookworm 20.10, trixie 26.1)."""
+
+    name: str
+    address: str
+    suite: str
+    user: str = "root"
+
+
+NODES = (
+    LabNode("node1", "198.18.0.11", "trixie"),
+    LabNode("node2", "198.18.0.12", "bookworm"),
+    LabNode("node3", "198.18.0.13", "bookworm", user="ops"),
+)
+MANAGER = NODES[0]
+
+NODE2_DAEMON_JSON = (
+    '{\n     "log-driver": "journald",\n   "registry-mirrors" : [ "' + STRANGERS_MIRROR + '" ],\n'
+    '     "labels": ["rack=b",   "höhe=2"]\n }\n'
+)
+"""Odd on purpose: three kinds of indentation, spaces before a colon, a stranger's mirror, letters outside ASCII."""
+
+SUITES = tuple(sorted({node.suite for node in NODES}))
+
+
+@dataclass(frozen=True)
+class LabFolder:
+    """Where the files of one lab are; `name` tells labs of one checkout apart (`dev` for people, `test` for tests)."""
+
+    root: Path
+
+    @property
+    def ssh_key(self) -> Path:
+        return self.root / "ssh" / "id_ed25519"
+
+    @property
+    def known_hosts(self) -> Path:
+        return self.root / "ssh" / "known_hosts"
+
+    @property
+    def ca(self) -> Path:
+        return self.root / "tls" / "ca.crt"
+
+    @property
+    def shared_storage(self) -> Path:
+        return self.root / "shared"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    def node(self, name: str) -> Path:
+        return self.root / "nodes" / name
+
+
+def lab_folder(name: str) -> LabFolder:
+    return LabFolder(LABS / name)

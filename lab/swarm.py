@@ -1,0 +1,117 @@
+"""The lab's swarm as an administrator would have it before he meets this project: three nodes and Traefik.
+
+Owns certificates, SSH keys, `docker swarm init/join` and the Traefik service. It deliberately sets up nothing of the mirror:
+that is the product's work.
+"""
+
+import subprocess
+import time
+
+from lab.images import TRAEFIK
+from lab.machines import run_on
+from lab.plan import IMAGES, IMAGES_HOST, MANAGER, MIRROR_HOST, NODES, TRAEFIK_NETWORK, LabFolder
+from lab.sandbox import Sandbox, SandboxError
+from tools.progress import StageError
+
+TRAEFIK_DYNAMIC = """tls:
+  stores:
+    default:
+      defaultCertificate:
+        certFile: /certificates/mirror.crt
+        keyFile: /certificates/mirror.key
+"""
+
+
+def make_keys(folder: LabFolder) -> None:
+    """SSH key of the lab's administrator, a certificate authority, and what it signs. Private keys stay in the lab's folder."""
+    folder.ssh_key.parent.mkdir(parents=True, exist_ok=True)
+    if not folder.ssh_key.exists():
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", folder.ssh_key], check=True)
+    tls = folder.ca.parent
+    tls.mkdir(parents=True, exist_ok=True)
+    if not (tls / "images.crt").exists():
+        _openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
+                 "-subj", "/CN=lab authority", "-keyout", f"{tls}/ca.key", "-out", f"{tls}/ca.crt")  # fmt: skip
+        for name, host, address in (("mirror", MIRROR_HOST, MANAGER.address), ("images", IMAGES_HOST, IMAGES)):
+            make_certificate(folder, name, f"DNS:{host},IP:{address}")
+
+
+def make_certificate(folder: LabFolder, name: str, alternative_names: str) -> None:
+    """A certificate `tls/<name>.crt` with its key, signed by the lab's authority."""
+    tls = folder.ca.parent
+    _openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}",
+             "-keyout", f"{tls}/{name}.key", "-out", f"{tls}/{name}.csr")  # fmt: skip
+    (tls / f"{name}.ext").write_text(f"subjectAltName={alternative_names}\nbasicConstraints=CA:FALSE\n")
+    _openssl("x509", "-req", "-in", f"{tls}/{name}.csr", "-CA", f"{tls}/ca.crt", "-CAkey", f"{tls}/ca.key", "-CAcreateserial",
+             "-days", "30", "-extfile", f"{tls}/{name}.ext", "-out", f"{tls}/{name}.crt")  # fmt: skip
+
+
+def _openssl(*arguments: str) -> None:
+    done = subprocess.run(["openssl", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise StageError(f"openssl: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'failed'}")
+
+
+def write_known_hosts(folder: LabFolder) -> None:
+    """The nodes' host keys as an administrator's known_hosts has them: one line plain, the others hashed (`ssh-keygen -H`)."""
+    lines = []
+    for node in NODES:
+        public = (folder.node(node.name) / "upper/etc/ssh/ssh_host_ed25519_key.pub").read_text().split()
+        lines.append(f"{node.address} {public[0]} {public[1]}\n")
+    folder.known_hosts.write_text("".join(lines[1:]))
+    subprocess.run(["ssh-keygen", "-q", "-H", "-f", folder.known_hosts], check=True, capture_output=True)
+    folder.known_hosts.with_suffix(".old").unlink(missing_ok=True)
+    with folder.known_hosts.open("a") as file:
+        file.write(lines[0])
+
+
+def make_swarm(sandbox: Sandbox) -> None:
+    """Node 1 becomes the manager, the others join. Safe to repeat."""
+    state = "docker info --format '{{.Swarm.LocalNodeState}}'"
+    if run_on(sandbox, MANAGER, state).strip() != "active":
+        run_on(sandbox, MANAGER, f"docker swarm init --advertise-addr {MANAGER.address}")
+    token = run_on(sandbox, MANAGER, "docker swarm join-token -q worker").strip()
+    for node in NODES[1:]:
+        if run_on(sandbox, node, state).strip() != "active":
+            run_on(sandbox, node, f"docker swarm join --token {token} --advertise-addr {node.address} {MANAGER.address}:2377")
+
+
+def start_traefik(sandbox: Sandbox, folder: LabFolder) -> None:
+    """The overlay network and Traefik 3 on the manager, its ports in host mode. Safe to repeat."""
+    shared = folder.shared_storage / "traefik"
+    shared.mkdir(parents=True, exist_ok=True)
+    (shared / "dynamic.yml").write_text(TRAEFIK_DYNAMIC)
+    for part in ("crt", "key"):
+        (shared / f"mirror.{part}").write_bytes((folder.ca.parent / f"mirror.{part}").read_bytes())
+    digest = (folder.root / "traefik.digest").read_text().strip()
+    run_on(
+        sandbox, MANAGER,
+        f"docker network inspect {TRAEFIK_NETWORK} >/dev/null 2>&1 ||"
+        f" docker network create --driver overlay --attachable {TRAEFIK_NETWORK}\n"
+        "docker service inspect traefik >/dev/null 2>&1 || docker service create --quiet --detach --name traefik --mode global"
+        f" --constraint node.role==manager --network {TRAEFIK_NETWORK}"
+        # The routing mesh needs IPVS, which a lab's kernel may not have; host mode also keeps the client's address.
+        " --publish mode=host,target=443,published=443"
+        " --mount type=bind,source=/var/run/docker.sock,target=/var/run/docker.sock"
+        " --mount type=bind,source=/var/data/traefik,target=/certificates,readonly"
+        f" {TRAEFIK.repository}:{TRAEFIK.tag}@{digest}"
+        " --providers.swarm.endpoint=unix:///var/run/docker.sock --providers.swarm.exposedByDefault=false"
+        f" --providers.swarm.network={TRAEFIK_NETWORK} --providers.swarm.refreshSeconds=2"
+        " --providers.file.filename=/certificates/dynamic.yml --entrypoints.websecure.address=:443",
+        timeout=120,
+    )  # fmt: skip
+
+
+def wait_for_traefik(sandbox: Sandbox, seconds: float = 90) -> None:
+    """Wait until Traefik's task runs. Raises StageError with the task's own error."""
+    deadline = time.monotonic() + seconds
+    tasks = ""
+    while time.monotonic() < deadline:
+        try:
+            tasks = run_on(sandbox, MANAGER, "docker service ps traefik --no-trunc --format '{{.CurrentState}} {{.Error}}'")
+        except SandboxError as error:
+            tasks = str(error)
+        if tasks.startswith("Running"):
+            return
+        time.sleep(0.5)
+    raise StageError(f"Traefik does not run after {seconds:.0f} s: {tasks.splitlines()[0] if tasks else 'no task'}")

