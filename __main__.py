@@ -1,0 +1,22 @@
+"""The program: a stack's settings become a registry mirror, and what it made becomes the stack's outputs."""
+
+import pulumi
+import pulumi_docker as docker
+
+from components.registry_mirror import InvalidArgs, RegistryMirror
+from config import load_settings
+
+try:
+    settings = load_settings()
+except InvalidArgs as error:
+    # Pulumi's own error type: the CLI prints its text and no traceback.
+    raise pulumi.RunError(str(error)) from None
+
+manager = docker.Provider("manager", host=settings.docker_host, ssh_opts=list(settings.ssh_options))
+mirror = RegistryMirror("registry-mirror", settings.mirror, pulumi.ResourceOptions(providers=[manager]))
+
+pulumi.export("url", mirror.url)
+pulumi.export("serviceId", mirror.service_id)
+pulumi.export("networkId", mirror.network_id)
+pulumi.export("configDigest", mirror.config_digest)
+pulumi.export("nodes", mirror.nodes)

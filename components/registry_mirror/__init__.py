@@ -1,0 +1,12 @@
+"""A registry mirror for a Docker Swarm, as a Pulumi component resource.
+
+    from swarm_registry_mirror import RegistryMirror, RegistryMirrorArgs, SwarmNode
+
+What another estate imports. Self-contained: relative imports only, and nothing from `config/` or `lab/`.
+"""
+
+from .args import RegistryMirrorArgs, SwarmNode
+from .component import RegistryMirror
+from .rules import Fault, InvalidArgs
+
+__all__ = ["Fault", "InvalidArgs", "RegistryMirror", "RegistryMirrorArgs", "SwarmNode"]

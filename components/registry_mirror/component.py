@@ -1,0 +1,179 @@
+"""RegistryMirror: the component resource. Wiring only; what is declared follows from `args.py` and `render.py`.
+
+Owns the graph: network -> storage -> service -> ready -> canary -> wave -> wave. Deleting goes the other way round, so nodes
+forget the mirror before it disappears. Constructing it does no I/O: a preview opens no connection.
+"""
+
+from collections.abc import Sequence
+
+import pulumi
+import pulumi_docker as docker
+from pulumi_command import remote
+
+from . import render, ship
+from .args import RegistryMirrorArgs
+from .node import agent_command, connection
+
+
+class RegistryMirror(pulumi.ComponentResource):
+    """A pull-through cache behind Traefik on a Docker Swarm, and the nodes that use it.
+
+    The docker provider comes through `opts` and must speak to a manager; with `host = "ssh://…"` previews stay offline.
+    """
+
+    url: pulumi.Output[str]
+    """What the nodes have in `registry-mirrors`."""
+    service_id: pulumi.Output[str]
+    """Id of the swarm service."""
+    network_id: pulumi.Output[str]
+    """Id of the overlay network that the service is attached to."""
+    config_digest: pulumi.Output[str]
+    """Digest of the registry's configuration file."""
+    nodes: pulumi.Output[dict[str, str]]
+    """Node name -> what its last change did: `unchanged`, `reloaded` or `written and reloaded`."""
+
+    def __init__(self, name: str, args: RegistryMirrorArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("swarm-registry-mirror:index:RegistryMirror", name, None, opts)
+        service = args.service_name or name
+        config = render.registry_config(service, args.upstream)
+        labels = render.traefik_labels(service, args.hostname, args.network, args.entrypoint, args.cert_resolver)
+        digest = render.digest(config)
+        mirror = {"owner": service, "mirror": render.mirror_url(args.hostname)}
+
+        self.network_id = self._network(name, args)
+        storage = agent_command(
+            f"{name}-storage",
+            args.manager_node,
+            args,
+            create="storage-apply",
+            delete="storage-remove",
+            stdin=ship.request(
+                {"config_path": args.config_path, "cache_path": args.cache_path, "marker": render.MARKER, "config": config}
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        registry = self._service(name, args, service, labels, digest, storage)
+        ready = agent_command(
+            f"{name}-ready",
+            args.manager_node,
+            args,
+            create="ready",
+            stdin=ship.request(
+                {
+                    "service": service,
+                    "mirror": mirror["mirror"],
+                    "label": render.DIGEST_LABEL,
+                    "digest": digest,
+                    "image": args.image,
+                    "labels": labels,  # not used there; a changed route is a reason to look again
+                    "timeout": args.ready_timeout,
+                }
+            ),
+            # The agent ends by itself, with a reason; the limit from outside is for one that cannot.
+            time_limit=args.ready_timeout + 60,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[registry]),
+        )
+
+        self.url = pulumi.Output.from_input(mirror["mirror"])
+        self.service_id = registry.id
+        self.config_digest = pulumi.Output.from_input(digest)
+        self.nodes = pulumi.Output.all(**self._roll_out(name, args, mirror, ready))
+        self.register_outputs(
+            {
+                "url": self.url,
+                "service_id": self.service_id,
+                "network_id": self.network_id,
+                "config_digest": self.config_digest,
+                "nodes": self.nodes,
+            }
+        )
+
+    def _network(self, name: str, args: RegistryMirrorArgs) -> pulumi.Output[str]:
+        """Id of the overlay network: of one that we make, or of an existing one, learnt once and remembered in the state.
+
+        An id and not a name, because a service that is attached by name is replaced by every `up` after a refresh. Learnt by
+        a command and not by a data source, because that would connect in a preview.
+        """
+        if args.create_network:
+            opts = pulumi.ResourceOptions(parent=self)
+            return docker.Network(f"{name}-network", name=args.network, driver="overlay", attachable=True, opts=opts).id
+        sudo = "sudo -n " if args.manager_node.become else ""
+        remedy = f"no overlay network {args.network} on this swarm: create it, or set createNetwork to true"
+        learnt = remote.Command(
+            f"{name}-network",
+            connection=connection(args.manager_node, args),
+            create=f"id=$({sudo}docker network inspect --format '{{{{if eq .Driver \"overlay\"}}}}{{{{.ID}}}}{{{{end}}}}' "
+            f'{args.network} 2>&1) && [ -n "$id" ] && echo "$id" || {{ echo "$id" "{remedy}" >&2; exit 1; }}',
+            add_previous_output_in_env=False,
+            logging=remote.Logging.NONE,
+            # It leaves nothing behind that a later connection would have to reach. Without this, a rotated SSH key would make
+            # the id unknown in the preview, and the preview threaten to replace the service.
+            opts=pulumi.ResourceOptions(parent=self, ignore_changes=["connection"]),
+        )
+        return learnt.stdout
+
+    def _service(
+        self,
+        name: str,
+        args: RegistryMirrorArgs,
+        service: str,
+        labels: dict[str, str],
+        digest: str,
+        storage: pulumi.Resource,
+    ) -> docker.Service:
+        """The registry as a swarm service: one task, because two would overwrite each other's state in the cache."""
+        container = docker.ServiceTaskSpecContainerSpecArgs(
+            image=args.image,
+            env={"OTEL_TRACES_EXPORTER": "none"},
+            labels=[docker.ServiceTaskSpecContainerSpecLabelArgs(label=render.DIGEST_LABEL, value=digest)],
+            mounts=[
+                _bind(args.config_path, render.CONFIG_TARGET, read_only=True),
+                _bind(args.cache_path, render.CACHE_TARGET, read_only=False),
+            ],
+            healthcheck=docker.ServiceTaskSpecContainerSpecHealthcheckArgs(
+                tests=list(render.HEALTH_CHECK), interval="5s", timeout="5s", retries=3, start_period="10s"
+            ),
+        )
+        return docker.Service(
+            f"{name}-service",
+            name=service,
+            labels=[docker.ServiceLabelArgs(label=key, value=value) for key, value in sorted(labels.items())],
+            mode=docker.ServiceModeArgs(replicated=docker.ServiceModeReplicatedArgs(replicas=1)),
+            # The old task must have let go of the cache before the new one takes it.
+            update_config=docker.ServiceUpdateConfigArgs(parallelism=1, order="stop-first", failure_action="pause"),
+            task_spec=docker.ServiceTaskSpecArgs(
+                container_spec=container,
+                networks_advanceds=[docker.ServiceTaskSpecNetworksAdvancedArgs(id=self.network_id)],
+                restart_policy=docker.ServiceTaskSpecRestartPolicyArgs(condition="any", delay="5s"),
+                placement=docker.ServiceTaskSpecPlacementArgs(constraints=list(args.placement_constraints)),
+            ),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[storage]),
+        )
+
+    def _roll_out(
+        self, name: str, args: RegistryMirrorArgs, mirror: dict[str, str], ready: pulumi.Resource
+    ) -> dict[str, pulumi.Output[str]]:
+        """One command per node. An edge between waves only orders: a node is never touched because another one changed."""
+        nodes = {node.name: node for node in args.nodes}
+        before: Sequence[pulumi.Resource] = [ready]
+        done: dict[str, pulumi.Output[str]] = {}
+        for wave in render.waves(list(nodes), args.manager_node.name, args.max_parallel):
+            commands = [
+                agent_command(
+                    f"{name}-node-{node_name}",
+                    nodes[node_name],
+                    args,
+                    create="node-apply",
+                    delete="node-remove",
+                    stdin=ship.request({**mirror, "daemon_json": nodes[node_name].daemon_json}),
+                    opts=pulumi.ResourceOptions(parent=self, depends_on=before),
+                )
+                for node_name in wave
+            ]
+            done.update({node_name: command.stdout for node_name, command in zip(wave, commands, strict=True)})
+            before = commands
+        return done
+
+
+def _bind(source: str, target: str, *, read_only: bool) -> docker.ServiceTaskSpecContainerSpecMountArgs:
+    return docker.ServiceTaskSpecContainerSpecMountArgs(type="bind", source=source, target=target, read_only=read_only)

@@ -1,0 +1,218 @@
+"""Makes one node use the mirror (`apply`) or forget it (`remove`): read, plan, change, verify, or put everything back.
+
+WHAT IT OWNS: our entry in daemon.json, and `<state>/<owner>/` with the original file and a record of what we wrote.
+
+WHAT IT PROMISES: a node that is right is neither written to nor reloaded. A change is believed only when `docker info` shows
+it. After a failure the old bytes are back and docker has been told. An interruption anywhere leaves a file that is wholly old
+or wholly new, and the next run goes on from there.
+
+It deliberately never restarts docker, and leaves every other key to its owner.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from typing import Any, Dict, List, Optional
+
+from . import daemon_json, engine, files, probe
+
+STATE = "/var/lib/swarm-registry-mirror"
+"""Root-only: a daemon.json may hold proxy passwords, and so does our copy of the original."""
+
+
+LOCK = "/run/lock/swarm-registry-mirror"
+"""Not in STATE, which goes with the last mirror: a lock file that is removed can be held twice."""
+
+
+class Failed(Exception):
+    """The node is as it was before; the message says why."""
+
+
+def apply(request: Dict[str, Any]) -> str:
+    """Have docker use `request["mirror"]`; returns `unchanged`, `reloaded` or `written and reloaded`. Raises Failed."""
+    with files.locked(LOCK):
+        record = Record(request["owner"])
+        path, url = request["daemon_json"], request["mirror"]
+        before = files.read(path)
+        text = daemon_json.decode(before)
+        wanted = text
+        if record.mirror is not None and not daemon_json.same(record.mirror, url):
+            wanted = daemon_json.remove_mirror(wanted, record.mirror)
+        wanted = daemon_json.add_mirror(wanted, url)
+        after = before if wanted == text else wanted.encode()
+
+        wrong = probe.fault(url)
+        if wrong:
+            raise Failed("nothing was changed: from this node, " + wrong)
+        used = engine.uses(url)  # a docker that does not answer is found out before anything is written
+        former_used = record.mirror is not None and not daemon_json.same(record.mirror, url) and engine.uses(record.mirror)
+        if after == before and used and not former_used:
+            record.settle(url, before)
+            return "unchanged"
+
+        record.begin(url, before, after)
+        try:
+            if after != before:
+                files.replace(path, after or b"")
+            engine.reload_until(url, used=True)
+        except Exception as error:
+            outcome = _put_back(path, before, url)
+            record.rewind()
+            raise Failed("%s; %s" % (error, outcome)) from error
+        record.settle(url, after)
+        return "reloaded" if after == before else "written and reloaded"
+
+
+def remove(request: Dict[str, Any]) -> str:
+    """Have docker forget the mirror and restore daemon.json; returns `forgotten` or `nothing to forget`. Raises Failed."""
+    with files.locked(LOCK):
+        record = Record(request["owner"])
+        path = request["daemon_json"]
+        url = record.mirror or request["mirror"]
+        before = files.read(path)
+        text = daemon_json.decode(before)
+        after = _without_us(record, url, before)
+        # While the key is absent a reload keeps the mirrors that dockerd has, so the list must be there, empty, once.
+        between = daemon_json.add_empty_list(daemon_json.decode(after)).encode()
+
+        used = engine.uses(url)
+        if not used and after == before:
+            record.drop()
+            return "nothing to forget"
+        try:
+            if used:
+                record.own(between)
+                files.replace(path, between)
+                engine.reload_until(url, used=False)
+            if after is None:
+                files.remove(path)
+            elif after != (between if used else before):
+                files.replace(path, after)
+        except Exception as error:
+            raise Failed("%s; %s" % (error, _put_back(path, before, url, used=daemon_json_uses(text, url)))) from error
+        record.drop()
+        return "forgotten"
+
+
+def daemon_json_uses(text: str, url: str) -> bool:
+    """Whether the text lists the mirror `url`."""
+    return any(daemon_json.same(listed, url) for listed in daemon_json.mirrors(text))
+
+
+def _without_us(record: "Record", url: str, before: Optional[bytes]) -> Optional[bytes]:
+    """What daemon.json should be without us: the original, unless somebody has edited the file since we wrote it."""
+    if record.exists and files.digest(before) in record.written:
+        original = record.original
+        if not daemon_json_uses(daemon_json.decode(original), url):
+            return original
+    text = daemon_json.decode(before)
+    without = daemon_json.remove_mirror(text, url)
+    if without == text:
+        return before
+    if not record.exists or not daemon_json.has_list(daemon_json.decode(record.original)):
+        without = daemon_json.remove_empty_list(without)
+    return without.encode()
+
+
+def _put_back(path: str, before: Optional[bytes], url: str, used: bool = False) -> str:
+    """Restore the old bytes and tell dockerd; returns the sentence that the failure ends with."""
+    try:
+        text = daemon_json.decode(before)
+        used = used or daemon_json_uses(text, url)
+        if not daemon_json.has_list(text):
+            # As in `remove`: drop from the running daemon what the old text does not mention.
+            files.replace(path, daemon_json.add_empty_list(text).encode())
+            with contextlib.suppress(engine.EngineProblem):
+                engine.reload_until(url, used=False)
+        if before is None:
+            files.remove(path)
+        elif files.read(path) != before:
+            files.replace(path, before)
+        with contextlib.suppress(engine.EngineProblem):
+            engine.reload_until(url, used=used)
+    except Exception as error:
+        return "PUTTING THE OLD daemon.json BACK FAILED TOO: %s" % error
+    return "the old daemon.json is back"
+
+
+class Record:
+    """What we know of our own doings on this node: the original file, the mirror we entered, the bytes we wrote."""
+
+    def __init__(self, owner: str) -> None:
+        self.folder = os.path.join(STATE, owner)
+        data = files.read(os.path.join(self.folder, "record.json"))
+        self._known: Dict[str, Any] = json.loads(data) if data else {}
+        self._before: Dict[str, Any] = dict(self._known)
+
+    @property
+    def exists(self) -> bool:
+        return bool(self._known)
+
+    @property
+    def mirror(self) -> Optional[str]:
+        """The mirror that we have entered, which may differ from the one that is wanted now."""
+        return self._known.get("mirror")
+
+    @property
+    def written(self) -> List[str]:
+        """Digests of every content that we may have put there."""
+        return list(self._known.get("written", []))
+
+    @property
+    def original(self) -> Optional[bytes]:
+        """The file as it was before us; None if there was none."""
+        return files.read(os.path.join(self.folder, "original")) if self._known.get("existed") else None
+
+    def begin(self, url: str, before: Optional[bytes], after: Optional[bytes]) -> None:
+        """Before the file changes: keep the original, and say which bytes will be ours. An interruption then loses nothing."""
+        os.makedirs(self.folder, mode=0o700, exist_ok=True)
+        if not self._known:
+            if before is not None:
+                files.replace(os.path.join(self.folder, "original"), before, mode=0o600)
+            self._known = {"existed": before is not None, "written": []}
+        self._known["mirror"] = url
+        self.own(after)
+
+    def own(self, data: Optional[bytes]) -> None:
+        """Say that these bytes are ours, before they are written."""
+        if self._known:
+            self._known["written"] = sorted({*self.written, files.digest(data)})
+            self._save()
+
+    def settle(self, url: str, data: Optional[bytes]) -> None:
+        """After success: these bytes, and no others, are what we left there."""
+        if not self._known:
+            self.begin(url, data, data)
+        wanted = {**self._known, "mirror": url}
+        if wanted != self._known or files.digest(data) not in self.written:
+            self._known = {**wanted, "written": sorted({*self.written, files.digest(data)})}
+            self._save()
+
+    def rewind(self) -> None:
+        """After a failure: know what was known before."""
+        self._known = dict(self._before)
+        if self._known:
+            self._save()
+        else:
+            self.drop()
+
+    def drop(self) -> None:
+        """Forget everything; the node is as if we had never been there."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # not empty while another mirror has its record there
+            os.rmdir(STATE)
+        self._known = {}
+
+    def _save(self) -> None:
+        files.replace(os.path.join(self.folder, "record.json"), json.dumps(self._known, indent=1).encode(), mode=0o600)
+
+
+def run(action: str, request: Dict[str, Any]) -> str:
+    """Do `apply` or `remove`; every failure is a Failed with one sentence."""
+    try:
+        return {"apply": apply, "remove": remove}[action](request)
+    except daemon_json.Refused as error:
+        raise Failed("nothing was changed: %s: %s" % (request["daemon_json"], error)) from error
+    except (files.FileProblem, engine.EngineProblem) as error:
+        raise Failed("nothing was changed: %s" % error) from error

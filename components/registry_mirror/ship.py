@@ -1,0 +1,63 @@
+"""How the node agent travels: its modules are packed into the request, which goes to the node on stdin. Pure.
+
+Why so: a command's text is printed whole when it fails, shown in every preview and kept two or three times in the state, so
+it must be short; environment variables are refused by a stock sshd; nothing is to be installed on a node. What is left is
+stdin, as JSON whose settings a person can read in a preview and whose last key is the packed program.
+"""
+
+import base64
+import functools
+import json
+import zlib
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+_AGENT = f"{__package__}.node_agent"
+_MODULES = ("__init__", "daemon_json", "files", "engine", "probe", "node", "storage", "ready", "main")
+"""In an order in which each finds what it imports."""
+
+_LOADER = """
+import sys, types
+for _name, _source in MODULES:
+    _full = "node_agent" if _name == "__init__" else "node_agent." + _name
+    _module = types.ModuleType(_full)
+    _module.__package__ = "node_agent"
+    _module.__path__ = []
+    sys.modules[_full] = _module
+    exec(compile(_source, _full, "exec"), _module.__dict__)
+    if _name != "__init__":
+        setattr(sys.modules["node_agent"], _name, _module)
+sys.exit(sys.modules["node_agent.main"].main(sys.argv[1], REQUEST))
+"""
+
+_START = (
+    "import base64,json,sys,zlib;REQUEST=json.load(sys.stdin);"
+    'exec(zlib.decompress(base64.b64decode(REQUEST.pop("program"))).decode())'
+)
+
+TIME_LIMIT = 300
+"""Seconds after which a run on a node is ended from outside, whatever it does; a healthy one takes under one."""
+
+
+def request(settings: Mapping[str, Any]) -> str:
+    """What goes to a node on stdin: readable settings, then the program."""
+    return json.dumps({**settings, "program": program()}, indent=1)
+
+
+def command(action: str, become: str | None, time_limit: int = TIME_LIMIT) -> str:
+    """The command line that runs `action` (see node_agent/main.py) with the request on stdin.
+
+    `become` is `sudo` where the SSH user is not root; `-n` because nobody is there to type a password.
+    """
+    prefix = "sudo -n " if become == "sudo" else ""
+    return f"{prefix}timeout {time_limit} python3 -c '{_START}' {action}"
+
+
+@functools.cache
+def program() -> str:
+    """The agent's modules, packed. The same sources always give the same text, so an unchanged agent is no change."""
+    folder = resources.files(_AGENT)
+    modules = [(name, (folder / f"{name}.py").read_text(encoding="utf-8")) for name in _MODULES]
+    source = f"MODULES = {modules!r}\n{_LOADER}"
+    return base64.b64encode(zlib.compress(source.encode(), 9)).decode()

@@ -1,0 +1,53 @@
+"""The keys of a stack's configuration: their kinds and meanings. Pure data.
+
+`Pulumi.yaml` declares the same keys and the README's reference shows them; tests hold all three equal. Defaults are not
+here: they are those of `RegistryMirrorArgs` and `SwarmNode`, and stand nowhere else.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Key:
+    """`field` is the name in the args that the value goes to, empty where `settings.py` makes something of it."""
+
+    kind: str
+    field: str
+    meaning: str
+    required: bool = False
+
+
+KEYS = {
+    "hostname": Key("string", "hostname", "DNS name of the mirror; nodes use `https://<hostname>`", required=True),
+    "image": Key(
+        "string", "image", "CNCF Distribution 3.1.1 or later, `repository:tag@sha256:…` (or the digest in `imageDigestFile`)",
+        required=True,
+    ),
+    "imageDigestFile": Key("string", "", "file that holds the image's digest, where `image` has none"),
+    "nodes": Key("array", "nodes", "every node that uses the mirror; see below", required=True),
+    "manager": Key("string", "manager", "name of the node on which the service and the shared storage are looked after"),
+    "sshPrivateKeyFile": Key("string", "", "file with the SSH private key for all nodes, without a passphrase"),
+    "sshPrivateKey": Key("string", "", "the key itself, as a secret: `pulumi config set --secret sshPrivateKey < FILE`"),
+    "knownHostsFile": Key("string", "", "`known_hosts` file (hashed entries too) for nodes without a `hostKey`"),
+    "upstream": Key("string", "upstream", "the registry that is cached"),
+    "serviceName": Key("string", "service_name", "name of the swarm service"),
+    "network": Key("string", "network", "overlay network on which Traefik finds the mirror"),
+    "createNetwork": Key("boolean", "create_network", "make that network; otherwise it must exist"),
+    "cachePath": Key("string", "cache_path", "directory on shared storage for cached layers; kept by destroy"),
+    "configPath": Key("string", "config_path", "the registry's configuration file, on shared storage"),
+    "entrypoint": Key("string", "entrypoint", "Traefik's entrypoint for HTTPS"),
+    "certResolver": Key("string", "cert_resolver", "Traefik's certificate resolver; without it, Traefik's default certificate"),
+    "placementConstraints": Key("array", "placement_constraints", "Swarm constraints for where the mirror's task may run"),
+    "readyTimeout": Key("integer", "ready_timeout", "seconds that the mirror may take to answer before the roll-out is called off"),
+    "maxParallel": Key("integer", "max_parallel", "nodes that are told at the same time, once the first is well"),
+}  # fmt: skip
+
+NODE_KEYS = {
+    "name": Key("string", "name", "stable name of the node", required=True),
+    "address": Key("string", "address", "where its sshd answers", required=True),
+    "hostKey": Key("string", "host_key", "its SSH host key, `ssh-ed25519 AAAA…`; left out, that in `knownHostsFile`"),
+    "user": Key("string", "user", "account to log in with"),
+    "port": Key("integer", "port", "of its sshd"),
+    "become": Key("string", "become", "`sudo` where the user is not root"),
+    "daemonJson": Key("string", "daemon_json", "the configuration file that its dockerd reads"),
+}

@@ -1,0 +1,73 @@
+"""The configuration's keys as `Pulumi.yaml` declares them and as the README shows them. Pure; tests compare, `make reference` writes.
+
+Pulumi asks for every declared key that has no default, so optional keys without one of their own get an empty default, which
+`settings.py` reads as "not given".
+"""
+
+import dataclasses
+import re
+import sys
+from pathlib import Path
+
+import yaml
+
+from components.registry_mirror import RegistryMirrorArgs, SwarmNode
+from config.keys import KEYS, NODE_KEYS, Key
+
+BEGIN, END = "<!-- reference: written by `make reference` -->", "<!-- end of reference -->"
+_EMPTY = {"string": "", "array": [], "boolean": False, "integer": 0}
+
+
+def default_of(key: Key, owner: type) -> object:
+    """The default of a key: that of its field, or None."""
+    for field in dataclasses.fields(owner):
+        if field.name == key.field and field.default is not dataclasses.MISSING:
+            return list(field.default) if isinstance(field.default, tuple) else field.default
+    return None
+
+
+def project_config() -> dict[str, dict[str, object]]:
+    """The mapping `config:` of Pulumi.yaml."""
+    declared: dict[str, dict[str, object]] = {}
+    for name, key in KEYS.items():
+        entry: dict[str, object] = {"type": key.kind}
+        if key.kind == "array":
+            entry["items"] = {"type": "object" if name == "nodes" else "string"}
+        entry["description"] = key.meaning
+        if not key.required:
+            default = default_of(key, RegistryMirrorArgs)
+            entry["default"] = _EMPTY[key.kind] if default is None else default
+        declared[name] = entry
+    return declared
+
+
+def readme_tables() -> str:
+    """The reference in the README."""
+    return "\n".join(
+        [*_table("key", KEYS, RegistryMirrorArgs), "", "Each entry of `nodes`:", "", *_table("key", NODE_KEYS, SwarmNode)]
+    )
+
+
+def _table(title: str, keys: dict[str, Key], owner: type) -> list[str]:
+    rows = [f"| {title} | type | default | meaning |", "|---|---|---|---|"]
+    for name, key in keys.items():
+        default = default_of(key, owner)
+        shown = "**required**" if key.required else "" if default in (None, []) else f"`{str(default).lower() if isinstance(default, bool) else default}`"
+        rows.append(f"| `{name}` | {key.kind} | {shown} | {key.meaning} |")
+    return rows
+
+
+def write(folder: Path) -> None:
+    """Bring Pulumi.yaml and README.md up to date."""
+    project = folder / "Pulumi.yaml"
+    head = project.read_text().partition("config:\n")[0]
+    body = yaml.safe_dump({"config": project_config()}, sort_keys=False, allow_unicode=True, width=130)
+    project.write_text(head + body)
+    readme = folder / "README.md"
+    if readme.exists():
+        pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
+        readme.write_text(pattern.sub(lambda _: f"{BEGIN}\n{readme_tables()}\n{END}", readme.read_text()))
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1] if len(sys.argv) > 1 else "."))

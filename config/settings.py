@@ -1,0 +1,204 @@
+"""From the text of a stack's configuration to the component's args: types, unknown keys, files. All faults at once.
+
+`parse` is pure but for the files that it is told to read; `load_settings` reads `pulumi.Config` and nothing else. Rules
+about values are not here but with the args (`components/registry_mirror/rules.py`), so that other estates get them too.
+"""
+
+import base64
+import difflib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pulumi
+from pulumi.runtime.config import CONFIG, get_config_env
+
+from components.registry_mirror import Fault, InvalidArgs, RegistryMirrorArgs, SwarmNode
+from config.keys import KEYS, NODE_KEYS, Key
+from config.known_hosts import find_host_key
+
+ReadFile = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `__main__.py` needs: the component's args, and how docker's own provider reaches the manager."""
+
+    mirror: RegistryMirrorArgs
+    docker_host: str
+    """`ssh://user@address:port` of the manager: with ssh, and only with ssh, a preview makes no connection."""
+    ssh_options: tuple[str, ...]
+    """Options for the ssh program that the docker provider starts."""
+
+
+_MISSING = object()
+
+# Stand in for values that are missing or of the wrong type, so that the faults of all the others are found in the same run.
+_ANY_KEY = "ssh-ed25519 " + base64.b64encode(b"\0\0\0\x0bssh-ed25519" + b"\0" * 36).decode()
+_PLACEHOLDERS = {"hostname": "missing.invalid", "image": "registry:3.1.1@sha256:" + "0" * 64, "nodes": []}
+
+
+def load_settings() -> Settings:
+    """The stack's settings. Raises InvalidArgs with every fault; the CLI shows it in the preview."""
+    prefix = f"{pulumi.get_project()}:"
+    everything = {**get_config_env(), **CONFIG.get()}
+    return parse({key.removeprefix(prefix): value for key, value in everything.items() if key.startswith(prefix)}, _read)
+
+
+def parse(values: Mapping[str, object], read_file: ReadFile) -> Settings:
+    """Settings from raw values (texts, as Pulumi hands them over, or already typed). Raises InvalidArgs."""
+    faults: list[Fault] = []
+    found = _typed(values, KEYS, "", faults)
+    known_hosts = _file(found.pop("knownHostsFile", None), "knownHostsFile", read_file, faults)
+    private_key, key_file = _private_key(found, read_file, faults)
+    digest = _file(found.pop("imageDigestFile", None), "imageDigestFile", read_file, faults)
+    if digest is not None and "@" not in str(found.get("image", "@")):
+        found["image"] = f"{found['image']}@{digest.strip()}"
+
+    nodes = [
+        _node(node, f"nodes[{index}]", known_hosts, faults) for index, node in enumerate(_list(found, "nodes"))
+    ]
+    missing = {key: value for key, value in _PLACEHOLDERS.items() if key not in found}
+    arguments = {KEYS[key].field: value for key, value in {**found, **missing}.items()}
+    no_nodes = "nodes" in missing
+    if no_nodes:
+        nodes = [SwarmNode(name="missing", address="missing", host_key=_ANY_KEY)]
+        arguments.pop("manager", None)
+    try:
+        mirror = RegistryMirrorArgs(**{**arguments, "nodes": nodes, "private_key": private_key})
+    except InvalidArgs as error:
+        # A value that was missing has had its fault already; so has a key that a placeholder stands for.
+        raise InvalidArgs(sorted([*faults, *error.faults], key=lambda fault: _order(fault.key))) from None
+    if faults:
+        raise InvalidArgs(sorted(faults, key=lambda fault: _order(fault.key)))
+
+    manager = mirror.manager_node
+    options = ["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=8"]
+    if key_file is not None:
+        options += ["-i", key_file, "-o", "IdentitiesOnly=yes"]
+    if known_hosts is not None:
+        options += ["-o", f"UserKnownHostsFile={values['knownHostsFile']}"]
+    return Settings(mirror, f"ssh://{manager.user}@{manager.address}:{manager.port}", tuple(options))
+
+
+def _typed(values: Mapping[str, object], keys: Mapping[str, Key], place: str, faults: list[Fault]) -> dict[str, Any]:
+    """The values that have the type of their key; the others become faults."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in keys:
+            near = difflib.get_close_matches(key, keys, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(keys)}"
+            faults.append(Fault(place + key, value, f"is not a key of this program; {hint}"))
+            continue
+        if not keys[key].required and value in ("", "[]", []):
+            continue  # the empty default that Pulumi.yaml must declare for an optional key
+        converted = _convert(value, keys[key].kind)
+        if converted is _MISSING:
+            faults.append(Fault(place + key, value, f"must be {_A_KIND[keys[key].kind]}"))
+        else:
+            found[key] = converted
+    for key, entry in keys.items():
+        if entry.required and key not in values:
+            faults.append(Fault(place + key, None, f"is missing: {entry.meaning}"))
+    return found
+
+
+_A_KIND = {"string": "a text", "integer": "a whole number", "boolean": "true or false", "array": "a list"}
+
+
+def _convert(value: object, kind: str) -> object:
+    """`value` as its kind, or _MISSING. Pulumi hands everything over as text, lists and booleans as JSON."""
+    if kind == "string":
+        return value if isinstance(value, str) and value != "" else _MISSING
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return _MISSING
+    types = {"integer": int, "boolean": bool, "array": list}
+    # A bool is an int to Python, and not to a person.
+    return value if isinstance(value, types[kind]) and (kind == "boolean" or not isinstance(value, bool)) else _MISSING
+
+
+def _list(found: dict[str, Any], key: str) -> list[object]:
+    value = found.get(key, [])
+    assert isinstance(value, list)
+    return value
+
+
+def _node(value: object, place: str, known_hosts: str | None, faults: list[Fault]) -> SwarmNode:
+    if not isinstance(value, dict):
+        faults.append(Fault(place, value, "must be a mapping with name and address"))
+        return SwarmNode(name=place.strip("nodes[]") + "-missing", address=place.strip("nodes[]") + "-missing", host_key=_ANY_KEY)
+    found = _typed(value, NODE_KEYS, f"{place}.", faults)
+    number = place.strip("nodes[]")
+    address, port = found.get("address"), found.get("port", 22)
+    if "hostKey" not in found and "hostKey" not in value and address is not None:
+        key = find_host_key(known_hosts, address, port) if known_hosts is not None else None
+        if key is None:
+            where = "knownHostsFile has none for this address" if known_hosts is not None else "and there is no knownHostsFile"
+            remedy = f"compare `ssh-keyscan -t ed25519 {address}` with the node's own key, then enter it"
+            faults.append(Fault(f"{place}.hostKey", address, f"is missing, {where}; {remedy}"))
+        else:
+            found["hostKey"] = key
+    # Placeholders differ from node to node, so that no fault is reported about two of them being alike.
+    complete = {"name": f"missing-{number}", "address": f"missing-{number}", "hostKey": _ANY_KEY, **found}
+    return SwarmNode(**{NODE_KEYS[key].field: value for key, value in complete.items()})
+
+
+def _private_key(found: dict[str, Any], read_file: ReadFile, faults: list[Fault]) -> tuple[pulumi.Input[str], str | None]:
+    """The SSH key, as a secret, and the file that it came from."""
+    file, text = found.pop("sshPrivateKeyFile", None), found.pop("sshPrivateKey", None)
+    key = "sshPrivateKeyFile" if file is not None else "sshPrivateKey"
+    if file is not None and text is not None:
+        faults.append(Fault("sshPrivateKey", "[secret]", "is given besides sshPrivateKeyFile; remove one of them"))
+    elif file is None and text is None:
+        faults.append(Fault("sshPrivateKeyFile", None, "is missing: name a file, or set the secret sshPrivateKey"))
+        return "missing", None
+    if file is not None:
+        text = _file(file, key, read_file, faults)
+    if text is None:
+        return "missing", file
+    shown = file if file is not None else "[secret]"
+    if "PRIVATE KEY-----" not in text:
+        faults.append(Fault(key, shown, "is not a private key in PEM form; the public one ends with .pub"))
+    elif _is_encrypted(text):
+        faults.append(Fault(key, shown, "is protected by a passphrase, which nobody could type; use a key without one"))
+    return pulumi.Output.secret(text), file
+
+
+def _is_encrypted(text: str) -> bool:
+    if "ENCRYPTED" in text:
+        return True
+    body = "".join(line for line in text.splitlines() if "-----" not in line)
+    try:
+        blob = base64.b64decode(body)
+    except ValueError:
+        return False
+    # openssh PROTOCOL.key: the magic is followed by the cipher's name, which is `none` for a key in the clear.
+    return blob.startswith(b"openssh-key-v1\0") and blob[15:23] != b"\0\0\0\x04none"
+
+
+def _file(name: str | None, key: str, read_file: ReadFile, faults: list[Fault]) -> str | None:
+    if name is None:
+        return None
+    try:
+        return read_file(name)
+    except OSError as error:
+        made = "; `make lab` makes it" if name.startswith(".lab/") else ""
+        faults.append(Fault(key, name, f"cannot be read: {error.strerror}{made}"))
+    except UnicodeDecodeError:
+        faults.append(Fault(key, name, "is not a text file"))
+    return None
+
+
+def _read(name: str) -> str:
+    return Path(name).expanduser().read_text(encoding="utf-8")
+
+
+def _order(key: str) -> int:
+    """Faults are shown in the order of the keys in the reference."""
+    top = key.partition("[")[0].partition(".")[0]
+    return list(KEYS).index(top) if top in KEYS else len(KEYS)

@@ -1,0 +1,327 @@
+"""Stand-in for pulumi-resource-docker 5.2.0: `Service` and `Network`, by docker's API through `docker system dial-stdio`.
+
+As the official plugin does: an `ssh://` host is not contacted in a preview, another one is when the provider is configured
+(pulumi-docker provider/image.go); a service's networks and name are replaced and everything else is updated in place; a
+refresh finds networks by id only, so a service attached by name is replaced for ever (terraform-provider-docker
+resource_docker_service_structures.go, flattenTaskNetworksAdvanced).
+"""
+
+import http.client
+import json
+import re
+import socket
+import subprocess
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
+
+from lab.plugins.server import Provider, ProviderError, Resource, Values, engine_address, serve
+
+API = "/v1.41"
+"""Spoken by 20.10 and everything since."""
+
+CALL_SECONDS = 60
+_NANOSECONDS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+
+
+class DockerProvider(Provider):
+    """Configuration: `host` and, for ssh, `sshOpts`."""
+
+    def configure(self) -> None:
+        host = self.config.get("host")
+        if isinstance(host, str) and not host.startswith("ssh://"):
+            try:
+                self.call("GET", "/_ping")
+            except ProviderError as error:
+                raise ProviderError(f"failed to connect to any docker daemon: {error}") from None
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        """One call of docker's API; raises ProviderError with docker's own message."""
+        connection = _Connection(self.config.get("host") or "unix:///var/run/docker.sock", self._ssh_options())
+        try:
+            payload = None if body is None else json.dumps(body)
+            headers = {"Content-Type": "application/json", "Host": "docker"}
+            connection.request(method, API + path, body=payload, headers=headers)
+            answer = connection.getresponse()
+            text = answer.read().decode()
+        except (OSError, http.client.HTTPException) as error:
+            raise ProviderError(f"docker at {self.config.get('host')} cannot be reached: {connection.complaint() or error}") from None
+        finally:
+            connection.close()
+        if answer.status >= 400:
+            message = json.loads(text).get("message", text) if text.startswith("{") else text
+            raise ProviderError(f"docker: {message.strip()}")
+        return json.loads(text) if text.startswith(("{", "[")) else text
+
+    def _ssh_options(self) -> list[str]:
+        options = self.config.get("sshOpts") or []
+        # The engine hands a list to a provider's configuration as JSON text.
+        return list(json.loads(options) if isinstance(options, str) else options)
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP over `ssh … docker system dial-stdio`, a Unix socket or TCP."""
+
+    def __init__(self, host: str, ssh_options: list[str]) -> None:
+        super().__init__("docker", timeout=CALL_SECONDS)
+        self._where = urlsplit(host)
+        self._ssh_options = ssh_options
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def connect(self) -> None:
+        if self._where.scheme == "ssh":
+            where = self._where
+            user = ["-l", where.username] if where.username else []
+            port = ["-p", str(where.port)] if where.port else []
+            argv = ["ssh", *self._ssh_options, *user, *port, "--", where.hostname or "", "docker system dial-stdio"]
+            self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            self.sock = _Pipes(self._process)  # type: ignore[assignment]
+        elif self._where.scheme == "unix":
+            self.sock = socket.socket(socket.AF_UNIX)
+            self.sock.settimeout(CALL_SECONDS)
+            self.sock.connect(self._where.path)
+        else:
+            self.sock = socket.create_connection((self._where.hostname, self._where.port or 2375), timeout=10)
+
+    def complaint(self) -> str:
+        """What ssh said, if it did."""
+        if self._process is None or self._process.stderr is None:
+            return ""
+        self._process.kill()
+        return self._process.stderr.read().decode(errors="replace").strip()
+
+    def close(self) -> None:
+        super().close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+class _Pipes:
+    """As much of a socket as http.client uses."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        assert process.stdin is not None and process.stdout is not None
+        self._in: Any = process.stdin
+        self._out: BinaryIO = process.stdout  # type: ignore[assignment]
+
+    def sendall(self, data: bytes) -> None:
+        self._in.write(data)
+        self._in.flush()
+
+    def makefile(self, *_: object, **__: object) -> BinaryIO:
+        return self._out
+
+    def close(self) -> None:
+        self._in.close()
+
+
+class Network(Resource):
+    """An overlay network; every change replaces it."""
+
+    token = "docker:index/network:Network"
+    names = {"name": None, "driver": None, "attachable": None}
+
+    def check(self, urn: str, inputs: Values, seed: str) -> Values:
+        return _with_name(urn, inputs, seed)
+
+    def replaces(self, path: str) -> bool:
+        return True
+
+    def deletes_first(self, inputs: Values) -> bool:
+        return "__defaults" not in inputs
+
+    def create(self, provider: Provider, urn: str, inputs: Values, preview: bool) -> tuple[str, Values]:
+        if preview:
+            return "", inputs
+        assert isinstance(provider, DockerProvider)
+        body = {
+            "Name": inputs["name"], "Driver": inputs.get("driver", "bridge"), "Attachable": inputs.get("attachable", False),
+            "CheckDuplicate": True,
+        }  # fmt: skip
+        return provider.call("POST", "/networks/create", body)["Id"], inputs
+
+    def read(self, provider: Provider, id_: str, old: Values) -> Values | None:
+        assert isinstance(provider, DockerProvider)
+        found = _find(provider, f"/networks/{id_}")
+        if found is None:
+            return None
+        return {**old, "name": found["Name"], "driver": found["Driver"], "attachable": found["Attachable"]}
+
+    def delete(self, provider: Provider, urn: str, id_: str, old: Values) -> None:
+        assert isinstance(provider, DockerProvider)
+        if _find(provider, f"/networks/{id_}") is not None:
+            provider.call("DELETE", f"/networks/{id_}")
+
+
+class Service(Resource):
+    """A swarm service."""
+
+    token = "docker:index/service:Service"
+    names = {
+        "name": None,
+        "labels": {"label": None, "value": None},
+        "mode": {"replicated": {"replicas": None}},
+        "updateConfig": {"parallelism": None, "order": None, "failureAction": None},
+        "taskSpec": {
+            "containerSpec": {
+                "image": None, "env": None, "labels": {"label": None, "value": None},
+                "mounts": {"type": None, "source": None, "target": None, "readOnly": None},
+                "healthcheck": {"tests": None, "interval": None, "timeout": None, "retries": None, "startPeriod": None},
+            },
+            "networksAdvanceds": {"id": None, "name": None},
+            "restartPolicy": {"condition": None, "delay": None},
+            "placement": {"constraints": None},
+        },
+    }  # fmt: skip
+
+    def check(self, urn: str, inputs: Values, seed: str) -> Values:
+        return _with_name(urn, inputs, seed)
+
+    def replaces(self, path: str) -> bool:
+        return path in ("name", "mode", "mode.replicated") or "networksAdvanceds" in path
+
+    def deletes_first(self, inputs: Values) -> bool:
+        return "__defaults" not in inputs
+
+    def create(self, provider: Provider, urn: str, inputs: Values, preview: bool) -> tuple[str, Values]:
+        if preview:
+            return "", inputs
+        assert isinstance(provider, DockerProvider)
+        return provider.call("POST", "/services/create", spec_of(inputs))["ID"], inputs
+
+    def update(self, provider: Provider, urn: str, id_: str, old: Values, inputs: Values, preview: bool) -> Values:
+        if not preview:
+            assert isinstance(provider, DockerProvider)
+            version = provider.call("GET", f"/services/{id_}")["Version"]["Index"]
+            provider.call("POST", f"/services/{id_}/update?version={version}", spec_of(inputs))
+        return inputs
+
+    def read(self, provider: Provider, id_: str, old: Values) -> Values | None:
+        assert isinstance(provider, DockerProvider)
+        found = _find(provider, f"/services/{id_}")
+        return None if found is None else {**old, **inputs_of(found["Spec"])}
+
+    def delete(self, provider: Provider, urn: str, id_: str, old: Values) -> None:
+        assert isinstance(provider, DockerProvider)
+        if _find(provider, f"/services/{id_}") is not None:
+            provider.call("DELETE", f"/services/{id_}")
+
+
+def spec_of(inputs: Values) -> Values:
+    """docker's ServiceSpec for a service's inputs."""
+    task = inputs["taskSpec"]
+    container = task["containerSpec"]
+    spec: Values = {
+        "Name": inputs["name"],
+        "Labels": _map(inputs.get("labels")),
+        "Mode": {"Replicated": {"Replicas": inputs.get("mode", {}).get("replicated", {}).get("replicas", 1)}},
+        "TaskTemplate": {
+            "ContainerSpec": {
+                "Image": container["image"],
+                "Env": [f"{key}={value}" for key, value in sorted(container.get("env", {}).items())],
+                "Labels": _map(container.get("labels")),
+                "Mounts": [
+                    {"Type": mount["type"], "Source": mount["source"], "Target": mount["target"],
+                     "ReadOnly": mount.get("readOnly", False)}
+                    for mount in container.get("mounts", [])
+                ],
+            },
+            "Networks": [{"Target": network.get("id") or network["name"]} for network in task.get("networksAdvanceds", [])],
+        },
+    }  # fmt: skip
+    template = spec["TaskTemplate"]
+    if health := container.get("healthcheck"):
+        template["ContainerSpec"]["Healthcheck"] = {
+            "Test": health["tests"], "Interval": _nanoseconds(health.get("interval", "0s")),
+            "Timeout": _nanoseconds(health.get("timeout", "0s")), "Retries": health.get("retries", 0),
+            "StartPeriod": _nanoseconds(health.get("startPeriod", "0s")),
+        }  # fmt: skip
+    if restart := task.get("restartPolicy"):
+        template["RestartPolicy"] = {"Condition": restart["condition"], "Delay": _nanoseconds(restart.get("delay", "0s"))}
+    if placement := task.get("placement"):
+        template["Placement"] = {"Constraints": placement.get("constraints", [])}
+    if update := inputs.get("updateConfig"):
+        spec["UpdateConfig"] = {
+            "Parallelism": update.get("parallelism", 1), "Order": update.get("order", "stop-first"),
+            "FailureAction": update.get("failureAction", "pause"),
+        }  # fmt: skip
+    return spec
+
+
+def inputs_of(spec: Values) -> Values:
+    """A service's inputs as a refresh finds them: networks by id only."""
+    template = spec["TaskTemplate"]
+    container = template["ContainerSpec"]
+    found: Values = {
+        "image": container["Image"],
+        "env": dict(entry.split("=", 1) for entry in container.get("Env") or []),
+        "labels": _labels(container.get("Labels")),
+        "mounts": [
+            {"type": mount["Type"], "source": mount["Source"], "target": mount["Target"], "readOnly": mount.get("ReadOnly", False)}
+            for mount in container.get("Mounts") or []
+        ],
+    }
+    if health := container.get("Healthcheck"):
+        found["healthcheck"] = {
+            "tests": health["Test"], "interval": _duration(health.get("Interval", 0)), "timeout": _duration(health.get("Timeout", 0)),
+            "retries": health.get("Retries", 0), "startPeriod": _duration(health.get("StartPeriod", 0)),
+        }  # fmt: skip
+    task: Values = {
+        "containerSpec": found,
+        "networksAdvanceds": [{"id": network["Target"]} for network in template.get("Networks") or spec.get("Networks") or []],
+        "placement": {"constraints": (template.get("Placement") or {}).get("Constraints") or []},
+    }
+    if restart := template.get("RestartPolicy"):
+        task["restartPolicy"] = {"condition": restart["Condition"], "delay": _duration(restart.get("Delay", 0))}
+    update = spec.get("UpdateConfig") or {}
+    return {
+        "name": spec["Name"],
+        "labels": _labels(spec.get("Labels")),
+        "mode": {"replicated": {"replicas": spec.get("Mode", {}).get("Replicated", {}).get("Replicas", 1)}},
+        "updateConfig": {
+            "parallelism": update.get("Parallelism", 1), "order": update.get("Order", "stop-first"),
+            "failureAction": update.get("FailureAction", "pause"),
+        },
+        "taskSpec": task,
+    }  # fmt: skip
+
+
+def _find(provider: DockerProvider, path: str) -> Any:
+    try:
+        return provider.call("GET", path)
+    except ProviderError as error:
+        if "not found" in str(error).lower() or "no such" in str(error).lower():
+            return None
+        raise
+
+
+def _with_name(urn: str, inputs: Values, seed: str) -> Values:
+    """Inputs with a name: the resource's own and seven letters, as the official plugin makes them where none is given."""
+    if inputs.get("name"):
+        return inputs
+    return {**inputs, "name": f"{urn.split('::')[-1]}-{seed[:7]}", "__defaults": ["name"]}
+
+
+def _map(labels: "list[Mapping[str, str]] | None") -> dict[str, str]:
+    return {label["label"]: label["value"] for label in labels or []}
+
+
+def _labels(labels: Mapping[str, str] | None) -> list[dict[str, str]]:
+    return [{"label": key, "value": value} for key, value in sorted((labels or {}).items())]
+
+
+def _nanoseconds(duration: str) -> int:
+    return sum(int(float(number) * _NANOSECONDS[unit]) for number, unit in re.findall(r"([\d.]+)(ns|us|ms|s|m|h)", duration))
+
+
+def _duration(nanoseconds: int) -> str:
+    """Go's way to write a duration, for the whole seconds and minutes that people use."""
+    minutes, seconds = divmod(nanoseconds / 10**9, 60)
+    if not minutes:
+        return f"{seconds:g}s"
+    return f"{int(minutes)}m{seconds:g}s"
+
+
+if __name__ == "__main__":
+    serve(DockerProvider("pulumi-resource-docker", "5.2.0", [Service(), Network()], engine_address()))

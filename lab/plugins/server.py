@@ -1,0 +1,258 @@
+"""What both stand-ins share: the provider protocol, the announcement, and comparing inputs.
+
+Owns no resource. A resource type is a `Resource`; a plugin is a list of them handed to `serve`.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from concurrent import futures
+from typing import Any
+
+import grpc
+from google.protobuf import empty_pb2, json_format, struct_pb2
+from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, plugin_pb2, provider_pb2, provider_pb2_grpc
+
+UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
+"""What the engine sends, and expects, for a value that only `up` will know (pulumi sdk/go/common/resource/plugin/rpc.go)."""
+
+Values = dict[str, Any]
+
+
+class ProviderError(Exception):
+    """An operation failed; the text is what the user reads."""
+
+
+class Resource:
+    """One resource type. `names` is the tree of inputs that it implements; a `None` leaf takes any value."""
+
+    token: str
+    names: Mapping[str, Any]
+
+    def check(self, urn: str, inputs: Values, seed: str) -> Values:
+        """Inputs with their defaults."""
+        return inputs
+
+    def replaces(self, path: str) -> bool:
+        """Whether a change at `path` needs a new resource."""
+        return False
+
+    def deletes_first(self, inputs: Values) -> bool:
+        """Whether a replacement deletes the old resource before it makes the new one."""
+        return False
+
+    def create(self, provider: "Provider", urn: str, inputs: Values, preview: bool) -> tuple[str, Values]:
+        raise NotImplementedError
+
+    def update(self, provider: "Provider", urn: str, id_: str, old: Values, inputs: Values, preview: bool) -> Values:
+        raise NotImplementedError
+
+    def read(self, provider: "Provider", id_: str, old: Values) -> Values | None:
+        """The resource's present state; None if it is gone."""
+        return old
+
+    def delete(self, provider: "Provider", urn: str, id_: str, old: Values) -> None:
+        raise NotImplementedError
+
+
+class Provider(provider_pb2_grpc.ResourceProviderServicer):
+    """The provider protocol over a table of resource types."""
+
+    def __init__(self, name: str, version: str, resources: Iterable[Resource], engine: str) -> None:
+        self.name = name
+        self.version = version
+        self.resources = {resource.token: resource for resource in resources}
+        self.config: Values = {}
+        self._engine = engine_pb2_grpc.EngineStub(grpc.insecure_channel(engine)) if engine else None
+
+    def log(self, text: str, urn: str = "", *, warning: bool = False) -> None:
+        """Show a line in the run's output."""
+        severity = engine_pb2.WARNING if warning else engine_pb2.INFO
+        if self._engine is not None:
+            self._engine.Log(engine_pb2.LogRequest(severity=severity, message=text, urn=urn))
+
+    def configure(self) -> None:
+        """Called once the configuration is known; raises ProviderError if the provider cannot work with it."""
+
+    # ------------------------------------------------------------------------------------------- protocol, provider
+
+    def GetPluginInfo(self, request: Any, context: Any) -> Any:
+        return plugin_pb2.PluginInfo(version=self.version)
+
+    def Attach(self, request: Any, context: Any) -> Any:
+        self._engine = engine_pb2_grpc.EngineStub(grpc.insecure_channel(request.address))
+        return empty_pb2.Empty()
+
+    def Cancel(self, request: Any, context: Any) -> Any:
+        return empty_pb2.Empty()
+
+    def CheckConfig(self, request: Any, context: Any) -> Any:
+        return provider_pb2.CheckResponse(inputs=request.news)
+
+    def DiffConfig(self, request: Any, context: Any) -> Any:
+        return provider_pb2.DiffResponse(changes=provider_pb2.DiffResponse.DIFF_UNKNOWN)
+
+    def Configure(self, request: Any, context: Any) -> Any:
+        self.config = to_values(request.args)
+        self.log(f"{self.name}: the lab's STAND-IN for the official plugin, which could not be downloaded on this computer")
+        try:
+            self.configure()
+        except ProviderError as error:
+            context.abort(grpc.StatusCode.UNKNOWN, str(error))
+        return provider_pb2.ConfigureResponse(acceptSecrets=False, supportsPreview=True, acceptResources=False)
+
+    # ------------------------------------------------------------------------------------------ protocol, resources
+
+    def Check(self, request: Any, context: Any) -> Any:
+        resource = self._resource(request.urn, context)
+        inputs = to_values(request.news)
+        failures = [
+            provider_pb2.CheckFailure(property=path, reason=f"is not an input of {resource.token}, or not one that the stand-in knows")
+            for path in unknown_names(inputs, resource.names)
+        ]
+        if not failures:
+            inputs = resource.check(request.urn, inputs, request.randomSeed.hex())
+        return provider_pb2.CheckResponse(inputs=to_struct(inputs), failures=failures)
+
+    def Diff(self, request: Any, context: Any) -> Any:
+        resource = self._resource(request.urn, context)
+        paths = differences(to_values(request.olds), to_values(request.old_inputs), to_values(request.news))
+        kinds = provider_pb2.PropertyDiff
+        detailed = {path: kinds(kind=kinds.UPDATE_REPLACE if resource.replaces(path) else kinds.UPDATE) for path in paths}
+        replaces = sorted(path for path in paths if resource.replaces(path))
+        some, none = provider_pb2.DiffResponse.DIFF_SOME, provider_pb2.DiffResponse.DIFF_NONE
+        return provider_pb2.DiffResponse(
+            changes=some if paths else none,
+            diffs=sorted({path.partition(".")[0].partition("[")[0] for path in paths}),
+            replaces=replaces,
+            detailedDiff=detailed,
+            hasDetailedDiff=True,
+            deleteBeforeReplace=bool(replaces) and resource.deletes_first(to_values(request.news)),
+        )
+
+    def Create(self, request: Any, context: Any) -> Any:
+        resource = self._resource(request.urn, context)
+        try:
+            id_, state = resource.create(self, request.urn, to_values(request.properties), request.preview)
+        except ProviderError as error:
+            context.abort(grpc.StatusCode.UNKNOWN, str(error))
+        return provider_pb2.CreateResponse(id=id_, properties=to_struct(state))
+
+    def Update(self, request: Any, context: Any) -> Any:
+        resource = self._resource(request.urn, context)
+        try:
+            old, new = to_values(request.olds), to_values(request.news)
+            state = resource.update(self, request.urn, request.id, old, new, request.preview)
+        except ProviderError as error:
+            context.abort(grpc.StatusCode.UNKNOWN, str(error))
+        return provider_pb2.UpdateResponse(properties=to_struct(state))
+
+    def Read(self, request: Any, context: Any) -> Any:
+        resource = self._resource(request.urn, context)
+        try:
+            state = resource.read(self, request.id, to_values(request.properties))
+        except ProviderError as error:
+            context.abort(grpc.StatusCode.UNKNOWN, str(error))
+        if state is None:
+            return provider_pb2.ReadResponse(id="")
+        return provider_pb2.ReadResponse(id=request.id, properties=to_struct(state), inputs=request.inputs)
+
+    def Delete(self, request: Any, context: Any) -> Any:
+        resource = self._resource(request.urn, context)
+        try:
+            resource.delete(self, request.urn, request.id, to_values(request.properties))
+        except ProviderError as error:
+            context.abort(grpc.StatusCode.UNKNOWN, str(error))
+        return empty_pb2.Empty()
+
+    def _resource(self, urn: str, context: Any) -> Resource:
+        token = urn.split("::")[2].split("$")[-1]
+        if token not in self.resources:
+            known = ", ".join(sorted(self.resources))
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, f"the stand-in knows {known}, not {token}; use the official plugin")
+        return self.resources[token]
+
+
+def serve(provider: Provider) -> None:
+    """Serve on a free port of loopback, telling the engine which, until it ends us."""
+    limit = 1 << 30  # states of hundreds of nodes exceed grpc's 4 MiB
+    options = [("grpc.max_receive_message_length", limit), ("grpc.max_send_message_length", limit)]
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=64), options=options)
+    provider_pb2_grpc.add_ResourceProviderServicer_to_server(provider, server)  # type: ignore[no-untyped-call]
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    print(port, flush=True)
+    server.wait_for_termination()
+
+
+def engine_address() -> str:
+    """Where the engine listens: the plugin's only argument."""
+    return sys.argv[1] if len(sys.argv) > 1 else ""
+
+
+def to_values(struct: struct_pb2.Struct) -> Values:
+    """A protocol struct as plain values; whole numbers as ints, which JSON has no notion of."""
+    values: Values = json_format.MessageToDict(struct)
+    return {key: _whole(value) for key, value in values.items()}
+
+
+def to_struct(values: Values) -> struct_pb2.Struct:
+    struct = struct_pb2.Struct()
+    struct.update({key: value for key, value in values.items() if value is not None})
+    return struct
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    return value
+
+
+def unknown_names(inputs: Any, names: Any, path: str = "") -> list[str]:
+    """Paths of inputs that `names` does not have."""
+    if names is None or inputs == UNKNOWN:
+        return []
+    if isinstance(inputs, list):
+        return [found for index, item in enumerate(inputs) for found in unknown_names(item, names, f"{path}[{index}]")]
+    if not isinstance(inputs, dict):
+        return []
+    found = []
+    for key, value in inputs.items():
+        here = f"{path}.{key}" if path else key
+        if key.startswith("__"):  # the engine's own remarks
+            continue
+        found += unknown_names(value, names[key], here) if key in names else [here]
+    return found
+
+
+def differences(state: Any, old_inputs: Any, inputs: Any, path: str = "") -> list[str]:
+    """Paths at which the wanted inputs differ from the state, or have been taken away since the last run.
+
+    What is in the state but was never an input has been computed, and is no difference. Lists are compared as sets: docker
+    keeps labels, mounts and networks in an order of its own.
+    """
+    if isinstance(inputs, dict) and isinstance(state, dict):
+        old = old_inputs if isinstance(old_inputs, dict) else {}
+        found = []
+        for key in sorted({*inputs, *(key for key in old if key in state)}):
+            if key.startswith("__"):
+                continue
+            here = f"{path}.{key}" if path else key
+            if key not in inputs:
+                found.append(here)
+            else:
+                found += differences(state.get(key), old.get(key), inputs[key], here)
+        return found
+    if isinstance(inputs, list) and isinstance(state, list) and len(inputs) == len(state):
+        ours, theirs = _sorted(inputs), _sorted(state)
+        pairs = zip(theirs, ours, strict=True)
+        return [f for index, (one, other) in enumerate(pairs) for f in differences(one, one, other, f"{path}[{index}]")]
+    return [] if state == inputs or (not state and not inputs) else [path]
+
+
+def _sorted(items: list[Any]) -> list[Any]:
+    return sorted(items, key=lambda item: json.dumps(item, sort_keys=True))
