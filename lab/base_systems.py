@@ -12,7 +12,7 @@ from tools.progress import StageError, run_logged, stage
 
 PACKAGES = (
     "systemd", "systemd-sysv", "dbus", "docker.io", "openssh-server", "sudo", "iproute2", "iptables",
-    "ca-certificates", "python3-minimal", "busybox-static",
+    "ca-certificates", "python3", "busybox-static",
 )  # fmt: skip
 EXTRA = {"trixie": ("docker-cli",)}
 """trixie ships docker's client apart from its daemon."""

@@ -25,7 +25,10 @@ for _name, _source in MODULES:
     _module.__package__ = "node_agent"
     _module.__path__ = []
     sys.modules[_full] = _module
-    exec(compile(_source, _full, "exec"), _module.__dict__)
+    try:
+        exec(compile(_source, _full, "exec"), _module.__dict__)
+    except ImportError as error:
+        sys.exit("registry mirror: this node's Python is not complete (%s); install the package python3" % error)
     if _name != "__init__":
         setattr(sys.modules["node_agent"], _name, _module)
 sys.exit(sys.modules["node_agent.main"].main(sys.argv[1], REQUEST))
