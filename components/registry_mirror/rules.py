@@ -32,8 +32,8 @@ class Fault:
     wrong: str
 
     def __str__(self) -> str:
-        shown = repr(self.value)
-        return f"{self.key}: {self.wrong} (got {shown if len(shown) < 100 else shown[:97] + '...'})"
+        shown = "" if self.value is None else f" (got {self.value!r:.100})"
+        return f"{self.key}: {self.wrong}{shown}"
 
 
 class InvalidArgs(ValueError):

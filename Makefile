@@ -1,0 +1,60 @@
+# Thin names over the real commands. `make up` and `make test` are all that a newcomer needs.
+
+PYTHON ?= python3
+ENV ?= dev
+VENV := .tools/venv/bin
+
+.PHONY: help up down test check unit lab lab-down tools preview shell ssh status bench-up reference lock clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+up:  ## tools, lab, pulumi up, proof; ENV=<stack> for a real swarm
+	@$(PYTHON) -m tools.up $(ENV)
+
+down:  ## destroy the stack; every node as it was before; remove the lab
+	@$(PYTHON) -m tools.down $(ENV)
+
+test: tools  ## lint, types, unit, component, program, contract, and the lab end to end
+	@$(PYTHON) -m tools.test
+
+check: tools  ## lint and types only
+	@$(PYTHON) -m tools.test check
+
+unit: tools  ## the tests that need no lab: seconds
+	@$(PYTHON) -m tools.test check unit component program
+
+preview: tools  ## what `make up` would change; connects to nothing
+	@$(PYTHON) -m tools.preview $(ENV)
+
+lab: tools  ## three real machines, a swarm, Traefik
+	@$(PYTHON) -m lab up
+
+lab-down:  ## remove the lab, whatever its state
+	@$(PYTHON) -m lab down
+
+shell:  ## a shell in the lab's network, with the tools on PATH
+	@$(PYTHON) -m lab shell
+
+ssh:  ## NODE=node2: log in to a node
+	@$(PYTHON) -m lab ssh $(NODE)
+
+status:  ## the lab's nodes
+	@$(PYTHON) -m lab status
+
+bench-up: tools  ## how long things take, printed
+	@$(PYTHON) -m tools.bench_up
+
+tools:
+	@$(PYTHON) -m tools.toolchain --with-lab
+
+reference: tools  ## write Pulumi.yaml's and the README's configuration reference from config/keys.py
+	@$(VENV)/python -m config.reference
+
+lock: tools  ## pin and hash the Python packages of requirements*.in
+	@for f in requirements requirements-dev requirements-go; do \
+	  $(VENV)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-emit-index-url \
+	    --no-emit-find-links --no-annotate $$f.in -o $$f.txt; done
+
+clean: lab-down  ## remove everything that was made here
+	rm -rf .tools .lab

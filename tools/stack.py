@@ -1,0 +1,108 @@
+"""Runs the Pulumi CLI on a stack with the project's own tools, and finds the line that matters when it fails.
+
+Owns the environment of such a run: where the state is, which network it happens in. For the lab's stack both are the lab's;
+for every other stack they are the user's own, and he is asked before anything changes.
+"""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from lab.plan import LABS, lab_folder
+from lab.sandbox import Sandbox
+from tools.progress import StageError
+from tools.toolchain import BIN, CHECKOUT, environment
+
+LAB_STACK = "dev"
+
+
+class Stack:
+    """One stack of the program. `lab` is the name of the lab that it lives in, or None for a real swarm."""
+
+    def __init__(self, name: str, lab: str | None = None, config_file: Path | None = None) -> None:
+        self.name = name
+        self.lab = lab
+        self.config_file = config_file
+        root = lab_folder(lab).root if lab else LABS / name
+        self.log = root / "logs" / "pulumi.log" if lab else LABS / "logs" / f"pulumi-{name}.log"
+        self.environment = {**os.environ, **environment()}
+        if lab:
+            self.state = root / "state"
+            # The lab's state goes with the lab and guards nothing, so its passphrase is empty.
+            self.environment |= {"PULUMI_BACKEND_URL": f"file://{self.state}", "PULUMI_CONFIG_PASSPHRASE": ""}
+
+    def command(self, *words: str) -> list[str]:
+        """The command line of a run: in the lab's network where there is a lab."""
+        program = str(BIN / "pulumi") if (BIN / "pulumi").exists() else "pulumi"
+        config = ["--config-file", str(self.config_file)] if self.config_file else []
+        stack = ["--stack", self.name, "--non-interactive"] if self.lab else ["--stack", self.name]
+        argv = [program, *words, *stack, *config]
+        return Sandbox(lab_folder(self.lab).root).command(argv, network_only=True) if self.lab else argv
+
+    def select(self) -> None:
+        """Make the stack unless it is there."""
+        if self.lab:
+            self.state.mkdir(parents=True, exist_ok=True)
+        self.run("stack", "init") if self.name not in self._stacks() else None
+
+    def run(self, *words: str) -> str:
+        """Run to the end and return the output, which also goes to the log. Raises StageError with the line that matters."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(
+            self.command(*words), cwd=CHECKOUT, env=self.environment, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+        )  # fmt: skip
+        with self.log.open("a") as log:
+            log.write(f"\n$ pulumi {' '.join(words)} --stack {self.name}\n{done.stdout}")
+        if done.returncode != 0:
+            raise StageError(reason(done.stdout), "mend that, then run the same command again", self.log)
+        return done.stdout
+
+    def run_attached(self, *words: str) -> None:
+        """Run on the user's own terminal, so that Pulumi can ask him. Raises StageError if it fails."""
+        done = subprocess.run(self.command(*words), cwd=CHECKOUT, env=self.environment, check=False)
+        if done.returncode != 0:
+            raise StageError(f"pulumi {words[0]} ended with {done.returncode}; the reason stands above")
+
+    def outputs(self) -> dict[str, Any]:
+        """The stack's outputs; empty where nothing is deployed."""
+        done = subprocess.run(
+            self.command("stack", "output", "--json"), cwd=CHECKOUT, env=self.environment,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        found: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {}
+        return found
+
+    def _stacks(self) -> list[str]:
+        words = self.command("stack", "ls", "--json")
+        words = [word for word in words if word not in ("--stack", self.name)]
+        if self.config_file:
+            words = words[:-2]
+        done = subprocess.run(words, cwd=CHECKOUT, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise StageError(reason(done.stdout + done.stderr), "`pulumi login` to your backend, or set PULUMI_BACKEND_URL")
+        return [entry["name"].rpartition("/")[2] for entry in json.loads(done.stdout)]
+
+
+def reason(output: str) -> str:
+    """The lines that matter of a failed run: the agent's or the configuration's own words before Pulumi's."""
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in output.splitlines()]
+    ours = list(dict.fromkeys(line for line in lines if line.startswith("registry mirror: ")))
+    if ours:
+        return "\n        ".join(line.removeprefix("registry mirror: ") for line in ours)
+    for index, line in enumerate(lines):
+        if re.match(r"error: \d+ faults? in the configuration", line):
+            faults = [fault for fault in lines[index + 1 :] if fault.startswith("- ")]
+            return "\n  ".join([line.removeprefix("error: "), *dict.fromkeys(faults)])
+    errors = [line.partition("error: ")[2] for line in lines if "error: " in line and not line.endswith("error: update failed")]
+    return errors[-1] if errors else next((line for line in reversed(lines) if line), "pulumi failed without a word")
+
+
+def changes(output: str) -> str:
+    """Pulumi's own count of what it did, on one line: `10 created`."""
+    after = output.rpartition("Resources:")[2].splitlines()
+    counts = [line.strip(" +-~") for line in after if re.match(r"\s+(?:[+~-]{1,2} )?\d+ (created|updated|replaced|deleted|unchanged)", line)]
+    return ", ".join(counts)
