@@ -38,7 +38,7 @@ KEYS = {
     "entrypoint": Key("string", "entrypoint", "Traefik's entrypoint for HTTPS"),
     "certResolver": Key("string", "cert_resolver", "Traefik's certificate resolver; without it, Traefik's default certificate"),
     "placementConstraints": Key("array", "placement_constraints", "Swarm constraints for where the mirror's task may run"),
-    "readyTimeout": Key("integer", "ready_timeout", "seconds that the mirror may take to answer before the roll-out is called off"),
+    "readyTimeout": Key("integer", "ready_timeout", "seconds for the mirror to answer before the roll-out is called off"),
     "maxParallel": Key("integer", "max_parallel", "nodes that are told at the same time, once the first is well"),
 }  # fmt: skip
 

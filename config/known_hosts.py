@@ -10,7 +10,7 @@ from components.registry_mirror.rules import HOST_KEY_TYPES
 
 
 def find_host_key(text: str, host: str, port: int = 22) -> str | None:
-    """The preferred key of `host` as `type base64`, or None. Revoked keys do not count; certificate authorities cannot be used."""
+    """The preferred key of `host` as `type base64`, or None. Revoked keys do not count, nor do authorities."""
     wanted = host.lower() if port == 22 else f"[{host.lower()}]:{port}"
     found: dict[str, str] = {}
     revoked = set()

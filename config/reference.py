@@ -1,4 +1,4 @@
-"""The configuration's keys as `Pulumi.yaml` declares them and as the README shows them. Pure; tests compare, `make reference` writes.
+"""The configuration's keys as `Pulumi.yaml` declares and the README shows them. Tests compare, `make reference` writes.
 
 Pulumi asks for every declared key that has no default, so optional keys without one of their own get an empty default, which
 `settings.py` reads as "not given".
@@ -52,7 +52,13 @@ def _table(title: str, keys: dict[str, Key], owner: type) -> list[str]:
     rows = [f"| {title} | type | default | meaning |", "|---|---|---|---|"]
     for name, key in keys.items():
         default = default_of(key, owner)
-        shown = "**required**" if key.required else "" if default in (None, []) else f"`{str(default).lower() if isinstance(default, bool) else default}`"
+        shown = (
+            "**required**"
+            if key.required
+            else ""
+            if default in (None, [])
+            else f"`{str(default).lower() if isinstance(default, bool) else default}`"
+        )
         rows.append(f"| `{name}` | {key.kind} | {shown} | {key.meaning} |")
     return rows
 

@@ -57,9 +57,7 @@ def parse(values: Mapping[str, object], read_file: ReadFile) -> Settings:
     if digest is not None and "@" not in str(found.get("image", "@")):
         found["image"] = f"{found['image']}@{digest.strip()}"
 
-    nodes = [
-        _node(node, f"nodes[{index}]", known_hosts, faults) for index, node in enumerate(_list(found, "nodes"))
-    ]
+    nodes = [_node(node, f"nodes[{index}]", known_hosts, faults) for index, node in enumerate(_list(found, "nodes"))]
     missing = {key: value for key, value in _PLACEHOLDERS.items() if key not in found}
     arguments = {KEYS[key].field: value for key, value in {**found, **missing}.items()}
     no_nodes = "nodes" in missing

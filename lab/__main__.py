@@ -1,8 +1,8 @@
 """`python3 -m lab …`: make, look at, enter and remove labs.
 
-    up | down | status | shell | ssh NODE | off NODE | on NODE      (with --name NAME; `dev` unless said otherwise)
-    list        every lab on this computer, with those whose checkout is gone
-    prune       remove the labs whose checkout is gone
+up | down | status | shell | ssh NODE | off NODE | on NODE      (with --name NAME; `dev` unless said otherwise)
+list        every lab on this computer, with those whose checkout is gone
+prune       remove the labs whose checkout is gone
 """
 
 import argparse
@@ -82,7 +82,9 @@ def check_computer() -> None:
         missing = sorted(program for program in DEBIAN_PACKAGES if shutil.which(program) is None)
         problem = f"a lab needs {', '.join(missing)}, and this is neither Debian nor Ubuntu, so they cannot be installed for you"
     if problem:
-        raise StageError(problem, "use Debian or Ubuntu as root (a virtual machine will do), or `make up ENV=prod` on a real swarm")
+        raise StageError(
+            problem, "use Debian or Ubuntu as root (a virtual machine will do), or `make up ENV=prod` on a real swarm"
+        )
 
 
 def install_packages() -> None:
@@ -90,7 +92,9 @@ def install_packages() -> None:
     missing = sorted({package for program, package in DEBIAN_PACKAGES.items() if shutil.which(program) is None})
     if not missing:
         return
-    print(f"  The lab needs Debian packages that are not installed: {' '.join(missing)}. Installing them with apt-get.", flush=True)
+    print(
+        f"  The lab needs Debian packages that are not installed: {' '.join(missing)}. Installing them with apt-get.", flush=True
+    )
     with stage("Debian packages"):
         log = plan.LABS / "logs" / "apt.log"
         quiet = {"DEBIAN_FRONTEND": "noninteractive"}

@@ -10,6 +10,7 @@ import json
 import random
 import subprocess
 import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,24 @@ from tools.toolchain import BIN, VENV
 HUB_SECONDS = 8
 """How long Docker Hub may take to say whether it is there."""
 
-BUSYBOX_APPLETS = ("sh", "cat", "chmod", "cp", "echo", "env", "grep", "id", "ls", "mkdir", "mv", "nc", "ps", "rm", "sleep", "wget")
+BUSYBOX_APPLETS = (
+    "sh",
+    "cat",
+    "chmod",
+    "cp",
+    "echo",
+    "env",
+    "grep",
+    "id",
+    "ls",
+    "mkdir",
+    "mv",
+    "nc",
+    "ps",
+    "rm",
+    "sleep",
+    "wget",
+)
 
 REGISTRY_ENTRYPOINT = """#!/bin/sh
 
@@ -193,7 +211,7 @@ def _layer(files: dict[str, tuple[bytes, int]]) -> bytes:
     return buffer.getvalue()
 
 
-def _write_archive(archive: Path, layers: list[bytes], config: dict[str, object], tag: str) -> None:
+def _write_archive(archive: Path, layers: list[bytes], config: Mapping[str, object], tag: str) -> None:
     """Write a docker archive (`docker save`'s form), which crane pushes and docker loads."""
     digests = [hashlib.sha256(layer).hexdigest() for layer in layers]
     image = {

@@ -124,7 +124,13 @@ class Sandbox:
 
     def processes(self) -> list[tuple[int, list[str]]]:
         """(process id inside, words of its command line) of everything that runs in the sandbox, nodes included."""
-        listing = self.run(["sh", "-c", "cd /proc; for p in [0-9]*; do printf '%s\\t' $p; tr '\\0' '\\t' < $p/cmdline; echo; done 2>/dev/null; :"])
+        listing = self.run(
+            [
+                "sh",
+                "-c",
+                "cd /proc; for p in [0-9]*; do printf '%s\\t' $p; tr '\\0' '\\t' < $p/cmdline; echo; done 2>/dev/null; :",
+            ]
+        )
         rows = [line.split("\t") for line in listing.splitlines()]
         return [(int(row[0]), row[1:]) for row in rows if row[0].isdigit() and len(row) > 1]
 

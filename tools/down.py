@@ -1,6 +1,6 @@
 """`make down`: destroy the stack, look whether every node is as before, remove the lab.
 
-    python3 -m tools.down [STACK]
+python3 -m tools.down [STACK]
 """
 
 import sys

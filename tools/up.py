@@ -1,6 +1,6 @@
 """`make up`: tools, lab, `pulumi up`, proof. With ENV=<stack> of a real swarm: tools, and `pulumi up` on your own terminal.
 
-    python3 -m tools.up [STACK]
+python3 -m tools.up [STACK]
 """
 
 import sys

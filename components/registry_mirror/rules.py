@@ -74,7 +74,9 @@ def image(value: str) -> str | None:
     tag = reference.rpartition("/")[2].partition(":")[2]
     numbers = re.fullmatch(r"v?(\d+)\.(\d+)\.(\d+)", tag)
     if not numbers:
-        return "must have a full version as its tag, like registry:3.1.1@sha256:…: the version decides where its configuration lies"
+        return (
+            "must have a full version as its tag, like registry:3.1.1@sha256:…: the version decides where its configuration lies"
+        )
     if tuple(int(number) for number in numbers.groups()) < REGISTRY_FLOOR:
         return f"must be 3.1.1 or later: {tag} may send upstream credentials to strangers (CVE-2026-33540)"
     return None

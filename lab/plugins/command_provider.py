@@ -6,13 +6,13 @@ that fails is not in the state, and its error carries the command line and all o
 """
 
 import contextlib
-import os
 import secrets
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
 from lab.plugins.server import UNKNOWN, Provider, ProviderError, Resource, Values, engine_address, serve
 
@@ -28,7 +28,7 @@ class Command(Resource):
     """A command line that is run on another machine."""
 
     token = "command:remote:Command"
-    names = {
+    names: ClassVar[Mapping[str, Any]] = {
         "connection": _CONNECTION, "create": None, "update": None, "delete": None, "stdin": None, "triggers": None,
         "addPreviousOutputInEnv": None, "logging": None,
     }  # fmt: skip
@@ -76,7 +76,8 @@ def _run(provider: Provider, urn: str, inputs: Values, command: str | None) -> V
             pause *= 1.5
     host = f"{inputs['connection']['host']}:{inputs['connection']['port']}"
     if done.returncode == 255:
-        raise ProviderError(f"could not connect to {host} after {attempt} attempts: {errors.strip().splitlines()[-1] if errors.strip() else ''}")
+        last = errors.strip().splitlines()[-1] if errors.strip() else "no answer"
+        raise ProviderError(f"could not connect to {host} after {attempt} attempts: {last}")
     if inputs.get("logging") != "none":
         for text in (output, errors):
             if text.strip():
@@ -89,12 +90,12 @@ def _run(provider: Provider, urn: str, inputs: Values, command: str | None) -> V
 @contextlib.contextmanager
 def _ssh(connection: Values) -> Iterator[list[str]]:
     """The ssh command line for a connection; its key is in a file only while it runs, readable by nobody else."""
-    with tempfile.TemporaryDirectory(prefix="stand-in-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
+    with tempfile.TemporaryDirectory(prefix="stand-in-", dir="/dev/shm") as folder:
         key, known = Path(folder, "key"), Path(folder, "known_hosts")
         key.touch(mode=0o600)
         key.write_text(connection["privateKey"].rstrip("\n") + "\n")
-        options = ["-T", "-F", "/dev/null", "-i", str(key), "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR",
-                   "-o", f"UserKnownHostsFile={known}", "-o", "GlobalKnownHostsFile=/dev/null",
+        options = ["-T", "-F", "/dev/null", "-i", str(key), "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes",
+                   "-o", "LogLevel=ERROR", "-o", f"UserKnownHostsFile={known}", "-o", "GlobalKnownHostsFile=/dev/null",
                    "-o", f"ConnectTimeout={connection['perDialTimeout']}", "-p", str(connection["port"])]  # fmt: skip
         if connection.get("hostKey"):
             known.write_text(f"* {connection['hostKey']}\n")

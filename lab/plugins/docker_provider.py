@@ -12,7 +12,7 @@ import re
 import socket
 import subprocess
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 from urllib.parse import urlsplit
 
 from lab.plugins.server import Provider, ProviderError, Resource, Values, engine_address, serve
@@ -45,7 +45,9 @@ class DockerProvider(Provider):
             answer = connection.getresponse()
             text = answer.read().decode()
         except (OSError, http.client.HTTPException) as error:
-            raise ProviderError(f"docker at {self.config.get('host')} cannot be reached: {connection.complaint() or error}") from None
+            raise ProviderError(
+                f"docker at {self.config.get('host')} cannot be reached: {connection.complaint() or error}"
+            ) from None
         finally:
             connection.close()
         if answer.status >= 400:
@@ -75,7 +77,7 @@ class _Connection(http.client.HTTPConnection):
             port = ["-p", str(where.port)] if where.port else []
             argv = ["ssh", *self._ssh_options, *user, *port, "--", where.hostname or "", "docker system dial-stdio"]
             self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-            self.sock = _Pipes(self._process)  # type: ignore[assignment]
+            self.sock = _Pipes(self._process)
         elif self._where.scheme == "unix":
             self.sock = socket.socket(socket.AF_UNIX)
             self.sock.settimeout(CALL_SECONDS)
@@ -101,7 +103,8 @@ class _Pipes:
     """As much of a socket as http.client uses."""
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         self._in: Any = process.stdin
         self._out: BinaryIO = process.stdout  # type: ignore[assignment]
 
@@ -120,7 +123,7 @@ class Network(Resource):
     """An overlay network; every change replaces it."""
 
     token = "docker:index/network:Network"
-    names = {"name": None, "driver": None, "attachable": None}
+    names: ClassVar[Mapping[str, Any]] = {"name": None, "driver": None, "attachable": None}
 
     def check(self, urn: str, inputs: Values, seed: str) -> Values:
         return _with_name(urn, inputs, seed)
@@ -158,7 +161,7 @@ class Service(Resource):
     """A swarm service."""
 
     token = "docker:index/service:Service"
-    names = {
+    names: ClassVar[Mapping[str, Any]] = {
         "name": None,
         "labels": {"label": None, "value": None},
         "mode": {"replicated": {"replicas": None}},
@@ -258,14 +261,20 @@ def inputs_of(spec: Values) -> Values:
         "env": dict(entry.split("=", 1) for entry in container.get("Env") or []),
         "labels": _labels(container.get("Labels")),
         "mounts": [
-            {"type": mount["Type"], "source": mount["Source"], "target": mount["Target"], "readOnly": mount.get("ReadOnly", False)}
+            {
+                "type": mount["Type"],
+                "source": mount["Source"],
+                "target": mount["Target"],
+                "readOnly": mount.get("ReadOnly", False),
+            }
             for mount in container.get("Mounts") or []
         ],
     }
     if health := container.get("Healthcheck"):
         found["healthcheck"] = {
-            "tests": health["Test"], "interval": _duration(health.get("Interval", 0)), "timeout": _duration(health.get("Timeout", 0)),
-            "retries": health.get("Retries", 0), "startPeriod": _duration(health.get("StartPeriod", 0)),
+            "tests": health["Test"], "interval": _duration(health.get("Interval", 0)),
+            "timeout": _duration(health.get("Timeout", 0)), "retries": health.get("Retries", 0),
+            "startPeriod": _duration(health.get("StartPeriod", 0)),
         }  # fmt: skip
     task: Values = {
         "containerSpec": found,

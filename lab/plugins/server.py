@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping
 from concurrent import futures
-from typing import Any
+from typing import Any, ClassVar
 
 import grpc
 from google.protobuf import empty_pb2, json_format, struct_pb2
@@ -26,8 +26,8 @@ class ProviderError(Exception):
 class Resource:
     """One resource type. `names` is the tree of inputs that it implements; a `None` leaf takes any value."""
 
-    token: str
-    names: Mapping[str, Any]
+    token: ClassVar[str]
+    names: ClassVar[Mapping[str, Any]]
 
     def check(self, urn: str, inputs: Values, seed: str) -> Values:
         """Inputs with their defaults."""
@@ -107,7 +107,9 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         resource = self._resource(request.urn, context)
         inputs = to_values(request.news)
         failures = [
-            provider_pb2.CheckFailure(property=path, reason=f"is not an input of {resource.token}, or not one that the stand-in knows")
+            provider_pb2.CheckFailure(
+                property=path, reason=f"is not an input of {resource.token}, or not one that the stand-in knows"
+            )
             for path in unknown_names(inputs, resource.names)
         ]
         if not failures:
@@ -178,7 +180,7 @@ def serve(provider: Provider) -> None:
     limit = 1 << 30  # states of hundreds of nodes exceed grpc's 4 MiB
     options = [("grpc.max_receive_message_length", limit), ("grpc.max_send_message_length", limit)]
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=64), options=options)
-    provider_pb2_grpc.add_ResourceProviderServicer_to_server(provider, server)  # type: ignore[no-untyped-call]
+    provider_pb2_grpc.add_ResourceProviderServicer_to_server(provider, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     print(port, flush=True)
@@ -220,7 +222,7 @@ def unknown_names(inputs: Any, names: Any, path: str = "") -> list[str]:
         return [found for index, item in enumerate(inputs) for found in unknown_names(item, names, f"{path}[{index}]")]
     if not isinstance(inputs, dict):
         return []
-    found = []
+    found: list[str] = []
     for key, value in inputs.items():
         here = f"{path}.{key}" if path else key
         if key.startswith("__"):  # the engine's own remarks

@@ -52,7 +52,9 @@ def reload_until(url: str, used: bool) -> None:
     while uses(url) != used:
         if time.monotonic() > deadline:
             wish = "use" if used else "forget"
-            raise EngineProblem("dockerd did not %s %s within %d s of a reload%s" % (wish, url, RELOAD_SECONDS, _its_reason(started)))
+            raise EngineProblem(
+                "dockerd did not %s %s within %d s of a reload%s" % (wish, url, RELOAD_SECONDS, _its_reason(started))
+            )
         time.sleep(POLL_SECONDS)
 
 

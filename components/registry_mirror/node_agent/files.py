@@ -24,7 +24,9 @@ def read(path: str) -> Optional[bytes]:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
         if os.path.islink(path):
-            raise FileProblem("%s is a link to %s, which does not exist; mend or remove the link" % (path, os.readlink(path))) from None
+            raise FileProblem(
+                "%s is a link to %s, which does not exist; mend or remove the link" % (path, os.readlink(path))
+            ) from None
         return None
     except OSError as error:
         raise FileProblem("%s cannot be read: %s" % (path, error.strerror)) from None

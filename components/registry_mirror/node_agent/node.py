@@ -147,6 +147,7 @@ class Record:
 
     @property
     def exists(self) -> bool:
+        """Whether we have been on this node before."""
         return bool(self._known)
 
     @property

@@ -55,7 +55,8 @@ def _tasks(service: str) -> List[Dict[str, Any]]:
 
 
 def _is_wanted(spec: Dict[str, Any], request: Dict[str, Any]) -> bool:
-    return (spec.get("Labels") or {}).get(request["label"]) == request["digest"] and spec["Image"] == request["image"]
+    labels = spec.get("Labels") or {}
+    return bool(labels.get(request["label"]) == request["digest"] and spec["Image"] == request["image"])
 
 
 def _last_log_line(service: str) -> str:
@@ -64,5 +65,3 @@ def _last_log_line(service: str) -> str:
     except engine.EngineProblem:
         return ""
     return "; its log ends with: %s" % lines[-1][-300:] if lines else ""
-
-

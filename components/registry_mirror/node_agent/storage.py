@@ -1,4 +1,4 @@
-"""Puts the registry's configuration and its cache directory on the shared storage (`apply`), and takes the former away (`remove`).
+"""Puts the registry's configuration and cache directory on shared storage (`apply`), and takes the former away (`remove`).
 
 Owns one file and the existence of one directory. It deliberately never deletes the cache: what crossed the internet once
 should not have to do so again.
