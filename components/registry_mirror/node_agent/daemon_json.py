@@ -10,7 +10,7 @@ UTF-8). dockerd would refuse most of it too, but silently, in a reload that exit
 import json
 import re
 from json.decoder import scanstring  # type: ignore[attr-defined]  # public for decades, unknown to the type stubs
-from typing import Any, List, NamedTuple, Optional
+from typing import Any, List, NamedTuple, Optional, Tuple
 
 KEY = "registry-mirrors"
 LARGEST = 1 << 20
@@ -216,8 +216,13 @@ def _no_constant(name: str) -> None:
     raise ValueError("%s is no JSON number" % name)
 
 
-# Numbers stay text: 1e400 or 2^63 mean nothing to us and must not be judged by what a Python number can hold.
-_DECODER = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=str, parse_int=str)
+def _number(spelling: str) -> Tuple[str]:
+    return (spelling,)
+
+
+# Numbers are not read: 1e400 or 2^63 mean nothing to us and must not be judged by what a Python number can hold. What stands
+# for them is no text, or a number in the list of mirrors would pass for a URL.
+_DECODER = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_number, parse_int=_number)
 
 
 def _scan(text: str, position: int) -> "tuple[Any, int]":

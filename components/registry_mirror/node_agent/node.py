@@ -1,6 +1,6 @@
 """Makes one node use the mirror (`apply`) or forget it (`remove`): read, plan, change, verify, or put everything back.
 
-WHAT IT OWNS: our entry in daemon.json, and `<state>/<owner>/` with the original file and a record of what we wrote.
+WHAT IT OWNS: our entry in daemon.json, and a folder in STATE with the original file and a record of what we wrote.
 
 WHAT IT PROMISES: a node that is right is neither written to nor reloaded. A change is believed only when `docker info` shows
 it. After a failure the old bytes are back and docker has been told. An interruption anywhere leaves a file that is wholly old
@@ -32,7 +32,7 @@ class Failed(Exception):
 def apply(request: Dict[str, Any]) -> str:
     """Have docker use `request["mirror"]`; returns `unchanged`, `reloaded` or `written and reloaded`. Raises Failed."""
     with files.locked(LOCK):
-        record = Record(request["owner"])
+        record = Record(request["daemon_json"], request["owner"])
         path, url = request["daemon_json"], request["mirror"]
         before = files.read(path)
         text = daemon_json.decode(before)
@@ -67,7 +67,7 @@ def apply(request: Dict[str, Any]) -> str:
 def remove(request: Dict[str, Any]) -> str:
     """Have docker forget the mirror and restore daemon.json; returns `forgotten` or `nothing to forget`. Raises Failed."""
     with files.locked(LOCK):
-        record = Record(request["owner"])
+        record = Record(request["daemon_json"], request["owner"])
         path = request["daemon_json"]
         url = record.mirror or request["mirror"]
         before = files.read(path)
@@ -102,7 +102,8 @@ def daemon_json_uses(text: str, url: str) -> bool:
 
 def _without_us(record: "Record", url: str, before: Optional[bytes]) -> Optional[bytes]:
     """What daemon.json should be without us: the original, unless somebody has edited the file since we wrote it."""
-    if record.exists and files.digest(before) in record.written:
+    last = not record.others
+    if last and record.exists and files.digest(before) in record.written:
         original = record.original
         if not daemon_json_uses(daemon_json.decode(original), url):
             return original
@@ -110,7 +111,7 @@ def _without_us(record: "Record", url: str, before: Optional[bytes]) -> Optional
     without = daemon_json.remove_mirror(text, url)
     if without == text:
         return before
-    if not record.exists or not daemon_json.has_list(daemon_json.decode(record.original)):
+    if last and not (record.exists and daemon_json.has_list(daemon_json.decode(record.original))):
         without = daemon_json.remove_empty_list(without)
     return without.encode()
 
@@ -137,23 +138,32 @@ def _put_back(path: str, before: Optional[bytes], url: str, used: bool = False) 
 
 
 class Record:
-    """What we know of our own doings on this node: the original file, the mirror we entered, the bytes we wrote."""
+    """What we know of our own doings to one daemon.json: the original, the bytes we wrote, and who entered which mirror.
 
-    def __init__(self, owner: str) -> None:
-        self.folder = os.path.join(STATE, owner)
+    Shared by all mirrors of a node, so that the last one to go, whichever it is, finds the file as it was before the first.
+    """
+
+    def __init__(self, path: str, owner: str) -> None:
+        self.folder = os.path.join(STATE, path.strip("/").replace("/", "-"))
+        self.owner = owner
         data = files.read(os.path.join(self.folder, "record.json"))
         self._known: Dict[str, Any] = json.loads(data) if data else {}
-        self._before: Dict[str, Any] = dict(self._known)
+        self._before = data
 
     @property
     def exists(self) -> bool:
-        """Whether we have been on this node before."""
+        """Whether we have been at this file before."""
         return bool(self._known)
 
     @property
     def mirror(self) -> Optional[str]:
-        """The mirror that we have entered, which may differ from the one that is wanted now."""
-        return self._known.get("mirror")
+        """The mirror that this owner has entered, which may differ from the one that is wanted now."""
+        return self._known.get("mirrors", {}).get(self.owner)
+
+    @property
+    def others(self) -> List[str]:
+        """The owners of other mirrors in this file."""
+        return [owner for owner in self._known.get("mirrors", {}) if owner != self.owner]
 
     @property
     def written(self) -> List[str]:
@@ -167,13 +177,29 @@ class Record:
 
     def begin(self, url: str, before: Optional[bytes], after: Optional[bytes]) -> None:
         """Before the file changes: keep the original, and say which bytes will be ours. An interruption then loses nothing."""
-        os.makedirs(self.folder, mode=0o700, exist_ok=True)
+        for folder in (STATE, self.folder):
+            os.makedirs(folder, mode=0o700, exist_ok=True)
         if not self._known:
-            if before is not None:
-                files.replace(os.path.join(self.folder, "original"), before, mode=0o600)
-            self._known = {"existed": before is not None, "written": []}
-        self._known["mirror"] = url
+            self._known = {"written": [], "mirrors": {}}
+            self._keep_original(before)
+        elif files.digest(before) not in self.written and before != self.original:
+            # Somebody has edited the file since: what must come back one day is his, without our entries.
+            self._keep_original(None if before is None else self._without_entries(before))
+        self._known["mirrors"][self.owner] = url
         self.own(after)
+
+    def _keep_original(self, data: Optional[bytes]) -> None:
+        if data is not None:
+            files.replace(os.path.join(self.folder, "original"), data, mode=0o600)
+        self._known["existed"] = data is not None
+
+    def _without_entries(self, data: bytes) -> bytes:
+        text = daemon_json.decode(data)
+        for url in self._known["mirrors"].values():
+            text = daemon_json.remove_mirror(text, url)
+        if not daemon_json.has_list(daemon_json.decode(self.original)):
+            text = daemon_json.remove_empty_list(text)
+        return text.encode()
 
     def own(self, data: Optional[bytes]) -> None:
         """Say that these bytes are ours, before they are written."""
@@ -182,28 +208,30 @@ class Record:
             self._save()
 
     def settle(self, url: str, data: Optional[bytes]) -> None:
-        """After success: these bytes, and no others, are what we left there."""
-        if not self._known:
+        """After success: say so, unless it is known."""
+        if self.mirror != url or files.digest(data) not in self.written:
             self.begin(url, data, data)
-        wanted = {**self._known, "mirror": url}
-        if wanted != self._known or files.digest(data) not in self.written:
-            self._known = {**wanted, "written": sorted({*self.written, files.digest(data)})}
-            self._save()
 
     def rewind(self) -> None:
         """After a failure: know what was known before."""
-        self._known = dict(self._before)
-        if self._known:
-            self._save()
+        if self._before is None:
+            self._remove_folder()
         else:
-            self.drop()
+            self._known = json.loads(self._before)
+            self._save()
 
     def drop(self) -> None:
-        """Forget everything; the node is as if we had never been there."""
+        """This owner's mirror is gone; with the last one it is as if we had never been there."""
+        if self.others:
+            self._known["mirrors"].pop(self.owner, None)
+            self._save()
+        else:
+            self._remove_folder()
+
+    def _remove_folder(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # not empty while another mirror has its record there
+        with contextlib.suppress(OSError):  # not empty while another daemon's record is there
             os.rmdir(STATE)
-        self._known = {}
 
     def _save(self) -> None:
         files.replace(os.path.join(self.folder, "record.json"), json.dumps(self._known, indent=1).encode(), mode=0o600)

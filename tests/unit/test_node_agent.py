@@ -1,0 +1,307 @@
+"""The node agent's decisions, against a dockerd that keeps moby's rules for a reload (daemon/reload.go).
+
+The same rules are held against real daemons in tests/e2e; here every branch is reached in milliseconds.
+"""
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.registry_mirror.node_agent import daemon_json, engine, files, node, probe
+
+URL = "https://mirror.example.com"
+OTHER = "https://other.example.com"
+
+
+class FakeDocker:
+    """A dockerd as far as mirrors go: a reload takes a list over, keeps what it has where there is none, refuses bad files."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.mirrors: list[str] = []
+        self.reloads = 0
+        self.deaf = False
+        self.hangs = False
+
+    def run(self, *command: str) -> str:
+        if command[:2] == ("docker", "info"):
+            if self.hangs:
+                raise engine.EngineProblem("`docker info` did not answer within 20 s")
+            return json.dumps([f"{mirror}/" for mirror in self.mirrors])
+        if command[0] == "journalctl":
+            return 'time="…" level=error msg="Error reloading configuration: unknown key"'
+        self.reloads += 1
+        try:
+            found = json.loads(self.path.read_bytes().decode() or "{}") if self.path.exists() else {}
+        except ValueError:
+            return ""
+        if not self.deaf and "registry-mirrors" in found:
+            self.mirrors = [mirror.rstrip("/") for mirror in found["registry-mirrors"] or []]
+        return ""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "etc" / "docker" / "daemon.json"
+
+
+@pytest.fixture
+def docker(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeDocker:
+    fake = FakeDocker(path)
+    monkeypatch.setattr(engine, "run", fake.run)
+    monkeypatch.setattr(engine, "RELOAD_SECONDS", 0.1)
+    monkeypatch.setattr(probe, "fault", lambda url: None)
+    monkeypatch.setattr(node, "STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(node, "LOCK", str(tmp_path / "lock"))
+    return fake
+
+
+def request(path: Path, url: str = URL, owner: str = "registry-mirror") -> dict[str, Any]:
+    return {"owner": owner, "mirror": url, "daemon_json": str(path)}
+
+
+def write(path: Path, text: str) -> bytes:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode())
+    return path.read_bytes()
+
+
+def test_a_node_without_a_file_gets_one_and_loses_it_again(docker: FakeDocker, path: Path, tmp_path: Path) -> None:
+    assert node.run("apply", request(path)) == "written and reloaded"
+    assert docker.mirrors == [URL]
+    assert node.run("remove", request(path)) == "forgotten"
+    assert docker.mirrors == []
+    assert not path.exists()
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_node_with_a_file_gets_the_same_bytes_back(docker: FakeDocker, path: Path) -> None:
+    before = write(path, '{\n\t"registry-mirrors" : [ "https://other.example.com" ],\n"debug":true}')
+    docker.mirrors = [OTHER]
+    node.run("apply", request(path))
+    assert docker.mirrors == [URL, OTHER]
+    node.run("remove", request(path))
+    assert path.read_bytes() == before
+    assert docker.mirrors == [OTHER]
+
+
+def test_a_node_that_is_right_is_neither_written_to_nor_reloaded(docker: FakeDocker, path: Path) -> None:
+    node.run("apply", request(path))
+    stamp, reloads = path.stat().st_mtime_ns, docker.reloads
+    inode = path.stat().st_ino
+    assert node.run("apply", request(path)) == "unchanged"
+    assert (path.stat().st_mtime_ns, path.stat().st_ino, docker.reloads) == (stamp, inode, reloads)
+
+
+def test_a_right_file_that_docker_has_not_read_is_only_reloaded(docker: FakeDocker, path: Path) -> None:
+    write(path, '{"registry-mirrors": ["%s"]}' % URL)
+    inode = path.stat().st_ino
+    assert node.run("apply", request(path)) == "reloaded"
+    assert path.stat().st_ino == inode
+    assert docker.mirrors == [URL]
+
+
+def test_mode_and_keys_stay_as_they_were(docker: FakeDocker, path: Path) -> None:
+    write(path, '{"log-driver": "journald"}')
+    path.chmod(0o640)
+    node.run("apply", request(path))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert json.loads(path.read_text())["log-driver"] == "journald"
+
+
+def test_the_copy_of_the_original_is_for_root_only(docker: FakeDocker, path: Path, tmp_path: Path) -> None:
+    write(path, '{"proxies": {"http-proxy": "http://user:password@proxy"}}')
+    node.run("apply", request(path))
+    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
+    (original,) = (tmp_path / "state").glob("*/original")
+    assert stat.S_IMODE(original.stat().st_mode) == 0o600
+    assert stat.S_IMODE(original.parent.stat().st_mode) == 0o700
+
+
+def test_a_refused_reload_puts_the_old_bytes_back_and_says_what_docker_said(docker: FakeDocker, path: Path, tmp_path: Path) -> None:
+    before = write(path, '{"no-such-key": 1}')
+    docker.deaf = True
+    with pytest.raises(node.Failed, match="unknown key.*the old daemon.json is back"):
+        node.run("apply", request(path))
+    assert path.read_bytes() == before
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_refused_reload_removes_a_file_that_was_not_there(docker: FakeDocker, path: Path) -> None:
+    docker.deaf = True
+    with pytest.raises(node.Failed, match="did not use"):
+        node.run("apply", request(path))
+    assert not path.exists()
+
+
+def test_a_mirror_that_does_not_answer_from_the_node_changes_nothing(
+    docker: FakeDocker, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "fault", lambda url: "the name does not resolve")
+    with pytest.raises(node.Failed, match="nothing was changed: from this node, the name does not resolve"):
+        node.run("apply", request(path))
+    assert not path.exists()
+    assert docker.reloads == 0
+
+
+def test_a_docker_that_hangs_is_found_out_before_anything_is_written(docker: FakeDocker, path: Path) -> None:
+    docker.hangs = True
+    with pytest.raises(node.Failed, match="nothing was changed.*did not answer"):
+        node.run("apply", request(path))
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"a": 1, "a": 1}', '{"registry-mirrors": "x"}'])
+@pytest.mark.parametrize("action", ["apply", "remove"])
+def test_a_file_that_cannot_be_edited_is_left_alone(docker: FakeDocker, path: Path, text: str, action: str) -> None:
+    before = write(path, text)
+    with pytest.raises(node.Failed, match="nothing was changed: .*daemon.json: "):
+        node.run(action, request(path))
+    assert path.read_bytes() == before
+    assert docker.reloads == 0
+
+
+def test_another_hostname_takes_the_place_of_the_former_one(docker: FakeDocker, path: Path) -> None:
+    before = write(path, '{"debug": true}')
+    node.run("apply", request(path))
+    node.run("apply", request(path, "https://renamed.example.com"))
+    assert docker.mirrors == ["https://renamed.example.com"]
+    node.run("remove", request(path, "https://renamed.example.com"))
+    assert path.read_bytes() == before
+
+
+def test_what_somebody_edited_since_is_kept_when_the_mirror_goes(docker: FakeDocker, path: Path) -> None:
+    write(path, '{"debug": true}')
+    node.run("apply", request(path))
+    write(path, path.read_text().replace('"debug": true', '"debug": false, "labels": ["new"]'))
+    node.run("remove", request(path))
+    assert path.read_text() == '{"debug": false, "labels": ["new"]}'
+    assert docker.mirrors == []
+
+
+@pytest.mark.parametrize("url", [URL, "https://renamed.example.com"])
+def test_what_somebody_edited_between_two_applies_is_kept_too(docker: FakeDocker, path: Path, url: str) -> None:
+    write(path, '{"debug": true}')
+    node.run("apply", request(path))
+    write(path, path.read_text().replace('"debug": true', '"debug": false, "labels": ["new"]'))
+    node.run("apply", request(path, url))
+    node.run("remove", request(path, url))
+    assert path.read_text() == '{"debug": false, "labels": ["new"]}'
+
+
+def test_an_entry_that_was_there_before_us_goes_too_because_the_mirror_goes(docker: FakeDocker, path: Path) -> None:
+    write(path, '{"registry-mirrors": ["%s"], "debug": true}' % URL)
+    docker.mirrors = [URL]
+    assert node.run("apply", request(path)) == "unchanged"
+    node.run("remove", request(path))
+    assert json.loads(path.read_text()).get("registry-mirrors", []) == []
+    assert docker.mirrors == []
+
+
+def test_two_mirrors_on_one_node_do_not_disturb_each_other(docker: FakeDocker, path: Path) -> None:
+    before = write(path, '{"debug": true}')
+    node.run("apply", request(path))
+    node.run("apply", request(path, OTHER, owner="second"))
+    assert docker.mirrors == [OTHER, URL]
+    node.run("remove", request(path))
+    assert docker.mirrors == [OTHER]
+    node.run("remove", request(path, OTHER, owner="second"))
+    assert docker.mirrors == []
+    assert path.read_bytes() == before
+
+
+def test_removing_where_nothing_is_left_is_well(docker: FakeDocker, path: Path) -> None:
+    assert node.run("remove", request(path)) == "nothing to forget"
+    assert docker.reloads == 0
+
+
+def test_a_mirror_that_docker_has_but_no_file_mentions_is_forgotten(docker: FakeDocker, path: Path) -> None:
+    node.run("apply", request(path))
+    path.unlink()
+    assert node.run("remove", request(path)) == "forgotten"
+    assert docker.mirrors == []
+    assert not path.exists()
+
+
+def test_a_docker_that_will_not_forget_keeps_its_file(docker: FakeDocker, path: Path) -> None:
+    node.run("apply", request(path))
+    before = path.read_bytes()
+    docker.deaf = True
+    with pytest.raises(node.Failed, match="did not forget"):
+        node.run("remove", request(path))
+    assert path.read_bytes() == before
+    docker.deaf = False
+    assert node.run("remove", request(path)) == "forgotten"
+    assert not path.exists()
+
+
+def test_a_second_run_at_the_same_time_is_refused(docker: FakeDocker, path: Path) -> None:
+    with files.locked(node.LOCK), pytest.raises(node.Failed, match="another roll-out is at work"):
+        node.run("apply", request(path))
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing may catch it."""
+
+
+@pytest.mark.parametrize("original", [None, "", '{"debug": true}\n', '{"registry-mirrors": ["https://other.example.com"]}'])
+@pytest.mark.parametrize("action", ["apply", "remove"])
+def test_killed_between_any_two_changes_the_file_is_whole_and_the_next_run_converges(
+    docker: FakeDocker, path: Path, monkeypatch: pytest.MonkeyPatch, original: str | None, action: str
+) -> None:
+    """Every write, removal and reload is a place to die at; each is died at once, before and after it happens."""
+    replace, remove, run = files.replace, files.remove, docker.run
+    steps = 0
+    die_at = 0
+
+    def dying(act: Any) -> Any:
+        def step(*arguments: Any, **more: Any) -> Any:
+            nonlocal steps
+            steps += 1
+            if steps == die_at:
+                raise Killed
+            result = act(*arguments, **more)
+            steps += 1
+            if steps == die_at:
+                raise Killed
+            return result
+
+        return step
+
+    for die_at in range(1, 60):
+        for folder in (path.parent,):
+            folder.mkdir(parents=True, exist_ok=True)
+        docker.mirrors = []
+        path.unlink(missing_ok=True)
+        if original is not None:
+            write(path, original)
+            run("systemctl", "reload")
+        if action == "remove":
+            node.run("apply", request(path))
+        allowed = {path.read_bytes() if path.exists() else None}
+        with monkeypatch.context() as patch:
+            steps = 0
+            patch.setattr(files, "replace", dying(replace))
+            patch.setattr(files, "remove", dying(remove))
+            patch.setattr(engine, "run", dying(run))
+            try:
+                node.run(action, request(path))
+                survived = True
+            except Killed:
+                survived = False
+        if path.exists():
+            daemon_json.mirrors(daemon_json.decode(path.read_bytes()))  # parses: wholly old, or wholly new
+        else:
+            assert None in allowed or action == "remove"
+        node.run("apply", request(path))
+        assert URL in docker.mirrors
+        node.run("remove", request(path))
+        assert URL not in docker.mirrors
+        assert (path.read_bytes() if path.exists() else None) == (None if original is None else original.encode())
+        if survived:
+            assert die_at > 8
+            return
+    pytest.fail("the run never got through")
