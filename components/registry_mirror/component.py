@@ -45,10 +45,11 @@ class RegistryMirror(pulumi.ComponentResource):
             f"{name}-storage",
             args.manager_node,
             args,
-            create="storage-apply",
-            delete="storage-remove",
+            create="storage.apply",
+            delete="storage.remove",
             stdin=ship.request(
-                {"config_path": args.config_path, "cache_path": args.cache_path, "marker": render.MARKER, "config": config}
+                "storage",
+                {"config_path": args.config_path, "cache_path": args.cache_path, "marker": render.MARKER, "config": config},
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )
@@ -57,8 +58,9 @@ class RegistryMirror(pulumi.ComponentResource):
             f"{name}-ready",
             args.manager_node,
             args,
-            create="ready",
+            create="ready.wait",
             stdin=ship.request(
+                "ready",
                 {
                     "service": service,
                     "mirror": mirror["mirror"],
@@ -67,7 +69,7 @@ class RegistryMirror(pulumi.ComponentResource):
                     "image": args.image,
                     "labels": labels,  # not used there; a changed route is a reason to look again
                     "timeout": args.ready_timeout,
-                }
+                },
             ),
             # The agent ends by itself, with a reason; the limit from outside is for one that cannot.
             time_limit=args.ready_timeout + 60,
@@ -163,9 +165,9 @@ class RegistryMirror(pulumi.ComponentResource):
                     f"{name}-node-{node_name}",
                     nodes[node_name],
                     args,
-                    create="node-apply",
-                    delete="node-remove",
-                    stdin=ship.request({**mirror, "daemon_json": nodes[node_name].daemon_json}),
+                    create="node.apply",
+                    delete="node.remove",
+                    stdin=ship.request("node", {**mirror, "daemon_json": nodes[node_name].daemon_json}),
                     opts=pulumi.ResourceOptions(parent=self, depends_on=before),
                 )
                 for node_name in wave

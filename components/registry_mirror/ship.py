@@ -14,8 +14,12 @@ from importlib import resources
 from typing import Any
 
 _AGENT = f"{__package__}.node_agent"
-_MODULES = ("__init__", "daemon_json", "files", "engine", "probe", "node", "storage", "ready", "main")
-"""In an order in which each finds what it imports."""
+_MODULES = {
+    "node": ("__init__", "files", "daemon_json", "engine", "probe", "node", "main"),
+    "storage": ("__init__", "files", "storage", "main"),
+    "ready": ("__init__", "files", "daemon_json", "engine", "probe", "ready", "main"),
+}
+"""What each agent needs, in an order in which each module finds what it imports."""
 
 _LOADER = """
 import sys, types
@@ -43,13 +47,13 @@ TIME_LIMIT = 300
 """Seconds after which a run on a node is ended from outside, whatever it does; a healthy one takes under one."""
 
 
-def request(settings: Mapping[str, Any]) -> str:
-    """What goes to a node on stdin: readable settings, then the program."""
-    return json.dumps({**settings, "program": program()}, indent=1)
+def request(agent: str, settings: Mapping[str, Any]) -> str:
+    """What goes on stdin: readable settings, then the program of `agent` (`node`, `storage` or `ready`)."""
+    return json.dumps({**settings, "program": program(agent)}, indent=1)
 
 
 def command(action: str, become: str | None, time_limit: int = TIME_LIMIT) -> str:
-    """The command line that runs `action` (see node_agent/main.py) with the request on stdin.
+    """The command line that runs `action`, like `node.apply`, with the request on stdin.
 
     `become` is `sudo` where the SSH user is not root; `-n` because nobody is there to type a password.
     """
@@ -58,9 +62,9 @@ def command(action: str, become: str | None, time_limit: int = TIME_LIMIT) -> st
 
 
 @functools.cache
-def program() -> str:
-    """The agent's modules, packed. The same sources always give the same text, so an unchanged agent is no change."""
+def program(agent: str) -> str:
+    """The modules of an agent, packed. The same sources always give the same text, so an unchanged agent is no change."""
     folder = resources.files(_AGENT)
-    modules = [(name, (folder / f"{name}.py").read_text(encoding="utf-8")) for name in _MODULES]
+    modules = [(name, (folder / f"{name}.py").read_text(encoding="utf-8")) for name in _MODULES[agent]]
     source = f"MODULES = {modules!r}\n{_LOADER}"
     return base64.b64encode(zlib.compress(source.encode(), 9)).decode()

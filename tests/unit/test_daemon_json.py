@@ -1,6 +1,7 @@
 """What becomes of a daemon.json's text: one JSON file per claim under cases/, and two laws that hold for every text."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from components.registry_mirror.node_agent import daemon_json
 
 CASES = Path(__file__).parent / "cases" / "daemon_json"
-ACTIONS = {
+ACTIONS: dict[str, Callable[[str, str], str]] = {
     "add": daemon_json.add_mirror,
     "remove": daemon_json.remove_mirror,
     "empty-list": lambda text, url: daemon_json.add_empty_list(text),

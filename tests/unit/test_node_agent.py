@@ -70,9 +70,9 @@ def write(path: Path, text: str) -> bytes:
 
 
 def test_a_node_without_a_file_gets_one_and_loses_it_again(docker: FakeDocker, path: Path, tmp_path: Path) -> None:
-    assert node.run("apply", request(path)) == "written and reloaded"
+    assert node.apply(request(path)) == "written and reloaded"
     assert docker.mirrors == [URL]
-    assert node.run("remove", request(path)) == "forgotten"
+    assert node.remove(request(path)) == "forgotten"
     assert docker.mirrors == []
     assert not path.exists()
     assert not (tmp_path / "state").exists()
@@ -81,25 +81,25 @@ def test_a_node_without_a_file_gets_one_and_loses_it_again(docker: FakeDocker, p
 def test_a_node_with_a_file_gets_the_same_bytes_back(docker: FakeDocker, path: Path) -> None:
     before = write(path, '{\n\t"registry-mirrors" : [ "https://other.example.com" ],\n"debug":true}')
     docker.mirrors = [OTHER]
-    node.run("apply", request(path))
+    node.apply(request(path))
     assert docker.mirrors == [URL, OTHER]
-    node.run("remove", request(path))
+    node.remove(request(path))
     assert path.read_bytes() == before
     assert docker.mirrors == [OTHER]
 
 
 def test_a_node_that_is_right_is_neither_written_to_nor_reloaded(docker: FakeDocker, path: Path) -> None:
-    node.run("apply", request(path))
+    node.apply(request(path))
     stamp, reloads = path.stat().st_mtime_ns, docker.reloads
     inode = path.stat().st_ino
-    assert node.run("apply", request(path)) == "unchanged"
+    assert node.apply(request(path)) == "unchanged"
     assert (path.stat().st_mtime_ns, path.stat().st_ino, docker.reloads) == (stamp, inode, reloads)
 
 
 def test_a_right_file_that_docker_has_not_read_is_only_reloaded(docker: FakeDocker, path: Path) -> None:
-    write(path, '{"registry-mirrors": ["%s"]}' % URL)
+    write(path, json.dumps({"registry-mirrors": [URL]}))
     inode = path.stat().st_ino
-    assert node.run("apply", request(path)) == "reloaded"
+    assert node.apply(request(path)) == "reloaded"
     assert path.stat().st_ino == inode
     assert docker.mirrors == [URL]
 
@@ -107,33 +107,35 @@ def test_a_right_file_that_docker_has_not_read_is_only_reloaded(docker: FakeDock
 def test_mode_and_keys_stay_as_they_were(docker: FakeDocker, path: Path) -> None:
     write(path, '{"log-driver": "journald"}')
     path.chmod(0o640)
-    node.run("apply", request(path))
+    node.apply(request(path))
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     assert json.loads(path.read_text())["log-driver"] == "journald"
 
 
 def test_the_copy_of_the_original_is_for_root_only(docker: FakeDocker, path: Path, tmp_path: Path) -> None:
     write(path, '{"proxies": {"http-proxy": "http://user:password@proxy"}}')
-    node.run("apply", request(path))
+    node.apply(request(path))
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
     (original,) = (tmp_path / "state").glob("*/original")
     assert stat.S_IMODE(original.stat().st_mode) == 0o600
     assert stat.S_IMODE(original.parent.stat().st_mode) == 0o700
 
 
-def test_a_refused_reload_puts_the_old_bytes_back_and_says_what_docker_said(docker: FakeDocker, path: Path, tmp_path: Path) -> None:
+def test_a_refused_reload_puts_the_old_bytes_back_and_says_what_docker_said(
+    docker: FakeDocker, path: Path, tmp_path: Path
+) -> None:
     before = write(path, '{"no-such-key": 1}')
     docker.deaf = True
-    with pytest.raises(node.Failed, match="unknown key.*the old daemon.json is back"):
-        node.run("apply", request(path))
+    with pytest.raises(files.Failed, match=r"unknown key.*the old daemon.json is back"):
+        node.apply(request(path))
     assert path.read_bytes() == before
     assert not (tmp_path / "state").exists()
 
 
 def test_a_refused_reload_removes_a_file_that_was_not_there(docker: FakeDocker, path: Path) -> None:
     docker.deaf = True
-    with pytest.raises(node.Failed, match="did not use"):
-        node.run("apply", request(path))
+    with pytest.raises(files.Failed, match="did not use"):
+        node.apply(request(path))
     assert not path.exists()
 
 
@@ -141,16 +143,16 @@ def test_a_mirror_that_does_not_answer_from_the_node_changes_nothing(
     docker: FakeDocker, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probe, "fault", lambda url: "the name does not resolve")
-    with pytest.raises(node.Failed, match="nothing was changed: from this node, the name does not resolve"):
-        node.run("apply", request(path))
+    with pytest.raises(files.Failed, match="nothing was changed: from this node, the name does not resolve"):
+        node.apply(request(path))
     assert not path.exists()
     assert docker.reloads == 0
 
 
 def test_a_docker_that_hangs_is_found_out_before_anything_is_written(docker: FakeDocker, path: Path) -> None:
     docker.hangs = True
-    with pytest.raises(node.Failed, match="nothing was changed.*did not answer"):
-        node.run("apply", request(path))
+    with pytest.raises(files.Failed, match=r"nothing was changed.*did not answer"):
+        node.apply(request(path))
     assert not path.exists()
 
 
@@ -158,26 +160,26 @@ def test_a_docker_that_hangs_is_found_out_before_anything_is_written(docker: Fak
 @pytest.mark.parametrize("action", ["apply", "remove"])
 def test_a_file_that_cannot_be_edited_is_left_alone(docker: FakeDocker, path: Path, text: str, action: str) -> None:
     before = write(path, text)
-    with pytest.raises(node.Failed, match="nothing was changed: .*daemon.json: "):
-        node.run(action, request(path))
+    with pytest.raises(files.Failed, match=r"nothing was changed: .*daemon.json: "):
+        getattr(node, action)(request(path))
     assert path.read_bytes() == before
     assert docker.reloads == 0
 
 
 def test_another_hostname_takes_the_place_of_the_former_one(docker: FakeDocker, path: Path) -> None:
     before = write(path, '{"debug": true}')
-    node.run("apply", request(path))
-    node.run("apply", request(path, "https://renamed.example.com"))
+    node.apply(request(path))
+    node.apply(request(path, "https://renamed.example.com"))
     assert docker.mirrors == ["https://renamed.example.com"]
-    node.run("remove", request(path, "https://renamed.example.com"))
+    node.remove(request(path, "https://renamed.example.com"))
     assert path.read_bytes() == before
 
 
 def test_what_somebody_edited_since_is_kept_when_the_mirror_goes(docker: FakeDocker, path: Path) -> None:
     write(path, '{"debug": true}')
-    node.run("apply", request(path))
+    node.apply(request(path))
     write(path, path.read_text().replace('"debug": true', '"debug": false, "labels": ["new"]'))
-    node.run("remove", request(path))
+    node.remove(request(path))
     assert path.read_text() == '{"debug": false, "labels": ["new"]}'
     assert docker.mirrors == []
 
@@ -185,62 +187,62 @@ def test_what_somebody_edited_since_is_kept_when_the_mirror_goes(docker: FakeDoc
 @pytest.mark.parametrize("url", [URL, "https://renamed.example.com"])
 def test_what_somebody_edited_between_two_applies_is_kept_too(docker: FakeDocker, path: Path, url: str) -> None:
     write(path, '{"debug": true}')
-    node.run("apply", request(path))
+    node.apply(request(path))
     write(path, path.read_text().replace('"debug": true', '"debug": false, "labels": ["new"]'))
-    node.run("apply", request(path, url))
-    node.run("remove", request(path, url))
+    node.apply(request(path, url))
+    node.remove(request(path, url))
     assert path.read_text() == '{"debug": false, "labels": ["new"]}'
 
 
 def test_an_entry_that_was_there_before_us_goes_too_because_the_mirror_goes(docker: FakeDocker, path: Path) -> None:
-    write(path, '{"registry-mirrors": ["%s"], "debug": true}' % URL)
+    write(path, json.dumps({"registry-mirrors": [URL], "debug": True}))
     docker.mirrors = [URL]
-    assert node.run("apply", request(path)) == "unchanged"
-    node.run("remove", request(path))
+    assert node.apply(request(path)) == "unchanged"
+    node.remove(request(path))
     assert json.loads(path.read_text()).get("registry-mirrors", []) == []
     assert docker.mirrors == []
 
 
 def test_two_mirrors_on_one_node_do_not_disturb_each_other(docker: FakeDocker, path: Path) -> None:
     before = write(path, '{"debug": true}')
-    node.run("apply", request(path))
-    node.run("apply", request(path, OTHER, owner="second"))
+    node.apply(request(path))
+    node.apply(request(path, OTHER, owner="second"))
     assert docker.mirrors == [OTHER, URL]
-    node.run("remove", request(path))
+    node.remove(request(path))
     assert docker.mirrors == [OTHER]
-    node.run("remove", request(path, OTHER, owner="second"))
+    node.remove(request(path, OTHER, owner="second"))
     assert docker.mirrors == []
     assert path.read_bytes() == before
 
 
 def test_removing_where_nothing_is_left_is_well(docker: FakeDocker, path: Path) -> None:
-    assert node.run("remove", request(path)) == "nothing to forget"
+    assert node.remove(request(path)) == "nothing to forget"
     assert docker.reloads == 0
 
 
 def test_a_mirror_that_docker_has_but_no_file_mentions_is_forgotten(docker: FakeDocker, path: Path) -> None:
-    node.run("apply", request(path))
+    node.apply(request(path))
     path.unlink()
-    assert node.run("remove", request(path)) == "forgotten"
+    assert node.remove(request(path)) == "forgotten"
     assert docker.mirrors == []
     assert not path.exists()
 
 
 def test_a_docker_that_will_not_forget_keeps_its_file(docker: FakeDocker, path: Path) -> None:
-    node.run("apply", request(path))
+    node.apply(request(path))
     before = path.read_bytes()
     docker.deaf = True
-    with pytest.raises(node.Failed, match="did not forget"):
-        node.run("remove", request(path))
+    with pytest.raises(files.Failed, match="did not forget"):
+        node.remove(request(path))
     assert path.read_bytes() == before
     docker.deaf = False
-    assert node.run("remove", request(path)) == "forgotten"
+    assert node.remove(request(path)) == "forgotten"
     assert not path.exists()
 
 
 def test_a_second_run_at_the_same_time_is_refused(docker: FakeDocker, path: Path) -> None:
-    with files.locked(node.LOCK), pytest.raises(node.Failed, match="another roll-out is at work"):
-        node.run("apply", request(path))
+    with files.locked(node.LOCK), pytest.raises(files.Failed, match="another roll-out is at work"):
+        node.apply(request(path))
 
 
 class Killed(BaseException):
@@ -280,7 +282,7 @@ def test_killed_between_any_two_changes_the_file_is_whole_and_the_next_run_conve
             write(path, original)
             run("systemctl", "reload")
         if action == "remove":
-            node.run("apply", request(path))
+            node.apply(request(path))
         allowed = {path.read_bytes() if path.exists() else None}
         with monkeypatch.context() as patch:
             steps = 0
@@ -288,7 +290,7 @@ def test_killed_between_any_two_changes_the_file_is_whole_and_the_next_run_conve
             patch.setattr(files, "remove", dying(remove))
             patch.setattr(engine, "run", dying(run))
             try:
-                node.run(action, request(path))
+                getattr(node, action)(request(path))
                 survived = True
             except Killed:
                 survived = False
@@ -296,9 +298,9 @@ def test_killed_between_any_two_changes_the_file_is_whole_and_the_next_run_conve
             daemon_json.mirrors(daemon_json.decode(path.read_bytes()))  # parses: wholly old, or wholly new
         else:
             assert None in allowed or action == "remove"
-        node.run("apply", request(path))
+        node.apply(request(path))
         assert URL in docker.mirrors
-        node.run("remove", request(path))
+        node.remove(request(path))
         assert URL not in docker.mirrors
         assert (path.read_bytes() if path.exists() else None) == (None if original is None else original.encode())
         if survived:

@@ -12,6 +12,8 @@ import re
 from json.decoder import scanstring  # type: ignore[attr-defined]  # public for decades, unknown to the type stubs
 from typing import Any, List, NamedTuple, Optional, Tuple
 
+from .files import Failed
+
 KEY = "registry-mirrors"
 LARGEST = 1 << 20
 """Bytes of a daemon.json beyond which something else must have been written there; real ones have some hundred."""
@@ -20,7 +22,7 @@ BOM = "\ufeff"
 WHITESPACE = re.compile(r"[ \t\r\n]*")
 
 
-class Refused(Exception):
+class Refused(Failed):
     """The file cannot be edited without guessing; the message says what is wrong and what to do. Nothing was changed."""
 
 

@@ -10,7 +10,7 @@ import subprocess
 import time
 from typing import List
 
-from . import daemon_json
+from . import daemon_json, files
 
 INFO_SECONDS = 20
 """A healthy `docker info` takes a tenth of a second; one that hangs must not hold up the roll-out."""
@@ -19,7 +19,7 @@ RELOAD_SECONDS = 10
 POLL_SECONDS = 0.05
 
 
-class EngineProblem(Exception):
+class EngineProblem(files.Failed):
     """docker does not answer or does not do what it was told; the message says what to do."""
 
 

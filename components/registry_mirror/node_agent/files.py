@@ -14,7 +14,11 @@ import tempfile
 from typing import Iterator, Optional
 
 
-class FileProblem(Exception):
+class Failed(Exception):
+    """What was asked for is not done and everything is as it was; the message is one sentence that says why and what to do."""
+
+
+class FileProblem(Failed):
     """A file cannot be read or replaced; the message names it and says what to do. It is as it was."""
 
 

@@ -3,27 +3,22 @@
 What goes to stdout is kept in Pulumi's state, so it is a fixed status word and nothing else.
 """
 
+import importlib
 import os
 import sys
-from typing import Any, Callable, Dict
+from typing import Any, Dict
 
-from . import daemon_json, engine, files, node, ready, storage
-
-ACTIONS: Dict[str, Callable[[Dict[str, Any]], str]] = {
-    "node-apply": lambda request: node.run("apply", request),
-    "node-remove": lambda request: node.run("remove", request),
-    "storage-apply": storage.apply,
-    "storage-remove": storage.remove,
-    "ready": ready.wait,
-}
+from .files import Failed
 
 
 def main(action: str, request: Dict[str, Any]) -> int:
-    """Do `action`; returns the exit code: 0 done, 1 failed and everything is as it was."""
+    """Do `action`, like `node.apply`; returns the exit code: 0 done, 1 failed and everything is as it was."""
     os.umask(0o022)
+    module, _, function = action.partition(".")
     try:
-        print(ACTIONS[action](request))
-    except (node.Failed, ready.NotReady, daemon_json.Refused, files.FileProblem, engine.EngineProblem) as error:
+        # By name, because only the modules that an action needs have travelled.
+        print(getattr(importlib.import_module("." + module, __package__), function)(request))
+    except Failed as error:
         print("registry mirror: %s" % error, file=sys.stderr)
         return 1
     return 0

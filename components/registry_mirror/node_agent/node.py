@@ -13,9 +13,10 @@ import contextlib
 import json
 import os
 import shutil
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from . import daemon_json, engine, files, probe
+from .files import Failed
 
 STATE = "/var/lib/swarm-registry-mirror"
 """Root-only: a daemon.json may hold proxy passwords, and so does our copy of the original."""
@@ -25,74 +26,86 @@ LOCK = "/run/lock/swarm-registry-mirror"
 """Not in STATE, which goes with the last mirror: a lock file that is removed can be held twice."""
 
 
-class Failed(Exception):
-    """The node is as it was before; the message says why."""
-
-
 def apply(request: Dict[str, Any]) -> str:
     """Have docker use `request["mirror"]`; returns `unchanged`, `reloaded` or `written and reloaded`. Raises Failed."""
-    with files.locked(LOCK):
-        record = Record(request["daemon_json"], request["owner"])
-        path, url = request["daemon_json"], request["mirror"]
-        before = files.read(path)
-        text = daemon_json.decode(before)
-        wanted = text
-        if record.mirror is not None and not daemon_json.same(record.mirror, url):
-            wanted = daemon_json.remove_mirror(wanted, record.mirror)
-        wanted = daemon_json.add_mirror(wanted, url)
-        after = before if wanted == text else wanted.encode()
-
-        wrong = probe.fault(url)
-        if wrong:
-            raise Failed("nothing was changed: from this node, " + wrong)
-        used = engine.uses(url)  # a docker that does not answer is found out before anything is written
-        former_used = record.mirror is not None and not daemon_json.same(record.mirror, url) and engine.uses(record.mirror)
-        if after == before and used and not former_used:
-            record.settle(url, before)
-            return "unchanged"
-
-        record.begin(url, before, after)
-        try:
-            if after != before:
-                files.replace(path, after or b"")
-            engine.reload_until(url, used=True)
-        except Exception as error:
-            outcome = _put_back(path, before, url)
-            record.rewind()
-            raise Failed("%s; %s" % (error, outcome)) from error
-        record.settle(url, after)
-        return "reloaded" if after == before else "written and reloaded"
+    return _with_lock(_apply, request)
 
 
 def remove(request: Dict[str, Any]) -> str:
     """Have docker forget the mirror and restore daemon.json; returns `forgotten` or `nothing to forget`. Raises Failed."""
-    with files.locked(LOCK):
-        record = Record(request["daemon_json"], request["owner"])
-        path = request["daemon_json"]
-        url = record.mirror or request["mirror"]
-        before = files.read(path)
-        text = daemon_json.decode(before)
-        after = _without_us(record, url, before)
-        # While the key is absent a reload keeps the mirrors that dockerd has, so the list must be there, empty, once.
-        between = daemon_json.add_empty_list(daemon_json.decode(after)).encode()
+    return _with_lock(_remove, request)
 
-        used = engine.uses(url)
-        if not used and after == before:
-            record.drop()
-            return "nothing to forget"
-        try:
-            if used:
-                record.own(between)
-                files.replace(path, between)
-                engine.reload_until(url, used=False)
-            if after is None:
-                files.remove(path)
-            elif after != (between if used else before):
-                files.replace(path, after)
-        except Exception as error:
-            raise Failed("%s; %s" % (error, _put_back(path, before, url, used=daemon_json_uses(text, url)))) from error
+
+def _with_lock(act: Callable[[Dict[str, Any]], str], request: Dict[str, Any]) -> str:
+    try:
+        with files.locked(LOCK):
+            return act(request)
+    except daemon_json.Refused as error:
+        raise Failed("nothing was changed: %s: %s" % (request["daemon_json"], error)) from error
+    except (files.FileProblem, engine.EngineProblem) as error:
+        raise Failed("nothing was changed: %s" % error) from error
+
+
+def _apply(request: Dict[str, Any]) -> str:
+    record = Record(request["daemon_json"], request["owner"])
+    path, url = request["daemon_json"], request["mirror"]
+    before = files.read(path)
+    text = daemon_json.decode(before)
+    wanted = text
+    if record.mirror is not None and not daemon_json.same(record.mirror, url):
+        wanted = daemon_json.remove_mirror(wanted, record.mirror)
+    wanted = daemon_json.add_mirror(wanted, url)
+    after = before if wanted == text else wanted.encode()
+
+    wrong = probe.fault(url)
+    if wrong:
+        raise Failed("nothing was changed: from this node, " + wrong)
+    used = engine.uses(url)  # a docker that does not answer is found out before anything is written
+    former_used = record.mirror is not None and not daemon_json.same(record.mirror, url) and engine.uses(record.mirror)
+    if after == before and used and not former_used:
+        record.settle(url, before)
+        return "unchanged"
+
+    record.begin(url, before, after)
+    try:
+        if after != before:
+            files.replace(path, after or b"")
+        engine.reload_until(url, used=True)
+    except Exception as error:
+        outcome = _put_back(path, before, url)
+        record.rewind()
+        raise Failed("%s; %s" % (error, outcome)) from error
+    record.settle(url, after)
+    return "reloaded" if after == before else "written and reloaded"
+
+
+def _remove(request: Dict[str, Any]) -> str:
+    record = Record(request["daemon_json"], request["owner"])
+    path = request["daemon_json"]
+    url = record.mirror or request["mirror"]
+    before = files.read(path)
+    text = daemon_json.decode(before)
+    after = _without_us(record, url, before)
+    # While the key is absent a reload keeps the mirrors that dockerd has, so the list must be there, empty, once.
+    between = daemon_json.add_empty_list(daemon_json.decode(after)).encode()
+
+    used = engine.uses(url)
+    if not used and after == before:
         record.drop()
-        return "forgotten"
+        return "nothing to forget"
+    try:
+        if used:
+            record.own(between)
+            files.replace(path, between)
+            engine.reload_until(url, used=False)
+        if after is None:
+            files.remove(path)
+        elif after != (between if used else before):
+            files.replace(path, after)
+    except Exception as error:
+        raise Failed("%s; %s" % (error, _put_back(path, before, url, used=daemon_json_uses(text, url)))) from error
+    record.drop()
+    return "forgotten"
 
 
 def daemon_json_uses(text: str, url: str) -> bool:
@@ -158,7 +171,8 @@ class Record:
     @property
     def mirror(self) -> Optional[str]:
         """The mirror that this owner has entered, which may differ from the one that is wanted now."""
-        return self._known.get("mirrors", {}).get(self.owner)
+        url: Optional[str] = self._known.get("mirrors", {}).get(self.owner)
+        return url
 
     @property
     def others(self) -> List[str]:
@@ -235,13 +249,3 @@ class Record:
 
     def _save(self) -> None:
         files.replace(os.path.join(self.folder, "record.json"), json.dumps(self._known, indent=1).encode(), mode=0o600)
-
-
-def run(action: str, request: Dict[str, Any]) -> str:
-    """Do `apply` or `remove`; every failure is a Failed with one sentence."""
-    try:
-        return {"apply": apply, "remove": remove}[action](request)
-    except daemon_json.Refused as error:
-        raise Failed("nothing was changed: %s: %s" % (request["daemon_json"], error)) from error
-    except (files.FileProblem, engine.EngineProblem) as error:
-        raise Failed("nothing was changed: %s" % error) from error

@@ -7,12 +7,12 @@ import json
 import time
 from typing import Any, Dict, List, Optional
 
-from . import engine, probe
+from . import engine, files, probe
 
 POLL_SECONDS = 0.5
 
 
-class NotReady(Exception):
+class NotReady(files.Failed):
     """The mirror does not answer in time; the message says what is wrong and what to do. No node was touched."""
 
 

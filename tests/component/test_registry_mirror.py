@@ -1,0 +1,186 @@
+"""What the component declares, one test per invariant. The engine is mocked; nothing is contacted."""
+
+import json
+from typing import Any
+
+import pulumi
+import pytest
+
+from components.registry_mirror import RegistryMirror, render
+from tests.recorder import COMMAND, COMPONENT, NETWORK, SECRET, SERVICE, Recorder, Registered, run
+from tests.unit.test_args import args, node
+
+NODES = [node("m1"), node("w1"), node("w2", user="ops", become="sudo"), node("w3")]
+
+
+def build(opts: pulumi.ResourceOptions | None = None, *, preview: bool = False, **more: Any) -> Recorder:
+    settings = args(**{"nodes": NODES, "manager": "m1", "max_parallel": 1, "private_key": pulumi.Output.secret("KEY"), **more})
+    return run(lambda: RegistryMirror("mirror", settings, opts), preview=preview)
+
+
+def request(resource: Registered) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(resource.inputs["stdin"])
+    return found
+
+
+def test_every_child_hangs_on_the_component_and_takes_none_of_the_callers_options() -> None:
+    found = build(pulumi.ResourceOptions(aliases=[pulumi.Alias(name="old")], ignore_changes=["x"], depends_on=[]))
+    children = [resource for resource in found.resources if resource.type not in (COMPONENT, "pulumi:pulumi:Stack")]
+    assert len(children) == 8
+    assert {child.parent for child in children} == {"mirror"}
+    assert not any(child.aliases for child in children)
+    assert not any("x" in child.ignore_changes for child in children)
+
+
+def test_the_order_is_storage_service_ready_canary_waves() -> None:
+    found = build()
+    assert found.named("mirror-service").depends_on == ["mirror-network", "mirror-storage"]
+    assert found.named("mirror-ready").depends_on == ["mirror-service"]
+    assert found.named("mirror-node-w1").depends_on == ["mirror-ready"]
+    assert found.named("mirror-node-m1").depends_on == ["mirror-node-w1"]
+    assert found.named("mirror-node-w2").depends_on == ["mirror-node-m1"]
+    assert found.named("mirror-node-w3").depends_on == ["mirror-node-w2"]
+
+
+def test_a_wave_depends_on_the_whole_wave_before_it() -> None:
+    found = build(max_parallel=2)
+    assert found.named("mirror-node-w3").depends_on == ["mirror-node-m1", "mirror-node-w2"]
+
+
+def test_nodes_are_named_by_name_so_one_more_or_less_touches_no_other() -> None:
+    before, after = build(), build(nodes=[NODES[3], NODES[0]])
+    for name in ("mirror-node-m1", "mirror-node-w3"):
+        assert before.named(name).inputs == after.named(name).inputs
+
+
+def test_no_command_has_triggers_which_would_undo_what_was_just_done() -> None:
+    for command in build().of(COMMAND):
+        assert "triggers" not in command.inputs
+        assert command.replace_on_changes in ([], ["triggers[*]"])
+
+
+def test_every_connection_pins_the_host_key_and_gives_up_soon() -> None:
+    for command in build().of(COMMAND):
+        connection = command.inputs["connection"]
+        assert connection[SECRET], "the connection holds a private key, so all of it is a secret"
+        assert connection["value"]["hostKey"].startswith("ssh-ed25519 ")
+        assert connection["value"]["dialErrorLimit"] <= 3
+        assert connection["value"]["perDialTimeout"] <= 10
+
+
+def test_the_private_key_is_nowhere_in_the_clear() -> None:
+    def clear(value: Any) -> str:
+        if isinstance(value, dict):
+            return "" if SECRET in value else "".join(clear(item) for item in value.values())
+        return "".join(map(clear, value)) if isinstance(value, list) else str(value)
+
+    found = build(private_key=pulumi.Output.secret("CANARY-KEY"))
+    for resource in found.resources:
+        assert "CANARY-KEY" not in clear(resource.inputs)
+
+
+def test_only_a_non_root_user_becomes_root() -> None:
+    found = build()
+    assert found.named("mirror-node-w2").inputs["create"].startswith("sudo -n ")
+    assert found.named("mirror-node-w1").inputs["create"].startswith("timeout ")
+
+
+def test_each_node_is_one_command_that_applies_and_undoes() -> None:
+    command = build().named("mirror-node-w1")
+    assert command.inputs["create"].endswith(" node.apply")
+    assert command.inputs["delete"].endswith(" node.remove")
+    assert "update" not in command.inputs
+    settings = request(command)
+    assert settings.pop("program")
+    assert settings == {"owner": "mirror", "mirror": "https://mirror.example.com", "daemon_json": "/etc/docker/daemon.json"}
+
+
+def test_the_service_publishes_no_port_and_runs_one_task_that_stops_before_the_next_starts() -> None:
+    service = build().named("mirror-service").inputs
+    assert "endpointSpec" not in service
+    assert service["mode"]["replicated"]["replicas"] == 1
+    assert service["updateConfig"]["order"] == "stop-first"
+
+
+def test_the_service_is_attached_by_network_id_never_by_name() -> None:
+    service = build().named("mirror-service").inputs
+    assert service["taskSpec"]["networksAdvanceds"] == [{"id": "an-id-or-word"}]
+
+
+def test_the_image_is_the_pinned_one() -> None:
+    assert "@sha256:" in build().named("mirror-service").inputs["taskSpec"]["containerSpec"]["image"]
+
+
+def test_a_changed_configuration_changes_storage_service_and_gate_and_no_node() -> None:
+    before, after = build(), build(upstream="https://other.example.com")
+    changed = {r.name for r in before.resources if r.inputs != after.named(r.name).inputs}
+    assert changed == {"mirror-storage", "mirror-service", "mirror-ready"}
+
+
+def test_a_changed_route_leaves_the_task_alone() -> None:
+    before, after = (build(entrypoint=name).named("mirror-service").inputs for name in ("websecure", "https"))
+    assert before["labels"] != after["labels"]
+    assert before["taskSpec"] == after["taskSpec"]
+
+
+def test_the_gate_waits_for_exactly_this_configuration_and_image() -> None:
+    found = build()
+    container = found.named("mirror-service").inputs["taskSpec"]["containerSpec"]
+    gate = request(found.named("mirror-ready"))
+    assert container["labels"] == [{"label": gate["label"], "value": gate["digest"]}]
+    assert container["image"] == gate["image"]
+    assert "delete" not in found.named("mirror-ready").inputs
+
+
+def test_an_existing_network_is_learnt_by_a_command_that_a_new_ssh_key_does_not_run_again() -> None:
+    found = build()
+    assert found.of(NETWORK) == []
+    assert found.named("mirror-network").type == COMMAND
+    assert found.named("mirror-network").ignore_changes == ["connection"]
+
+
+def test_a_network_of_our_own_is_a_resource() -> None:
+    (network,) = build(create_network=True).of(NETWORK)
+    assert network.inputs == {"name": "traefik_public", "driver": "overlay", "attachable": True}
+
+
+def test_a_preview_with_everything_unknown_declares_the_same_resources() -> None:
+    assert [r.name for r in build(preview=True).resources] == [r.name for r in build().resources]
+
+
+def test_outputs_are_what_the_class_promises() -> None:
+    outputs: dict[str, Any] = {}
+
+    def program() -> None:
+        mirror = RegistryMirror("mirror", args(nodes=NODES, manager="m1"))
+        for name in RegistryMirror.__annotations__:
+            getattr(mirror, name).apply(lambda value, name=name: outputs.__setitem__(name, value))
+
+    run(program)
+    assert outputs.pop("config_digest") == render.digest(render.registry_config("mirror", "https://registry-1.docker.io"))
+    assert outputs == {
+        "url": "https://mirror.example.com",
+        "service_id": "mirror-service-id",
+        "network_id": "an-id-or-word",
+        "nodes": dict.fromkeys(["m1", "w1", "w2", "w3"], "an-id-or-word"),
+    }
+
+
+def test_the_service_takes_the_callers_name() -> None:
+    found = build(service_name="cache")
+    assert found.named("mirror-service").inputs["name"] == "cache"
+    assert request(found.named("mirror-node-w1"))["owner"] == "cache"
+
+
+def test_two_mirrors_live_side_by_side() -> None:
+    def program() -> None:
+        for name in ("hub", "quay"):
+            RegistryMirror(name, args(hostname=f"{name}.example.com", nodes=NODES))
+
+    assert len({resource.name for resource in run(program).of(SERVICE)}) == 2
+
+
+@pytest.mark.parametrize("count", [1, 50])
+def test_the_graph_grows_by_one_resource_per_node(count: int) -> None:
+    nodes = [node(f"n{index}") for index in range(count)]
+    assert len(build(nodes=nodes, manager="n0", max_parallel=10).resources) == count + 5

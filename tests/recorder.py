@@ -1,0 +1,88 @@
+"""Pulumi mocks that remember every registration with its options, so that order, parents and absences can be asserted."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pulumi
+from google.protobuf import json_format
+from pulumi.runtime import mocks
+
+COMPONENT = "swarm-registry-mirror:index:RegistryMirror"
+COMMAND = "command:remote:Command"
+SERVICE = "docker:index/service:Service"
+NETWORK = "docker:index/network:Network"
+
+SECRET = "4dabf18193072939515e22adb298388d"
+"""The key by which a secret is marked on the wire (pulumi sdk/python runtime/rpc.py)."""
+
+
+@dataclass
+class Registered:
+    """One resource as it was asked for."""
+
+    type: str
+    name: str
+    inputs: dict[str, Any]
+    parent: str
+    depends_on: list[str]
+    protect: bool
+    aliases: int
+    ignore_changes: list[str]
+    replace_on_changes: list[str]
+
+
+@dataclass
+class Recorder(mocks.Mocks):
+    """Answers every resource with an id and its inputs; commands also with some output."""
+
+    resources: list[Registered] = field(default_factory=list)
+
+    def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
+        outputs = {"stdout": "an-id-or-word", "stderr": ""} if args.typ == COMMAND else {}
+        return f"{args.name}-id", {**args.inputs, **outputs}
+
+    def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
+        raise AssertionError(f"{args.token} was invoked: that would connect in a preview")
+
+    def of(self, type_: str) -> list[Registered]:
+        return [resource for resource in self.resources if resource.type == type_]
+
+    def named(self, name: str) -> Registered:
+        (found,) = [resource for resource in self.resources if resource.name == name]
+        return found
+
+
+class _Monitor(mocks.MockMonitor):
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__(recorder)
+        self.recorder = recorder
+
+    def RegisterResource(self, request: Any) -> Any:
+        self.recorder.resources.append(
+            Registered(
+                type=request.type,
+                name=request.name,
+                inputs=json_format.MessageToDict(request.object),
+                parent=request.parent.rpartition("::")[2],
+                depends_on=sorted(urn.rpartition("::")[2] for urn in request.dependencies),
+                protect=request.protect,
+                aliases=len(request.aliases) + len(request.aliasURNs),
+                ignore_changes=list(request.ignoreChanges),
+                replace_on_changes=list(request.replaceOnChanges),
+            )
+        )
+        return super().RegisterResource(request)  # type: ignore[no-untyped-call]
+
+
+def run(build: Callable[[], object], *, preview: bool = False) -> Recorder:
+    """Run `build` as a program to its end, so that what was not registered by then never will be."""
+    recorder = Recorder()
+    mocks.set_mocks(recorder, project="swarm-registry-mirror", stack="test", preview=preview, monitor=_Monitor(recorder))
+
+    @pulumi.runtime.test  # type: ignore[untyped-decorator]
+    def program() -> None:
+        build()
+
+    program()
+    return recorder

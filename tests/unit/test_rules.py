@@ -1,0 +1,128 @@
+"""Each rule about a value: what it takes, and the words with which it refuses."""
+
+import base64
+
+import pytest
+
+from components.registry_mirror import rules
+
+DIGEST = "sha256:" + "a" * 64
+ED25519 = "ssh-ed25519 " + base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + b"k" * 32).decode()
+
+
+@pytest.mark.parametrize("value", ["mirror.example.com", "m.lab.test", "a-b.c-d.io", "xn--mnchen-3ya.de"])
+def test_a_dns_name_is_a_hostname(value: str) -> None:
+    assert rules.hostname(value) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("https://mirror.example.com", "write mirror.example.com"),
+        ("ftp://mirror.example.com", "not a URL"),
+        ("mirror.example.com/v2", "without a path"),
+        ("user:pw@mirror.example.com", "without a user"),
+        ("mirror.example.com:5000", "without a port"),
+        ("Mirror.Example.com", "write mirror.example.com"),
+        ("198.51.100.7", "not an address"),
+        ("mirror", "full DNS name"),
+        ("mirror.example.com\n", "full DNS name"),
+        ("mirror.$(id).com", "full DNS name"),
+        ("-a.example.com", "full DNS name"),
+        ("mirror.example.com?x=1", "full DNS name"),
+        ("a" * 64 + ".com", "full DNS name"),
+        ("münchen.de", "full DNS name"),
+        ("", "full DNS name"),
+    ],
+)
+def test_anything_else_is_no_hostname(value: str, words: str) -> None:
+    assert words in (rules.hostname(value) or "")
+
+
+@pytest.mark.parametrize(
+    "value", [f"registry:3.1.1@{DIGEST}", f"images.lab.test:5000/a/registry:v3.2.0@{DIGEST}", f"x/registry:10.0.0@{DIGEST}"]
+)
+def test_a_pinned_and_safe_image_is_taken(value: str) -> None:
+    assert rules.image(value) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("registry:3.1.1", "@sha256:"),
+        ("registry:3.1.1@sha256:abc", "@sha256:"),
+        (f"registry@{DIGEST}", "full version"),
+        (f"registry:latest@{DIGEST}", "full version"),
+        (f"registry:3@{DIGEST}", "full version"),
+        (f"host:5000/registry@{DIGEST}", "full version"),
+        (f"registry:2.8.3@{DIGEST}", "3.1.1 or later"),
+        (f"registry:3.1.0@{DIGEST}", "3.1.1 or later"),
+    ],
+)
+def test_a_floating_or_unsafe_image_is_refused(value: str, words: str) -> None:
+    assert words in (rules.image(value) or "")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("registry-1.docker.io", "must be a URL"),
+        ("ftp://registry-1.docker.io", "must be a URL"),
+        ("https://user:token@registry-1.docker.io", "stored in the clear"),
+        ("https://registry-1.docker.io/", "write https://registry-1.docker.io"),
+        ("https://registry-1.docker.io/v2", "scheme and host only"),
+        ("https://registry-1.docker.io?x=1", "scheme and host only"),
+    ],
+)
+def test_an_upstream_is_scheme_and_host(value: str, words: str) -> None:
+    assert rules.upstream("https://registry-1.docker.io") is None
+    assert words in (rules.upstream(value) or "")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("198.51.100.7 " + ED25519, "begin with the key's type"),
+        ("@cert-authority * " + ED25519, "marked line"),
+        ("ssh-ed25519", "whole key"),
+        ("ssh-ed25519 AAAA", "whole key"),
+        ("ssh-ed25519 not-base64!", "whole key"),
+        ("ssh-rsa " + ED25519.split()[1], "whole key"),
+        ("", "begin with the key's type"),
+    ],
+)
+def test_a_host_key_is_a_whole_one(value: str, words: str) -> None:
+    assert rules.host_key(ED25519) is None
+    assert words in (rules.host_key(value) or "")
+
+
+@pytest.mark.parametrize("value", ["198.51.100.7", "2001:db8::1", "node1", "node1.example.com"])
+def test_an_address_is_a_name_or_a_number(value: str) -> None:
+    assert rules.address(value) is None
+
+
+@pytest.mark.parametrize("value", ["ssh://node1", "root@node1", "node 1", "node1;id", "", "node1/24"])
+def test_anything_else_is_no_address(value: str) -> None:
+    assert rules.address(value) is not None
+
+
+@pytest.mark.parametrize("value", ["", "-a", "a b", "a/b", "a.b", "ü", "a" * 64, "a;b"])
+def test_a_name_is_safe_everywhere(value: str) -> None:
+    assert rules.name("registry-mirror_1") is None
+    assert rules.name(value) is not None
+
+
+@pytest.mark.parametrize("value", ["var/data", "/var/data/", "/var/../etc", "/a\nb", ""])
+def test_a_path_is_absolute(value: str) -> None:
+    assert rules.absolute_path("/var/data/registry") is None
+    assert rules.absolute_path(value) is not None
+
+
+def test_numbers_have_their_range() -> None:
+    assert [rules.port(value) is None for value in (0, 1, 22, 65535, 65536)] == [False, True, True, True, False]
+    assert [rules.positive(value) is None for value in (-1, 0, 1)] == [False, False, True]
+
+
+def test_a_fault_names_key_value_and_remedy() -> None:
+    (fault,) = rules.check("hostname", "https://m.test", rules.hostname)
+    assert str(fault) == "hostname: must be a host name, not a URL; write m.test (got 'https://m.test')"

@@ -1,0 +1,146 @@
+"""From a stack's text to the args: every fault in one report, none as a traceback."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.registry_mirror import InvalidArgs
+from config.keys import KEYS, NODE_KEYS
+from config.settings import Settings, parse
+from tests.unit.test_rules import DIGEST, ED25519
+
+KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmU=\n-----END OPENSSH PRIVATE KEY-----\n"
+FILES = {"key": KEY, "known_hosts": f"node2.test {ED25519}\n", "digest": f"{DIGEST}\n", "key.pub": "ssh-ed25519 AAAA"}
+
+
+def read(name: str) -> str:
+    if name not in FILES:
+        raise FileNotFoundError(2, "No such file or directory", name)
+    return FILES[name]
+
+
+def values(**changed: Any) -> dict[str, Any]:
+    least = {
+        "hostname": "mirror.example.com",
+        "image": f"registry:3.1.1@{DIGEST}",
+        # Pulumi hands lists over as JSON text.
+        "nodes": json.dumps(
+            [{"name": "n1", "address": "node1.test", "hostKey": ED25519}, {"name": "n2", "address": "node2.test"}]
+        ),
+        "sshPrivateKeyFile": "key",
+        "knownHostsFile": "known_hosts",
+    }
+    return {key: value for key, value in {**least, **changed}.items() if value is not None}
+
+
+def faults(**changed: Any) -> dict[str, str]:
+    with pytest.raises(InvalidArgs) as refused:
+        parse(values(**changed), read)
+    return {fault.key: str(fault) for fault in refused.value.faults}
+
+
+def test_a_whole_stack() -> None:
+    settings = parse(values(manager="n2", maxParallel="3", createNetwork="true"), read)
+    assert settings.mirror.max_parallel == 3
+    assert settings.mirror.create_network is True
+    assert [node.host_key for node in settings.mirror.nodes] == [ED25519, ED25519]
+    assert settings.docker_host == "ssh://root@node2.test:22"
+    assert "UserKnownHostsFile=known_hosts" in settings.ssh_options
+    assert "StrictHostKeyChecking=yes" in settings.ssh_options
+
+
+def test_the_empty_defaults_that_pulumi_needs_mean_not_given() -> None:
+    settings = parse(values(manager="", certResolver="", placementConstraints="[]", serviceName=""), read)
+    assert settings.mirror.service_name is None
+    assert settings.mirror.manager_node.name == "n1"
+
+
+def test_the_digest_may_come_from_a_file() -> None:
+    assert parse(values(image="registry:3.1.1", imageDigestFile="digest"), read).mirror.image == f"registry:3.1.1@{DIGEST}"
+
+
+@pytest.mark.parametrize(
+    ("changed", "key", "words"),
+    [
+        ({"hostnme": "x"}, "hostnme", "did you mean hostname?"),
+        ({"entirely": "x"}, "entirely", "the keys are hostname, image"),
+        ({"hostname": None}, "hostname", "is missing"),
+        ({"hostname": "https://m.test"}, "hostname", "write m.test"),
+        ({"maxParallel": "ten"}, "maxParallel", "must be a whole number"),
+        ({"maxParallel": "1.5"}, "maxParallel", "must be a whole number"),
+        ({"maxParallel": "true"}, "maxParallel", "must be a whole number"),
+        ({"createNetwork": "yes"}, "createNetwork", "must be true or false"),
+        ({"nodes": "n1"}, "nodes", "must be a list"),
+        ({"nodes": None}, "nodes", "is missing"),
+        ({"nodes": "[]"}, "nodes", "at least one node"),
+        ({"nodes": '["n1"]'}, "nodes[0]", "must be a mapping"),
+        ({"nodes": '[{"name": "n1", "address": "node2.test", "prot": 1}]'}, "nodes[0].prot", "did you mean port?"),
+        ({"nodes": '[{"address": "node2.test"}]'}, "nodes[0].name", "is missing"),
+        ({"nodes": '[{"name": "n1"}]'}, "nodes[0].address", "is missing"),
+        ({"nodes": '[{"name": "n1", "address": "node9.test"}]'}, "nodes[0].hostKey", "knownHostsFile has none"),
+        ({"knownHostsFile": None}, "nodes[1].hostKey", "there is no knownHostsFile; compare `ssh-keyscan"),
+        ({"knownHostsFile": "gone"}, "knownHostsFile", "cannot be read: No such file"),
+        ({"sshPrivateKeyFile": "gone"}, "sshPrivateKeyFile", "cannot be read: No such file"),
+        ({"sshPrivateKeyFile": ".lab/dev/gone"}, "sshPrivateKeyFile", "`make lab` makes it"),
+        ({"sshPrivateKeyFile": "key.pub"}, "sshPrivateKeyFile", "not a private key"),
+        ({"sshPrivateKeyFile": None}, "sshPrivateKeyFile", "is missing"),
+        ({"sshPrivateKey": KEY}, "sshPrivateKey", "besides sshPrivateKeyFile"),
+        ({"image": "registry:3.1.1"}, "image", "@sha256:"),
+        ({"image": "registry:3.1.1", "imageDigestFile": "gone"}, "imageDigestFile", "cannot be read"),
+        ({"manager": "n9"}, "manager", "they are n1, n2"),
+    ],
+)
+def test_a_fault_has_its_key_and_words(changed: dict[str, Any], key: str, words: str) -> None:
+    found = faults(**changed)
+    assert key in found
+    assert words in found[key]
+
+
+def test_one_report_holds_faults_of_every_kind_in_the_order_of_the_keys() -> None:
+    found = faults(
+        hostname="https://m.test", imagee="x", maxParallel="0", sshPrivateKeyFile="gone", manager="n9", knownHostsFile=None
+    )
+    assert list(found) == ["hostname", "nodes[1].hostKey", "manager", "sshPrivateKeyFile", "maxParallel", "imagee"]
+
+
+def test_a_fault_is_said_once() -> None:
+    assert list(faults(hostname=None)) == ["hostname"]
+    assert list(faults(nodes=None)) == ["nodes"]
+    assert list(faults(nodes='[{"name": "n1"}, {"name": "n2"}]')) == ["nodes[0].address", "nodes[1].address"]
+
+
+def test_a_secret_key_never_stands_in_a_message() -> None:
+    assert "hunter2" not in str(faults(sshPrivateKeyFile=None, sshPrivateKey="hunter2"))
+
+
+def test_a_key_with_a_passphrase_is_refused(tmp_path: Path) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f", tmp_path / "key"], check=True)
+    text = (tmp_path / "key").read_text()
+    with pytest.raises(InvalidArgs, match="protected by a passphrase"):
+        parse(values(sshPrivateKeyFile=None, sshPrivateKey=text), read)
+
+
+def test_a_key_as_ssh_keygen_makes_it_is_taken(tmp_path: Path) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"], check=True)
+    parse(values(sshPrivateKeyFile=None, sshPrivateKey=(tmp_path / "key").read_text()), read)
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*NODE_KEYS, "x"]), inner, max_size=4),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from(list(KEYS)), anything | anything.map(lambda value: json.dumps(value)), max_size=5))
+def test_no_value_of_any_kind_gives_anything_but_settings_or_faults(changed: dict[str, Any]) -> None:
+    try:
+        outcome: Settings | InvalidArgs = parse({**values(), **changed}, read)
+    except InvalidArgs as refused:
+        outcome = refused
+    assert isinstance(outcome, Settings) or outcome.faults

@@ -1,0 +1,96 @@
+"""The agent as it is shipped: the same text that goes to a node, run by a Python as a node would."""
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from components.registry_mirror import ship
+
+AGENT = Path(ship.__file__).parent / "node_agent"
+OLDEST, NEWEST = (3, 8), (3, 13)
+
+
+def pythons() -> list[str]:
+    """This Python, and every other from 3.8 on that is on this computer under its usual name."""
+    found = [sys.executable]
+    for minor in range(OLDEST[1], NEWEST[1] + 1):
+        program = shutil.which(f"python3.{minor}")
+        if program and subprocess.run([program, "--version"], capture_output=True, check=False).returncode == 0:
+            found.append(program)
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(AGENT.glob("*.py")), ids=lambda path: path.name)
+def test_every_module_is_python_3_8(path: Path) -> None:
+    ast.parse(path.read_text(), feature_version=OLDEST)
+
+
+@pytest.mark.parametrize("python", pythons())
+def test_the_shipped_program_writes_the_shared_storage(python: str, tmp_path: Path) -> None:
+    settings = {
+        "config_path": f"{tmp_path}/c.yml",
+        "cache_path": f"{tmp_path}/cache",
+        "marker": "# ours",
+        "config": "# ours\na: 1\n",
+    }
+    assert run(python, "storage.apply", settings) == (0, "written", "")
+    assert (tmp_path / "c.yml").read_text() == "# ours\na: 1\n"
+    assert run(python, "storage.apply", settings) == (0, "unchanged", "")
+    assert run(python, "storage.remove", settings) == (0, "removed", "")
+    assert (tmp_path / "cache").is_dir()
+
+
+def test_a_failure_is_one_sentence_and_exit_code_1(tmp_path: Path) -> None:
+    (tmp_path / "c.yml").mkdir()
+    settings = {"config_path": f"{tmp_path}/c.yml", "cache_path": f"{tmp_path}/cache", "marker": "#", "config": "#"}
+    code, output, errors = run(sys.executable, "storage.apply", settings)
+    assert (code, output) == (1, "")
+    assert errors == f"registry mirror: {tmp_path}/c.yml is a directory; move it away"
+
+
+def test_a_python_that_lacks_modules_is_told_so(tmp_path: Path) -> None:
+    # What Debian's python3-minimal looks like to us: -I -S and a library path without shutil.
+    (tmp_path / "shutil.py").write_text("raise ImportError(\"No module named 'shutil'\")\n")
+    code, _, errors = run(sys.executable, "storage.apply", {}, {"PYTHONPATH": str(tmp_path)})
+    assert code == 1
+    assert "install the package python3" in errors
+    assert "Traceback" not in errors
+
+
+def test_the_packed_program_is_the_same_every_time_and_small() -> None:
+    first = ship.program("node")
+    ship.program.cache_clear()
+    assert ship.program("node") == first
+    # It is in the state once per node, and the state is rewritten at every step of an update.
+    assert len(first) < 16_000
+
+
+def test_a_command_is_short_because_it_is_printed_whole_when_it_fails() -> None:
+    assert len(ship.command("node.apply", "sudo")) < 250
+    assert ship.command("node.apply", "sudo").startswith("sudo -n timeout 300 python3 -c ")
+
+
+def test_settings_are_readable_in_the_request_and_come_before_the_program() -> None:
+    request = ship.request("node", {"mirror": "https://m.test"})
+    assert request.splitlines()[1] == ' "mirror": "https://m.test",'
+    assert list(json.loads(request)) == ["mirror", "program"]
+
+
+def run(python: str, action: str, settings: dict[str, str], env: dict[str, str] | None = None) -> tuple[int, str, str]:
+    """Run the shipped command line as sshd would: through a shell."""
+    line = ship.command(action, None).replace("python3", python, 1)
+    done = subprocess.run(
+        ["sh", "-c", line],
+        input=ship.request(action.partition(".")[0], settings),
+        capture_output=True,
+        text=True,
+        env={"PATH": os.environ["PATH"], **(env or {})},
+        check=False,
+    )
+    return done.returncode, done.stdout.strip(), done.stderr.strip()
