@@ -139,7 +139,8 @@ def power_on(sandbox: Sandbox, folder: LabFolder, node: LabNode) -> None:
 
 def power_off(sandbox: Sandbox, node: LabNode) -> None:
     """Pull a node's plug: nothing on it gets a chance to tidy up. Returns when it is off."""
-    pid = _nspawn(sandbox, node)
+    # The machine's own init: with it the kernel ends all of the machine. nspawn alone would leave it running.
+    pid = leader(sandbox, node)
     if pid is None:
         return
     sandbox.run(["kill", "-KILL", str(pid)])

@@ -80,9 +80,14 @@ def start_traefik(sandbox: Sandbox, folder: LabFolder) -> None:
     """The overlay network and Traefik 3 on the manager, its ports in host mode. Safe to repeat."""
     shared = folder.shared_storage / "traefik"
     shared.mkdir(parents=True, exist_ok=True)
-    (shared / "dynamic.yml").write_text(TRAEFIK_DYNAMIC)
-    for part in ("crt", "key"):
-        (shared / f"mirror.{part}").write_bytes((folder.ca.parent / f"mirror.{part}").read_bytes())
+    files = {f"mirror.{part}": (folder.ca.parent / f"mirror.{part}").read_bytes() for part in ("crt", "key")}
+    files["dynamic.yml"] = TRAEFIK_DYNAMIC.encode()
+    for name, content in files.items():
+        path = shared / name
+        # Traefik watches this folder: a file that is written to while it reads leaves it without a certificate for good.
+        if not path.exists() or path.read_bytes() != content:
+            path.with_suffix(".new").write_bytes(content)
+            path.with_suffix(".new").rename(path)
     digest = (folder.root / "traefik.digest").read_text().strip()
     run_on(
         sandbox, MANAGER,

@@ -5,6 +5,8 @@ import os
 import pytest
 from hypothesis import settings
 
+from tests.lab_fixture import lab as lab
+
 settings.register_profile("ours", deadline=None, max_examples=200)
 settings.load_profile("ours")
 

@@ -37,16 +37,21 @@ class Stack:
     def command(self, *words: str) -> list[str]:
         """The command line of a run: in the lab's network where there is a lab."""
         program = str(BIN / "pulumi") if (BIN / "pulumi").exists() else "pulumi"
-        config = ["--config-file", str(self.config_file)] if self.config_file else []
-        stack = ["--stack", self.name, "--non-interactive"] if self.lab else ["--stack", self.name]
-        argv = [program, *words, *stack, *config]
-        return Sandbox(lab_folder(self.lab).root).command(argv, network_only=True) if self.lab else argv
+        argv = [program, *words]
+        if words[:2] != ("stack", "ls"):
+            argv += ["--stack", self.name]
+        if self.config_file and words[0] != "stack":
+            argv += ["--config-file", str(self.config_file)]
+        if self.lab is None:
+            return argv
+        return Sandbox(lab_folder(self.lab).root).command([*argv, "--non-interactive"], network_only=True)
 
     def select(self) -> None:
         """Make the stack unless it is there."""
         if self.lab:
             self.state.mkdir(parents=True, exist_ok=True)
-        self.run("stack", "init") if self.name not in self._stacks() else None
+        if self.name not in self._stacks():
+            self.run("stack", "init")
 
     def run(self, *words: str) -> str:
         """Run to the end and return the output, which also goes to the log. Raises StageError with the line that matters."""
@@ -77,13 +82,10 @@ class Stack:
         return found
 
     def _stacks(self) -> list[str]:
-        words = self.command("stack", "ls", "--json")
-        words = [word for word in words if word not in ("--stack", self.name)]
-        if self.config_file:
-            words = words[:-2]
         done = subprocess.run(
-            words, cwd=CHECKOUT, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-        )
+            self.command("stack", "ls", "--json"), cwd=CHECKOUT, env=self.environment,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        )  # fmt: skip
         if done.returncode != 0:
             raise StageError(reason(done.stdout + done.stderr), "`pulumi login` to your backend, or set PULUMI_BACKEND_URL")
         return [entry["name"].rpartition("/")[2] for entry in json.loads(done.stdout)]

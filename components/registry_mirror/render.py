@@ -17,6 +17,9 @@ PORT = 5000
 DIGEST_LABEL = "swarm-registry-mirror.digest"
 """Container label with the configuration's digest: when it changes, Swarm makes a new task, which reads the new file."""
 
+DRAIN_TIMEOUT = "8s"
+"""How long running downloads may go on when the task is stopped: less than the 10 s after which docker kills it."""
+
 MARKER = "# Written by swarm-registry-mirror"
 """First words of the configuration file: by them our own file is told from somebody else's."""
 
@@ -33,13 +36,14 @@ def registry_config(service: str, upstream: str) -> str:
 
     Left out: `storage.cache.blobdescriptor: inmemory`, which answers for blobs that have expired (distribution#2367).
     Added: `proxy.ttl: 0s`, never expire, because layers are addressed by content and cannot go stale (registry 3; the
-    default forgets them seven days after the first pull, however often they are used, distribution#4659).
+    default forgets them seven days after the first pull, however often they are used, distribution#4659);
+    `http.draintimeout`, without which the registry, as process 1 of its container, does not hear a request to stop.
     """
     config = {
         "version": 0.1,
         "log": {"fields": {"service": "registry"}},
         "storage": {"filesystem": {"rootdirectory": CACHE_TARGET}, "delete": {"enabled": True}},
-        "http": {"addr": f":{PORT}", "headers": {"X-Content-Type-Options": ["nosniff"]}},
+        "http": {"addr": f":{PORT}", "draintimeout": DRAIN_TIMEOUT, "headers": {"X-Content-Type-Options": ["nosniff"]}},
         "health": {"storagedriver": {"enabled": True, "interval": "10s", "threshold": 3}},
         "proxy": {"remoteurl": upstream, "ttl": "0s"},
     }

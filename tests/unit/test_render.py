@@ -29,10 +29,11 @@ proxy:
 """The recipe's file but for its blob descriptor cache, which is wrong in a pull-through cache."""
 
 
-def test_the_configuration_is_the_recipes_with_layers_that_never_expire() -> None:
+def test_the_configuration_is_the_recipes_with_layers_that_never_expire_and_an_ear_for_stop() -> None:
     config = yaml.safe_load(render.registry_config("registry-mirror", "https://registry-1.docker.io"))
     expected = yaml.safe_load(RECIPE)
     expected["proxy"]["ttl"] = "0s"
+    expected["http"]["draintimeout"] = "8s"
     assert config == expected
 
 

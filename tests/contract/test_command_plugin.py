@@ -1,0 +1,126 @@
+"""What this project relies on in the command plugin: run against the official one where it is, else against the stand-in."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab_fixture import Lab, Project, counts
+
+
+@pytest.fixture
+def project(lab: Lab, tmp_path: Path) -> Iterator[Project]:
+    lab.on("node1", "rm -rf /tmp/contract; mkdir /tmp/contract")
+    found = Project(lab, tmp_path)
+    yield found
+    lab.on("node1", "mkdir -p /tmp/contract")
+    found.destroy()
+
+
+def command(inputs: str, host_key: str = "HOST_KEY", host: str = "198.18.0.11") -> str:
+    connection = (
+        f"remote.ConnectionArgs(host='{host}', private_key=KEY, host_key={host_key}, dial_error_limit=1, per_dial_timeout=3)"
+    )
+    return (
+        f"remote.Command('c', connection={connection}, add_previous_output_in_env=False, logging=remote.Logging.NONE, {inputs})"
+    )
+
+
+LOG = "cat >> /tmp/contract/log; echo {word} >> /tmp/contract/log"
+ALL = f"create='{LOG.format(word='create')}', update='{LOG.format(word='update')}', delete='{LOG.format(word='delete')}'"
+
+
+def log(lab: Lab) -> list[str]:
+    return lab.on("node1", "cat /tmp/contract/log 2>/dev/null || true").split()
+
+
+def test_a_preview_connects_to_nothing(lab: Lab, project: Project) -> None:
+    before = lab.connections("node1")
+    project.write(command(ALL))
+    assert "c" in project.plan()["create"]
+    assert lab.connections("node1") == before
+
+
+def test_create_update_delete_each_get_the_data_on_stdin(lab: Lab, project: Project) -> None:
+    project.write(command(f"{ALL}, stdin='one\\n'"))
+    project.up()
+    assert log(lab) == ["one", "create"]
+    project.write(command(f"{ALL}, stdin='two\\n'"))
+    assert project.plan() == {"update": ["c"]}
+    project.up()
+    assert log(lab) == ["one", "create", "two", "update"]
+    project.destroy()
+    assert log(lab) == ["one", "create", "two", "update", "two", "delete"]
+
+
+def test_without_an_update_command_a_change_runs_create(lab: Lab, project: Project) -> None:
+    inputs = f"create='{LOG.format(word='create')}'"
+    project.write(command(f"{inputs}, stdin='one\\n'"))
+    project.up()
+    project.write(command(f"{inputs}, stdin='two\\n'"))
+    assert counts(project.up())["updated"] == 1
+    assert log(lab) == ["one", "create", "two", "create"]
+
+
+def test_an_unchanged_program_opens_no_connection(lab: Lab, project: Project) -> None:
+    project.write(command(f"{ALL}, stdin='one\\n'"))
+    project.up()
+    before = lab.connections("node1")
+    assert counts(project.up()) == {"unchanged": 2}
+    assert lab.connections("node1") == before
+
+
+def test_each_run_is_one_connection(lab: Lab, project: Project) -> None:
+    before = lab.connections("node1")
+    project.write(command(f"{ALL}, stdin='one\\n'"))
+    project.up()
+    assert lab.connections("node1") == before + 1
+
+
+def test_a_changed_trigger_replaces_and_the_old_delete_comes_last(lab: Lab, project: Project) -> None:
+    # This is why no command of ours has triggers: the old delete would undo what the new create has done.
+    project.write(command(f"{ALL}, triggers=[1]"))
+    project.up()
+    project.write(command(f"{ALL}, triggers=[2]"))
+    assert "replace" in project.plan()
+    project.up()
+    assert log(lab) == ["create", "create", "delete"]
+
+
+def test_stdout_is_kept_without_its_last_newline(lab: Lab, project: Project) -> None:
+    project.write(f"c = {command('create=' + repr('echo one; echo two'))}\npulumi.export('out', c.stdout)")
+    project.up()
+    assert project("stack", "output", "out", "--stack", "t").strip() == "one\ntwo"
+
+
+def test_a_command_that_fails_is_not_remembered_and_tells_its_output(lab: Lab, project: Project) -> None:
+    project.write(command("create='echo the reason >&2; exit 3', delete='echo delete >> /tmp/contract/log'"))
+    text = project.up(fails=True)
+    assert "exited with status 3" in text
+    assert "the reason" in text
+    project.destroy()
+    assert log(lab) == []
+
+
+def test_another_host_key_is_refused_before_anything_is_sent(lab: Lab, project: Project) -> None:
+    project.write(command(ALL, host_key=repr(lab.host_key("node2"))))
+    project.up(fails=True)
+    assert log(lab) == []
+
+
+def test_a_host_that_is_not_there_is_given_up_within_the_limits(project: Project) -> None:
+    project.write(command(ALL, host="198.18.0.99"))
+    started = time.monotonic()
+    project.up(fails=True)
+    assert time.monotonic() - started < 20  # two dials of 3 s, and the CLI; the plugin's defaults would take minutes
+
+
+def test_an_input_that_does_not_exist_is_refused(project: Project) -> None:
+    project.write("""
+        class Raw(pulumi.CustomResource):
+            def __init__(self, name, props):
+                super().__init__('command:remote:Command', name, props)
+        Raw('c', {'connection': {'host': '198.18.0.11'}, 'craete': 'x'})
+    """)
+    assert "craete" in project("preview", fails=True)

@@ -1,0 +1,236 @@
+"""The whole life of a mirror on real machines, in the order in which it happens: up, up again, pull, break, recover, destroy.
+
+The tests build on each other; the first failure makes the rest meaningless, so they are run with `pytest -x`.
+"""
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from lab.images import PROOF, proof_image_bytes
+from lab.internet import reset_counters
+from lab.plan import NODE2_DAEMON_JSON, STRANGERS_MIRROR
+from tests.lab_fixture import Lab, Mirror, counts
+
+NODES = ["node1", "node2", "node3"]
+URL = "https://mirror.lab.test/"
+DAEMON = "systemctl show --property=MainPID --value docker"
+
+
+@pytest.fixture(scope="module")
+def mirror(lab: Lab) -> Mirror:
+    found = Mirror(lab)
+    if found.stack.outputs():  # a lab that was kept from an earlier run (KEEP_LAB=1)
+        found.destroy()
+    lab.on("node1", "rm -rf /var/data/registry")
+    for node in NODES:
+        lab.on(node, f"docker image rm --force {PROOF} >/dev/null 2>&1 || true")
+    return found
+
+
+def test_a_preview_works_where_no_node_can_be_reached(mirror: Mirror) -> None:
+    assert "10 to create" in mirror.preview_without_network()
+
+
+def test_up_tells_every_node_without_disturbing_what_runs_there(lab: Lab, mirror: Mirror) -> None:
+    daemons = {node: lab.on(node, DAEMON) for node in NODES}
+    traefik = lab.on("node1", "docker ps --quiet --filter name=traefik")
+    before = lab.connections(*NODES)
+    assert counts(mirror.up()) == {"created": 10}
+    outputs = mirror.stack.outputs()
+    assert outputs["nodes"] == dict.fromkeys(NODES, "written and reloaded")
+    assert outputs["url"] == "https://mirror.lab.test"
+    assert lab.mirrors("node1") == [URL]
+    assert lab.mirrors("node2") == [URL, f"{STRANGERS_MIRROR}/"]
+    assert lab.mirrors("node3") == [URL]
+    assert {node: lab.on(node, DAEMON) for node in NODES} == daemons
+    assert lab.on("node1", "docker ps --quiet --filter name=traefik") == traefik
+    # One connection per node; the manager has three more for network, storage and gate, and docker's own for the service.
+    assert lab.connections(*NODES) - before <= 3 + 3 + 2
+
+
+def test_a_file_that_was_there_keeps_every_other_byte(lab: Lab) -> None:
+    ours = NODE2_DAEMON_JSON.replace(f'[ "{STRANGERS_MIRROR}"', f'[ "{URL.rstrip("/")}", "{STRANGERS_MIRROR}"')
+    assert lab.daemon_json("node2") == ours.encode()
+
+
+def test_up_again_changes_nothing_and_contacts_nobody(lab: Lab, mirror: Mirror) -> None:
+    before = lab.connections(*NODES)
+    assert counts(mirror.up()) == {"unchanged": 10}
+    assert lab.connections(*NODES) == before
+
+
+def test_every_node_pulls_by_plain_name_and_the_image_crosses_the_internet_once(lab: Lab) -> None:
+    reset_counters(lab.sandbox)
+    for node in NODES:  # one after the other; at the same moment is another issue's subject
+        lab.on(node, f"docker pull --quiet {PROOF}")
+    digests = {lab.on(node, f"docker image inspect --format '{{{{.Id}}}}' {PROOF}") for node in NODES}
+    assert len(digests) == 1
+    assert lab.upstream()["bytes"] <= 1.01 * proof_image_bytes(lab.sandbox)
+    assert set(lab.upstream()["clients"]) <= {"198.18.0.11", "198.18.0.12", "198.18.0.13"}
+
+
+def test_a_removed_image_comes_back_from_the_mirror_alone(lab: Lab) -> None:
+    reset_counters(lab.sandbox)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda node: lab.on(node, f"docker image rm {PROOF} && docker pull --quiet {PROOF}"), NODES))
+    assert lab.upstream()["bytes"] < 50_000  # manifests may be asked for again; layers may not
+
+
+def test_the_mirror_shows_images_and_nothing_else(lab: Lab) -> None:
+    ask = (
+        "import urllib.request as u, sys\n"
+        "try: print(u.urlopen(u.Request(sys.argv[2], method=sys.argv[1])).status)\n"
+        "except u.HTTPError as e: print(e.code)"
+    )
+
+    def status(method: str, path: str) -> str:
+        return lab.on("node2", f'python3 -c "$(cat)" {method} https://mirror.lab.test{path}', ask.encode()).strip()
+
+    assert status("GET", "/v2/") == "200"
+    assert status("GET", "/v2/library/swarm-mirror-proof/tags/list") == "200"
+    assert status("GET", "/v2/_catalog") == "404"
+    assert status("PUT", "/v2/library/x/manifests/1") == "404"
+    assert status("DELETE", "/v2/library/swarm-mirror-proof/manifests/1") == "404"
+    assert status("GET", "/") == "404"
+    assert lab.on("node1", "docker service inspect --format '{{json .Endpoint.Ports}}' registry-mirror").strip() == "null"
+
+
+def test_a_changed_configuration_restarts_the_mirrors_task_and_only_that(lab: Lab, mirror: Mirror) -> None:
+    tasks = "docker service ps --quiet --filter desired-state=running "
+    traefik = lab.on("node1", tasks + "traefik")
+    task = lab.on("node1", tasks + "registry-mirror")
+    before = lab.connections("node2", "node3")
+    mirror.configure(upstream="http://198.18.0.2:80")
+    assert counts(mirror.up()) == {"updated": 3, "unchanged": 7}
+    assert "remoteurl: http://198.18.0.2:80\n" in lab.on("node1", "cat /var/data/registry/registry-mirror-config.yml")
+    assert lab.on("node1", tasks + "registry-mirror") != task
+    assert lab.on("node1", tasks + "traefik") == traefik
+    assert lab.connections("node2", "node3") == before
+    mirror.configure()
+    mirror.up()
+
+
+def test_a_mirror_whose_container_dies_is_back_with_its_cache(lab: Lab) -> None:
+    reset_counters(lab.sandbox)
+    for node in NODES:
+        lab.on(node, "docker ps --quiet --filter name=registry-mirror | xargs -r docker kill")
+    lab.wait_for_mirror("node3")
+    lab.on("node3", f"docker image rm {PROOF} && docker pull --quiet {PROOF}")
+    assert lab.upstream()["bytes"] < 50_000
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"hostname": "nowhere.lab.test"}, "the name nowhere.lab.test does not resolve"),
+        ({"hostname": "other.lab.test"}, "the certificate of other.lab.test is not trusted"),
+        ({"entrypoint": "nosuch"}, "Traefik has no route to the mirror (404"),
+        ({"upstream": "http://198.18.0.99"}, "its task is "),
+        ({"image": "images.lab.test/registry:3.9.9@sha256:" + "0" * 64}, "No such image"),
+    ],
+)
+def test_a_mirror_that_is_not_ready_is_told_with_its_reason_and_no_node_is_touched(
+    lab: Lab, mirror: Mirror, changed: dict[str, str], words: str
+) -> None:
+    lab.on("node1", "grep -q other.lab.test /etc/hosts || echo '198.18.0.11 other.lab.test' >> /etc/hosts")
+    files = [lab.daemon_json(node) for node in NODES]
+    before = lab.connections("node2", "node3")
+    mirror.configure(readyTimeout=6, **changed)
+    reason = mirror.up_fails()
+    assert "the mirror is not ready after 6 s, so no node was touched: " in reason
+    assert words in reason
+    assert lab.connections("node2", "node3") == before
+    assert [lab.daemon_json(node) for node in NODES] == files
+
+
+def test_the_right_configuration_again_heals_it(mirror: Mirror) -> None:
+    mirror.configure()
+    mirror.up()
+    assert set(counts(mirror.up())) == {"unchanged"}
+
+
+def test_a_node_that_leaves_the_list_forgets_the_mirror_and_no_other_is_contacted(lab: Lab, mirror: Mirror) -> None:
+    before = lab.connections("node1", "node2")
+    mirror.configure(without=("node3",))
+    assert counts(mirror.up()) == {"deleted": 1, "unchanged": 9}
+    assert lab.daemon_json("node3") is None
+    assert lab.mirrors("node3") == []
+    assert lab.connections("node1", "node2") == before
+
+
+BAD_FILES = {
+    "not JSON": ("printf 'log-driver: journald' > F", "it is not JSON"),
+    "not an object": ("echo '[]' > F", "not an object"),
+    "a link to nowhere": ("ln -s /nowhere F", "is a link to /nowhere"),
+    "a directory": ("mkdir F", "is a directory; move it away"),
+    "a key that docker does not know": ("echo '{\"no-such-key\": 1}' > F", "the old daemon.json is back"),
+    "a file that must not change": ("echo '{}' > F; chattr +i F /etc/docker", "immutable"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_a_file_that_cannot_be_used_is_left_as_it_is(lab: Lab, mirror: Mirror, name: str) -> None:
+    make, words = BAD_FILES[name]
+    listing = "ls -l --time-style=+ /etc/docker; cat /etc/docker/daemon.json 2>&1 || true"
+    lab.on("node3", make.replace("F", "/etc/docker/daemon.json"))
+    try:
+        found = lab.on("node3", listing)
+        mirror.configure()
+        assert words in mirror.up_fails()
+        assert lab.on("node3", listing) == found
+        assert lab.mirrors("node3") == []
+    finally:
+        lab.on("node3", "chattr -i /etc/docker /etc/docker/daemon.json 2>/dev/null; rm -rf /etc/docker/daemon.json")
+
+
+def test_docker_says_in_the_message_why_it_refused(lab: Lab, mirror: Mirror) -> None:
+    lab.on("node3", "echo '{\"no-such-key\": 1}' > /etc/docker/daemon.json")
+    reason = mirror.up_fails()
+    lab.on("node3", "rm /etc/docker/daemon.json")
+    assert "no-such-key" in reason
+
+
+def test_a_node_that_is_off_is_named_soon_and_its_peers_keep_working(lab: Lab, mirror: Mirror) -> None:
+    lab.power_off("node3")
+    started = time.monotonic()
+    reason = mirror.up_fails()
+    assert time.monotonic() - started < 45
+    assert "198.18.0.13" in reason
+    assert lab.mirrors("node2") == [URL, f"{STRANGERS_MIRROR}/"]
+    lab.on("node2", f"docker image rm {PROOF} && docker pull --quiet {PROOF}")
+
+
+def test_the_node_that_comes_back_is_told_by_the_same_command(lab: Lab, mirror: Mirror) -> None:
+    lab.power_on("node3")
+    assert counts(mirror.up())["created"] == 1
+    assert lab.mirrors("node3") == [URL]
+
+
+def test_a_machine_that_answers_with_another_host_key_gets_nothing(lab: Lab, mirror: Mirror) -> None:
+    before = lab.daemon_json("node3")
+    nodes = json.loads(json.dumps(mirror.base["config"]["swarm-registry-mirror:nodes"]))
+    nodes[2]["hostKey"] = lab.host_key("node2")
+    mirror.configure(nodes=nodes)
+    assert "198.18.0.13" in mirror.up_fails()
+    assert lab.daemon_json("node3") == before
+    mirror.configure()
+    mirror.up()
+
+
+def test_destroy_leaves_every_node_as_it_was_and_keeps_the_cache(lab: Lab, mirror: Mirror) -> None:
+    daemons = {node: lab.on(node, DAEMON) for node in NODES}
+    assert set(counts(mirror.destroy())) == {"deleted"}
+    assert lab.daemon_json("node1") is None
+    assert lab.daemon_json("node2") == NODE2_DAEMON_JSON.encode()
+    assert lab.daemon_json("node3") is None
+    assert [lab.mirrors(node) for node in NODES] == [[], [f"{STRANGERS_MIRROR}/"], []]
+    assert {node: lab.on(node, DAEMON) for node in NODES} == daemons
+    for node in NODES:
+        assert lab.on(node, "ls -d /var/lib/swarm-registry-mirror 2>/dev/null || echo gone").strip() == "gone"
+        assert lab.on(node, "find /etc/docker -name '.swarm*'") == ""
+    assert lab.on("node1", "docker service ls --format '{{.Name}}'").split() == ["traefik"]
+    assert lab.on("node1", "ls /var/data/registry").split() == ["registry-mirror-data"]
+    assert lab.on("node1", "find /var/data/registry/registry-mirror-data -name data | wc -l").strip() != "0"

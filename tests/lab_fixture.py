@@ -1,0 +1,184 @@
+"""The lab as tests see it: its nodes, its upstream, and stacks that live in it."""
+
+import json
+import os
+import re
+import subprocess
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lab import __main__ as lab_command
+from lab import internet, machines
+from lab.plan import CHECKOUT, NODES, LabNode, lab_folder
+from lab.sandbox import Sandbox
+from tools.progress import StageError
+from tools.stack import Stack
+
+NAME = "test"
+"""A lab of the tests' own, so that a person's `make up` is never disturbed."""
+
+
+class Lab:
+    """A running lab."""
+
+    def __init__(self) -> None:
+        self.folder = lab_folder(NAME)
+        self.sandbox = Sandbox(self.folder.root)
+        self.nodes: dict[str, LabNode] = {node.name: node for node in NODES}
+
+    def on(self, node: str, script: str, stdin: bytes = b"") -> str:
+        """Output of a shell script that runs as root on a node (not over SSH)."""
+        return machines.run_on(self.sandbox, self.nodes[node], script, stdin=stdin, timeout=120)
+
+    def connections(self, *nodes: str) -> int:
+        """SSH connections that the nodes' sshds have seen since they booted."""
+        return sum(
+            int(self.on(node, "journalctl --unit=ssh --output=cat | grep -c '^Connection from' || true")) for node in nodes
+        )
+
+    def mirrors(self, node: str) -> list[str]:
+        """What the node's docker says it uses."""
+        found: list[str] | None = json.loads(self.on(node, "docker info --format '{{json .RegistryConfig.Mirrors}}'"))
+        return found or []
+
+    def daemon_json(self, node: str) -> bytes | None:
+        text = self.on(node, "if [ -e /etc/docker/daemon.json ]; then echo there; cat /etc/docker/daemon.json; fi")
+        return text.removeprefix("there\n").encode() if text else None
+
+    def power_off(self, node: str) -> None:
+        machines.power_off(self.sandbox, self.nodes[node])
+
+    def power_on(self, node: str) -> None:
+        machines.power_on(self.sandbox, self.folder, self.nodes[node])
+        machines.wait_until_up(self.sandbox, self.folder, self.nodes[node])
+
+    def wait_for_mirror(self, node: str, seconds: float = 60) -> None:
+        """Wait until the mirror answers from a node."""
+        ask = "python3 -c 'import urllib.request as u; u.urlopen(\"https://mirror.lab.test/v2/\", timeout=5)' 2>/dev/null"
+        self.on(node, f"for i in $(seq {int(seconds * 2)}); do {ask} && exit 0; sleep 0.5; done; exit 1")
+
+    def upstream(self) -> dict[str, Any]:
+        return dict(internet.counters(self.sandbox))
+
+    def private_key(self) -> str:
+        return self.folder.ssh_key.read_text()
+
+    def host_key(self, node: str) -> str:
+        text = (self.folder.node(node) / "upper/etc/ssh/ssh_host_ed25519_key.pub").read_text().split()
+        return f"{text[0]} {text[1]}"
+
+
+class Project:
+    """A small Pulumi program of a test's own, run by the real CLI inside the lab's network."""
+
+    def __init__(self, lab: Lab, folder: Path) -> None:
+        self.lab = lab
+        self.folder = folder
+        (folder / "state").mkdir()
+        (folder / "Pulumi.yaml").write_text("name: contract\nruntime: python\n")
+        stack = Stack("t", lab=NAME)
+        self.environment = {**stack.environment, "PULUMI_BACKEND_URL": f"file://{folder}/state"}
+        self("stack", "init", "t")
+
+    def write(self, text: str) -> None:
+        """Make `text` the program; `KEY`, `HOST_KEY` and the SDKs are there."""
+        head = (
+            "import pulumi\nimport pulumi_docker as docker\nfrom pulumi_command import remote\n"
+            f"KEY = open({str(self.lab.folder.ssh_key)!r}).read()\nHOST_KEY = {self.lab.host_key('node1')!r}\n"
+            f"SSH = ['-i', {str(self.lab.folder.ssh_key)!r}, '-o', 'UserKnownHostsFile={self.lab.folder.known_hosts}']\n"
+        )
+        (self.folder / "__main__.py").write_text(head + textwrap.dedent(text))
+
+    def __call__(self, *words: str, fails: bool = False) -> str:
+        """Output of a CLI run; a run that must fail and does not, or the other way round, is an error."""
+        stack = [] if words[0] == "stack" else ["--stack", "t"]
+        argv = self.lab.sandbox.command(["pulumi", *words, *stack, "--non-interactive"], network_only=True)
+        done = subprocess.run(
+            argv, cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        text = done.stdout + done.stderr
+        assert (done.returncode != 0) == fails, text
+        return text
+
+    def up(self, *, fails: bool = False) -> str:
+        return self("up", "--yes", "--skip-preview", fails=fails)
+
+    def destroy(self) -> str:
+        return self("destroy", "--yes", "--skip-preview")
+
+    def plan(self) -> dict[str, list[str]]:
+        """What a preview wants: operation -> names of resources; without those that stay the same."""
+        steps = json.loads(self("preview", "--json").partition("{")[2].join(["{", ""]))["steps"]
+        found: dict[str, list[str]] = {}
+        for step in steps:
+            if step["op"] != "same":
+                found.setdefault(step["op"], []).append(step["urn"].rpartition("::")[2])
+        return found
+
+
+class Mirror:
+    """This project's own program as a stack in the lab."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.file = lab.folder.root / "Pulumi.e2e.yaml"
+        self.base: dict[str, Any] = yaml.safe_load(
+            (CHECKOUT / "Pulumi.dev.yaml").read_text().replace(".lab/dev/", f".lab/{NAME}/")
+        )
+        self.configure()
+        # Named as the lab's stack, whose tracked file has the salt; any other name would leave a file in the checkout.
+        self.stack = Stack("dev", lab=NAME, config_file=self.file)
+        self.stack.select()
+
+    def configure(self, *, without: Any = (), **changes: Any) -> None:
+        """Write the stack's configuration: the dev stack's, with `changes`, and without some nodes."""
+        text = json.loads(json.dumps(self.base))
+        for key, value in changes.items():
+            text["config"][f"swarm-registry-mirror:{key}"] = value
+        nodes = text["config"]["swarm-registry-mirror:nodes"]
+        text["config"]["swarm-registry-mirror:nodes"] = [node for node in nodes if node["name"] not in without]
+        self.file.write_text(yaml.safe_dump(text, sort_keys=False))
+
+    def up(self) -> str:
+        return self.stack.run("up", "--yes", "--skip-preview")
+
+    def up_fails(self) -> str:
+        """The reason that a person is shown."""
+        with pytest.raises(StageError) as failed:
+            self.up()
+        return failed.value.reason
+
+    def destroy(self) -> str:
+        return self.stack.run("destroy", "--yes", "--skip-preview")
+
+    def preview_without_network(self) -> str:
+        """A preview on a machine that can reach no node at all."""
+        argv = self.stack.command("preview")
+        argv = ["unshare", "--net", "--", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *argv[argv.index("--") + 1 :]]
+        done = subprocess.run(argv, cwd=CHECKOUT, env=self.stack.environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+def counts(output: str) -> dict[str, int]:
+    """`{"created": 10}` from what Pulumi prints last."""
+    after = output.rpartition("Resources:")[2]
+    return {
+        word: int(number) for number, word in re.findall(r"(\d+) (created|updated|replaced|deleted|unchanged|errored)", after)
+    }
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """A lab, fresh from nothing but the base systems; KEEP_LAB=1 leaves it for a look."""
+    if not os.environ.get("KEEP_LAB"):
+        lab_command.down(NAME)
+    lab_command.up(NAME)
+    yield Lab()
+    if not os.environ.get("KEEP_LAB"):
+        lab_command.down(NAME)

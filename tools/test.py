@@ -1,0 +1,67 @@
+"""`make test`: lint, strict types, unit, component, whole program, contract, and the lab end to end.
+
+    python3 -m tools.test [check] [unit] [component] [program] [contract] [e2e]
+
+Without names it runs all. Where no lab can be (no root, no Debian) the last two are left out, and that is said in one line;
+in CI (CI=true) they are mandatory.
+"""
+
+import os
+import subprocess
+import sys
+import time
+
+from lab.__main__ import check_computer
+from tools.progress import StageError, main_guard
+from tools.toolchain import CHECKOUT, VENV, environment
+
+CHECKS = (
+    ("format", ["ruff", "format", "--check", "--quiet", "."]),
+    ("lint", ["ruff", "check", "--quiet", "."]),
+    ("types", ["mypy"]),
+    ("types of the program", ["mypy", "__main__.py"]),
+)
+FAST = ("unit", "component", "program")
+LAB = ("contract", "e2e")
+
+
+def test(names: list[str]) -> None:
+    """Run the named suites, or all. Raises StageError at the first that fails."""
+    wanted = names or ["check", *FAST, *LAB]
+    unknown = set(wanted) - {"check", *FAST, *LAB}
+    if unknown:
+        raise StageError(f"{', '.join(sorted(unknown))}: no such suite", f"name some of check, {', '.join(FAST + LAB)}")
+    if "check" in wanted:
+        for title, command in CHECKS:
+            _run(title, [str(VENV / "bin" / command[0]), *command[1:]])
+    fast = [f"tests/{name}" for name in FAST if name in wanted]
+    if fast:
+        _pytest(", ".join(name for name in FAST if name in wanted), *fast)
+    in_lab = [name for name in LAB if name in wanted]
+    if in_lab:
+        try:
+            check_computer()
+        except StageError as error:
+            if os.environ.get("CI"):
+                raise
+            print(f"\nNot run here: {' and '.join(in_lab)}, because {error.reason}.")
+            return
+        # The story in e2e stops at its first failure, because its parts build on each other.
+        _pytest(" and ".join(in_lab), "--exitfirst", "--capture=no", *(f"tests/{name}" for name in in_lab))
+
+
+def _pytest(title: str, *arguments: str) -> None:
+    _run(title, [str(VENV / "bin" / "pytest"), "--durations=3", *arguments])
+
+
+def _run(title: str, command: list[str]) -> None:
+    print(f"\n── {title} " + "─" * max(0, 70 - len(title)), flush=True)
+    started = time.monotonic()
+    done = subprocess.run(command, cwd=CHECKOUT, env={**os.environ, **environment()}, check=False)
+    print(f"   {time.monotonic() - started:.1f} s", flush=True)
+    if done.returncode != 0:
+        raise StageError(f"{title}: the reason stands above", f"run it alone: {' '.join(command[:1])} {' '.join(command[1:])}")
+
+
+if __name__ == "__main__":
+    sys.exit(main_guard(lambda: test(sys.argv[1:])))
