@@ -45,9 +45,11 @@ def up(name: str) -> None:
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda node: machines.wait_until_up(box, folder, node), plan.NODES))
         running.note("node1, node2, node3")
-    if not (folder.root / "registry.digest").exists():
+    published = folder.root / "published"
+    if not published.exists():
         with stage("images published in the lab's registries"):
             images.publish_images(box, folder)
+            published.touch()
     with stage("a swarm, and Traefik on its manager"):
         swarm.make_swarm(box)
         swarm.start_traefik(box, folder)

@@ -20,7 +20,8 @@ HUB_PORT = 5001
 NAMESPACE = "internet"
 
 NETWORK = f"""
-ip netns list | grep -q '^{NAMESPACE}' && exit 0
+[ ! -e /run/internet ] || exit 0
+ip netns del {NAMESPACE} 2>/dev/null || true
 ip netns add {NAMESPACE}
 ip link add hub0 type veth peer name eth0 netns {NAMESPACE}
 ip link set hub0 master {BRIDGE} up
@@ -28,6 +29,7 @@ ip -n {NAMESPACE} link set lo up
 ip -n {NAMESPACE} addr add {INTERNET}/24 dev eth0
 ip -n {NAMESPACE} link set eth0 up
 ip netns exec {NAMESPACE} tc qdisc add dev eth0 root tbf rate {BANDWIDTH} burst 256k latency 400ms
+touch /run/internet
 """
 
 CONFIG = """version: 0.1

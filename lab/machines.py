@@ -78,8 +78,8 @@ def cgroup_hierarchies() -> list[Path]:
 def make_bridge(sandbox: Sandbox) -> None:
     """The bridge that nodes are plugged into, inside the sandbox's network. Safe to repeat."""
     sandbox.run(
-        ["sh", "-ec", f"ip link show {BRIDGE} >/dev/null 2>&1 && exit 0; ip link add {BRIDGE} type bridge; "
-         f"ip addr add {GATEWAY}/24 dev {BRIDGE}; ip addr add {IMAGES}/24 dev {BRIDGE}; ip link set {BRIDGE} up"]
+        ["sh", "-ec", f"ip link show {BRIDGE} >/dev/null 2>&1 || ip link add {BRIDGE} type bridge; "
+         f"ip addr replace {GATEWAY}/24 dev {BRIDGE}; ip addr replace {IMAGES}/24 dev {BRIDGE}; ip link set {BRIDGE} up"]
     )  # fmt: skip
 
 

@@ -39,12 +39,15 @@ while True:
 
 SETUP = """
 set -e
+[ ! -e /run/swarm-registry-mirror-lab ] || exit 0
 # systemd-nspawn keeps its state in /run/systemd and wants a tmpfs there; a private /run leaves the computer's alone.
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/systemd/nspawn /run/lock
 mkdir -p {folder}
 ip link set lo up
+touch /run/swarm-registry-mirror-lab
 """
+"""Marked as done last: whoever is interrupted before that does all of it again."""
 
 
 class SandboxError(Exception):
@@ -65,14 +68,16 @@ class Sandbox:
                 return pid
         return None
 
-    def start(self) -> int:
-        """Make the namespaces unless they are there already; returns the init's process id.
+    def start(self) -> None:
+        """Make the namespaces unless they are there already.
 
         Raises SandboxError if the kernel refuses (no root, namespaces switched off).
         """
-        running = self.init_pid
-        if running is not None:
-            return running
+        if self.init_pid is None:
+            self._start_init()
+        self.run(["sh", "-c", SETUP.format(folder=shlex.quote(str(self.folder)))])
+
+    def _start_init(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         log = (self.folder / "sandbox.log").open("ab")
         subprocess.Popen(
@@ -81,13 +86,11 @@ class Sandbox:
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
         )  # fmt: skip
         deadline = time.monotonic() + 10
-        while (pid := self.init_pid) is None:
+        while self.init_pid is None:
             if time.monotonic() > deadline:
                 msg = f"the sandbox did not start within 10 s; see {self.folder / 'sandbox.log'} (namespaces need root)"
                 raise SandboxError(msg)
             time.sleep(0.05)
-        self.run(["sh", "-c", SETUP.format(folder=shlex.quote(str(self.folder)))])
-        return pid
 
     def command(self, argv: Sequence[str], *, network_only: bool = False) -> list[str]:
         """`argv` prefixed so that it runs inside the sandbox.

@@ -65,7 +65,8 @@ def bench() -> None:
     rows.append(("preview with every node powered off", "4", _median(lambda: stack.run("preview"))))
     lab.down(NAME)
 
-    lines = sum(len(path.read_text().splitlines()) for path in (toolchain.CHECKOUT / "components").rglob("*.py"))
+    python = (toolchain.CHECKOUT / "components").rglob("*.py")
+    lines = sum(len(path.read_text().splitlines()) for path in python)
     shown = [(what, f"{seconds:.2f} s", f"{goal} s") for what, goal, seconds in rows]
     print("\n" + table(("what", "median", "goal"), [*shown, ("component and agent, lines", str(lines), "1500")]))
     print(f"\n  {os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}; {RUNS} runs each.\n")
@@ -88,7 +89,8 @@ def _seconds(text: str, pattern: str) -> list[float]:
 def _agent(sandbox: Sandbox, stack: Stack) -> list[float]:
     """Seconds that the agent itself takes on a node which it changes: exactly the command and the request of the stack."""
     script = (
-        "python3 - <<'E'\nimport json,time\nfrom subprocess import DEVNULL,run\nfor c in json.load(open('/var/data/bench.json')):\n"
+        "python3 - <<'E'\nimport json,time\nfrom subprocess import DEVNULL,run\n"
+        "for c in json.load(open('/var/data/bench.json')):\n"
         " t=time.monotonic(); run(c[0],shell=True,input=c[1],text=True,check=True,stdout=DEVNULL); print(time.monotonic()-t)\nE"
     )
     export = json.loads(stack.run("stack", "export"))

@@ -153,24 +153,30 @@ def _official_pulumi() -> bool:
                 f"the download of {name} has sha256 {digest}, which the release's list of checksums does not have",
                 "do not use it; try again later, or put a pulumi of your own on PATH",
             )
+        unpacked = Path(folder) / "bin"
         with tarfile.open(archive) as tar:
             for member in tar.getmembers():
                 if member.isfile():
                     member.name = Path(member.name).name
-                    tar.extract(member, BIN)
+                    tar.extract(member, unpacked)
+        # The CLI last: where it is, all of its companions are.
+        for program in sorted(unpacked.iterdir(), key=lambda path: path.name == "pulumi"):
+            program.rename(BIN / program.name)
     return True
 
 
 def language_host() -> None:
     """`pulumi-language-python`: comes with an official CLI; else the last Go module that still contains it."""
-    if (BIN / "pulumi-language-python").exists() or not (BIN / "pulumi").exists():
+    companions = ("cmd/pulumi-language-python-exec", "dist/pulumi-resource-pulumi-python")
+    needed = [BIN / Path(name).name for name in ("pulumi-language-python", *companions)]
+    if all(program.exists() for program in needed) or not (BIN / "pulumi").exists():
         return
     with stage("pulumi Python language host") as running:
         go_build("pulumi-language-python", "github.com/pulumi/pulumi/sdk/v3/python/cmd/pulumi-language-python", running)
         # Two small programs that the host starts must lie beside it; they are in a current module of the SDK.
         module = "github.com/pulumi/pulumi/sdk/v3"
         source = Path(_go_output(["list", "-m", "-f", "{{.Dir}}", module], CHECKOUT / "tools" / "go" / "pulumi"))
-        for name in ("cmd/pulumi-language-python-exec", "dist/pulumi-resource-pulumi-python"):
+        for name in companions:
             target = BIN / Path(name).name
             target.unlink(missing_ok=True)
             shutil.copyfile(source / "python" / name, target)
