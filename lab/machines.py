@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import time
+import zlib
 from pathlib import Path
 
 from lab.base_systems import base_folder
@@ -55,16 +56,7 @@ exec systemd-nspawn --quiet -D $dir/root --boot --register=no --keep-unit --mach
 
 def cgroup_of(folder: LabFolder, node: LabNode) -> str:
     """Name of a node's control group: unlike everything else of a lab it is visible on the computer, so it carries the lab."""
-    digest = f"{abs(hash_path(folder.root)):08x}"
-    return f"swarm-registry-mirror-lab-{digest}-{node.name}"
-
-
-def hash_path(path: Path) -> int:
-    """A number that is the same for a path in every process (Python's own hash() is not)."""
-    number = 0
-    for byte in str(path).encode():
-        number = (number * 31 + byte) & 0xFFFFFFFF
-    return number
+    return f"swarm-registry-mirror-lab-{zlib.crc32(str(folder.root).encode()):08x}-{node.name}"
 
 
 def cgroup_hierarchies() -> list[Path]:

@@ -10,6 +10,7 @@ It deliberately never restarts docker, and leaves every other key to its owner.
 """
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -20,49 +21,45 @@ from .files import Failed
 
 STATE = "/var/lib/swarm-registry-mirror"
 """Root-only: a daemon.json may hold proxy passwords, and so does our copy of the original."""
-
-
 LOCK = "/run/lock/swarm-registry-mirror"
 """Not in STATE, which goes with the last mirror: a lock file that is removed can be held twice."""
 
+Action = Callable[[Dict[str, Any]], str]
 
+
+def _locked(act: Action) -> Action:
+    """One run at a time on a node; what fails before anything was written says so."""
+
+    @functools.wraps(act)
+    def run(request: Dict[str, Any]) -> str:
+        try:
+            with files.locked(LOCK):
+                return act(request)
+        except daemon_json.Refused as error:
+            raise Failed("nothing was changed: %s: %s" % (request["daemon_json"], error)) from error
+        except (files.FileProblem, engine.EngineProblem) as error:
+            raise Failed("nothing was changed: %s" % error) from error
+
+    return run
+
+
+@_locked
 def apply(request: Dict[str, Any]) -> str:
     """Have docker use `request["mirror"]`; returns `unchanged`, `reloaded` or `written and reloaded`. Raises Failed."""
-    return _with_lock(_apply, request)
-
-
-def remove(request: Dict[str, Any]) -> str:
-    """Have docker forget the mirror and restore daemon.json; returns `forgotten` or `nothing to forget`. Raises Failed."""
-    return _with_lock(_remove, request)
-
-
-def _with_lock(act: Callable[[Dict[str, Any]], str], request: Dict[str, Any]) -> str:
-    try:
-        with files.locked(LOCK):
-            return act(request)
-    except daemon_json.Refused as error:
-        raise Failed("nothing was changed: %s: %s" % (request["daemon_json"], error)) from error
-    except (files.FileProblem, engine.EngineProblem) as error:
-        raise Failed("nothing was changed: %s" % error) from error
-
-
-def _apply(request: Dict[str, Any]) -> str:
     record = Record(request["daemon_json"], request["owner"])
     path, url = request["daemon_json"], request["mirror"]
-    before = files.read(path)
-    text = daemon_json.decode(before)
-    wanted = text
-    if record.mirror is not None and not daemon_json.same(record.mirror, url):
-        wanted = daemon_json.remove_mirror(wanted, record.mirror)
-    wanted = daemon_json.add_mirror(wanted, url)
-    after = before if wanted == text else wanted.encode()
-
+    former = record.mirror if record.mirror is not None and not daemon_json.same(record.mirror, url) else None
     wrong = probe.fault(url)
     if wrong:
         raise Failed("nothing was changed: from this node, " + wrong)
-    used = engine.uses(url)  # a docker that does not answer is found out before anything is written
-    former_used = record.mirror is not None and not daemon_json.same(record.mirror, url) and engine.uses(record.mirror)
-    if after == before and used and not former_used:
+    right = engine.uses(url) and not (former and engine.uses(former))
+
+    # Read only now, because asking the mirror may take seconds in which somebody else edits the file.
+    before = files.read(path)
+    text = daemon_json.decode(before)
+    wanted = daemon_json.add_mirror(daemon_json.remove_mirror(text, former) if former else text, url)
+    after = before if wanted == text else wanted.encode()
+    if after == before and right:
         record.settle(url, before)
         return "unchanged"
 
@@ -79,7 +76,9 @@ def _apply(request: Dict[str, Any]) -> str:
     return "reloaded" if after == before else "written and reloaded"
 
 
-def _remove(request: Dict[str, Any]) -> str:
+@_locked
+def remove(request: Dict[str, Any]) -> str:
+    """Have docker forget the mirror and restore daemon.json; returns `forgotten` or `nothing to forget`. Raises Failed."""
     record = Record(request["daemon_json"], request["owner"])
     path = request["daemon_json"]
     url = record.mirror or request["mirror"]

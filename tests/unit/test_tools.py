@@ -1,0 +1,155 @@
+"""What the tools say to a person: the line that matters, the count of changes, and why a computer cannot have a lab."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab.__main__ import check_computer
+from lab.machines import cgroup_of
+from lab.plan import MANAGER, LabFolder
+from lab.sandbox import Sandbox, SandboxError
+from tools import toolchain
+from tools.progress import StageError, main_guard, run_logged, telling_line
+from tools.stack import changes, reason
+from tools.table import table
+
+AGENT_FAILED = """
+ +  command:remote:Command registry-mirror-node-node3 **creating failed** error: Process exited with status 1: running "sudo …":
+Diagnostics:
+  command:remote:Command (registry-mirror-node-node3):
+    error: Process exited with status 1: running "sudo -n timeout 300 python3 -c '…' node.apply":
+    registry mirror: nothing was changed: /etc/docker/daemon.json: it is not JSON: '{' is missing; correct it there
+  pulumi:pulumi:Stack (swarm-registry-mirror-dev):
+    error: update failed
+Resources:
+    + 1 created
+    1 errored
+"""
+
+FAULTY = """
+Diagnostics:
+  pulumi:pulumi:Stack (swarm-registry-mirror-dev):
+    error: 2 faults in the configuration:
+      - hostname: must be a host name (got 'x')
+      - nodez: is not a key of this program; did you mean nodes? (got [])
+    error: an unhandled error occurred: program exited with non-zero exit code: 1
+"""
+
+
+def test_the_agents_own_sentence_is_the_line_that_matters() -> None:
+    assert (
+        reason(AGENT_FAILED) == "nothing was changed: /etc/docker/daemon.json: it is not JSON: '{' is missing; correct it there"
+    )
+
+
+def test_all_faults_of_a_configuration_matter() -> None:
+    assert reason(FAULTY).splitlines() == [
+        "2 faults in the configuration:",
+        "  - hostname: must be a host name (got 'x')",
+        "  - nodez: is not a key of this program; did you mean nodes? (got [])",
+    ]
+
+
+def test_else_the_last_error_but_not_that_the_update_failed() -> None:
+    assert reason("error: no route to host\nerror: update failed\n") == "no route to host"
+    assert reason("something went wrong\n\n") == "something went wrong"
+    assert reason("") == "pulumi failed without a word"
+
+
+def test_changes_are_counted_on_one_line() -> None:
+    assert (
+        changes("Resources:\n    + 1 created\n    ~ 2 updated\n    7 unchanged\n\nDuration: 2s\n")
+        == "1 created, 2 updated, 7 unchanged"
+    )
+
+
+def test_the_telling_line_of_a_log_names_the_error() -> None:
+    assert telling_line("E: Unable to locate package x\ndone\n") == "E: Unable to locate package x"
+    assert telling_line("one\ntwo\n\n") == "two"
+
+
+def test_a_program_that_is_missing_is_named_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(StageError) as failed:
+        run_logged(["no-such-program"], tmp_path / "log", remedy="install it")
+    assert (failed.value.reason, failed.value.remedy) == ("the program no-such-program is not installed", "install it")
+
+
+def test_a_failure_is_three_lines_and_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> None:
+        raise StageError("the reason", "the remedy", Path("/the/log"))
+
+    assert main_guard(work) == 1
+    assert [line.strip() for line in capsys.readouterr().err.split("\n")] == [
+        "",
+        "Failed: the reason",
+        "log: /the/log",
+        "do:  the remedy",
+        "",
+    ]
+
+
+def test_an_interruption_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> None:
+        raise KeyboardInterrupt
+
+    assert main_guard(work) == 130
+    assert "picks up where this one stopped" in capsys.readouterr().err
+
+
+def test_a_table_is_as_wide_as_its_cells() -> None:
+    assert table(("node", "pull"), [("n", "0.5 s"), ("long name", "12.5 s")]).splitlines()[2:] == [
+        "  n            0.5 s",
+        "  long name   12.5 s",
+    ]
+
+
+def test_a_computer_without_root_is_told_the_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(StageError) as refused:
+        check_computer()
+    assert "a lab needs root" in refused.value.reason
+    assert "make up ENV=prod" in refused.value.remedy
+
+
+def test_a_computer_that_is_no_linux_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(StageError, match="a lab needs Linux"):
+        check_computer()
+
+
+def test_a_computer_without_apt_is_told_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(shutil, "which", lambda name: None if name in ("apt-get", "mmdebstrap") else f"/usr/bin/{name}")
+    with pytest.raises(StageError, match=r"a lab needs mmdebstrap, and this is neither Debian nor Ubuntu"):
+        check_computer()
+
+
+def test_the_one_name_that_a_lab_shows_on_the_computer_differs_between_checkouts() -> None:
+    assert cgroup_of(LabFolder(Path("/a/.lab/dev")), MANAGER) != cgroup_of(LabFolder(Path("/b/.lab/dev")), MANAGER)
+
+
+def test_a_lab_that_does_not_run_says_how_to_start_it(tmp_path: Path) -> None:
+    with pytest.raises(SandboxError, match="start it with `make lab`"):
+        Sandbox(tmp_path).command(["true"])
+
+
+def test_an_official_plugin_is_preferred_to_the_stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PULUMI_HOME", str(tmp_path))
+    monkeypatch.setattr(toolchain, "STAND_INS", tmp_path / "stand-ins")
+    (tmp_path / "stand-ins").mkdir()
+    launcher = tmp_path / "stand-ins" / "pulumi-resource-docker"
+    launcher.touch()
+    program = tmp_path / "plugins" / f"resource-docker-v{toolchain.PLUGINS['docker']}" / "pulumi-resource-docker"
+    program.parent.mkdir(parents=True)
+    program.touch()
+    toolchain.provider_plugin("docker")
+    assert not launcher.exists()
+
+
+def test_plugin_versions_are_those_that_the_sdks_ask_for() -> None:
+    locked = (toolchain.CHECKOUT / "requirements.txt").read_text()
+    for name, version in toolchain.PLUGINS.items():
+        assert f"pulumi-{name}=={version} " in locked
