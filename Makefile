@@ -4,7 +4,7 @@ PYTHON ?= python3
 ENV ?= dev
 VENV := .tools/venv/bin
 
-.PHONY: help up down test check unit lab lab-down tools preview shell ssh status bench-up reference lock clean
+.PHONY: help up down test check unit lab lab-down lab-status tools preview shell ssh status repair bench-up reference lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -39,8 +39,14 @@ shell:  ## a shell in the lab's network, with the tools on PATH
 ssh:  ## NODE=node2: log in to a node
 	@$(PYTHON) -m lab ssh $(NODE)
 
-status:  ## the lab's nodes
+lab-status:  ## the lab's machines
 	@$(PYTHON) -m lab status
+
+status:  ## how every node is: reachable, told, using the mirror; exit code 1 drift, 2 unreachable; ARGS=--json
+	@$(PYTHON) -m tools.operate status $(ENV) $(ARGS)
+
+repair:  ## apply the mirror again on nodes that have drifted
+	@$(PYTHON) -m tools.operate repair $(ENV)
 
 bench-up: tools  ## how long things take, printed
 	@$(PYTHON) -m tools.bench_up

@@ -4,7 +4,7 @@ import pulumi
 import pulumi_docker as docker
 
 from components.registry_mirror import InvalidArgs, RegistryMirror
-from config import load_settings
+from config import MIRROR_NAME, load_settings
 
 try:
     settings = load_settings()
@@ -13,7 +13,7 @@ except InvalidArgs as error:
     raise pulumi.RunError(str(error)) from None
 
 manager = docker.Provider("manager", host=settings.docker_host, ssh_opts=list(settings.ssh_options))
-mirror = RegistryMirror("registry-mirror", settings.mirror, pulumi.ResourceOptions(providers=[manager]))
+mirror = RegistryMirror(MIRROR_NAME, settings.mirror, pulumi.ResourceOptions(providers=[manager]))
 
 pulumi.export("url", mirror.url)
 pulumi.export("serviceId", mirror.service_id)

@@ -1,5 +1,5 @@
-"""Stack configuration as typed settings. Imports the component's args, and is imported by `__main__.py` only."""
+"""Stack configuration as typed settings. Imports the component's args, and is imported by `__main__.py` and `operate/` only."""
 
-from config.settings import Settings, load_settings
+from config.settings import MIRROR_NAME, Settings, load_settings, parse_files
 
-__all__ = ["Settings", "load_settings"]
+__all__ = ["MIRROR_NAME", "Settings", "load_settings", "parse_files"]

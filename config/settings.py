@@ -8,7 +8,7 @@ import base64
 import difflib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,17 @@ class Settings:
     """`ssh://user@address:port` of the manager: with ssh, and only with ssh, a preview makes no connection."""
     ssh_options: tuple[str, ...]
     """Options for the ssh program that the docker provider starts."""
+    private_key: str = field(repr=False)
+    """The SSH key in the clear, for `operate/`; the args have it as a secret."""
 
+    @property
+    def service(self) -> str:
+        """Name of the swarm service."""
+        return self.mirror.service_name or MIRROR_NAME
+
+
+MIRROR_NAME = "registry-mirror"
+"""Name of the component in this program; part of every resource's name, so it never changes."""
 
 _MISSING = object()
 
@@ -44,7 +54,12 @@ def load_settings() -> Settings:
     """The stack's settings. Raises InvalidArgs with every fault; the CLI shows it in the preview."""
     prefix = f"{pulumi.get_project()}:"
     everything = {**get_config_env(), **CONFIG.get()}
-    return parse({key.removeprefix(prefix): value for key, value in everything.items() if key.startswith(prefix)}, _read)
+    return parse_files({key.removeprefix(prefix): value for key, value in everything.items() if key.startswith(prefix)})
+
+
+def parse_files(values: Mapping[str, object]) -> Settings:
+    """`parse` with files as they are on this computer."""
+    return parse(values, _read)
 
 
 def parse(values: Mapping[str, object], read_file: ReadFile) -> Settings:
@@ -65,7 +80,7 @@ def parse(values: Mapping[str, object], read_file: ReadFile) -> Settings:
         nodes = [SwarmNode(name="missing", address="missing", host_key=_ANY_KEY)]
         arguments.pop("manager", None)
     try:
-        mirror = RegistryMirrorArgs(**{**arguments, "nodes": nodes, "private_key": private_key})
+        mirror = RegistryMirrorArgs(**{**arguments, "nodes": nodes, "private_key": pulumi.Output.secret(private_key)})
     except InvalidArgs as error:
         # A value that was missing has had its fault already; so has a key that a placeholder stands for.
         raise InvalidArgs(sorted([*faults, *error.faults], key=lambda fault: _order(fault.key))) from None
@@ -78,7 +93,7 @@ def parse(values: Mapping[str, object], read_file: ReadFile) -> Settings:
         options += ["-i", key_file, "-o", "IdentitiesOnly=yes"]
     if known_hosts is not None:
         options += ["-o", f"UserKnownHostsFile={values['knownHostsFile']}"]
-    return Settings(mirror, f"ssh://{manager.user}@{manager.address}:{manager.port}", tuple(options))
+    return Settings(mirror, f"ssh://{manager.user}@{manager.address}:{manager.port}", tuple(options), private_key)
 
 
 def _typed(values: Mapping[str, object], keys: Mapping[str, Key], place: str, faults: list[Fault]) -> dict[str, Any]:
@@ -146,8 +161,8 @@ def _node(value: object, place: str, known_hosts: str | None, faults: list[Fault
     return SwarmNode(**{NODE_KEYS[key].field: value for key, value in complete.items()})
 
 
-def _private_key(found: dict[str, Any], read_file: ReadFile, faults: list[Fault]) -> tuple[pulumi.Input[str], str | None]:
-    """The SSH key, as a secret, and the file that it came from."""
+def _private_key(found: dict[str, Any], read_file: ReadFile, faults: list[Fault]) -> tuple[str, str | None]:
+    """The SSH key and the file that it came from."""
     file, text = found.pop("sshPrivateKeyFile", None), found.pop("sshPrivateKey", None)
     key = "sshPrivateKeyFile" if file is not None else "sshPrivateKey"
     if file is not None and text is not None:
@@ -164,7 +179,7 @@ def _private_key(found: dict[str, Any], read_file: ReadFile, faults: list[Fault]
         faults.append(Fault(key, shown, "is not a private key in PEM form; the public one ends with .pub"))
     elif _is_encrypted(text):
         faults.append(Fault(key, shown, "is protected by a passphrase, which nobody could type; use a key without one"))
-    return pulumi.Output.secret(text), file
+    return text, file
 
 
 def _is_encrypted(text: str) -> bool:

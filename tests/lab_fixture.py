@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -155,6 +156,20 @@ class Mirror:
 
     def destroy(self) -> str:
         return self.stack.run("destroy", "--yes", "--skip-preview")
+
+    def operate(self, action: str, *flags: str) -> tuple[int, str]:
+        """Exit code and output of `make status` or `make repair`."""
+        values = {key.partition(":")[2]: value for key, value in yaml.safe_load(self.file.read_text())["config"].items()}
+        text = json.dumps({key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()})
+        argv = self.stack.inside([sys.executable, "-m", "operate", action, *flags])
+        done = subprocess.run(
+            argv, cwd=CHECKOUT, env=self.stack.environment, input=text, capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """Node -> how it is."""
+        return {entry["node"]: entry for entry in json.loads(self.operate("status", "--json")[1])}
 
     def preview_without_network(self) -> str:
         """A preview on a machine that can reach no node at all."""

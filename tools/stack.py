@@ -42,9 +42,11 @@ class Stack:
             argv += ["--stack", self.name]
         if self.config_file and words[0] != "stack":
             argv += ["--config-file", str(self.config_file)]
-        if self.lab is None:
-            return argv
-        return Sandbox(lab_folder(self.lab).root).command([*argv, "--non-interactive"], network_only=True)
+        return self.inside(argv if self.lab is None else [*argv, "--non-interactive"])
+
+    def inside(self, argv: list[str]) -> list[str]:
+        """`argv` where the nodes can be reached: in the lab's network, if there is a lab."""
+        return argv if self.lab is None else Sandbox(lab_folder(self.lab).root).command(argv, network_only=True)
 
     def select(self) -> None:
         """Make the stack unless it is there."""
@@ -80,6 +82,16 @@ class Stack:
         )  # fmt: skip
         found: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {}
         return found
+
+    def configuration(self) -> dict[str, str]:
+        """The stack's configuration, secrets in the clear, so it is never logged. Raises StageError."""
+        done = subprocess.run(
+            self.command("config", "--json", "--show-secrets"), cwd=CHECKOUT, env=self.environment,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise StageError(reason(done.stderr), f"is there a stack {self.name}? `make up ENV={self.name}` makes it")
+        return {key: entry["value"] for key, entry in json.loads(done.stdout).items() if "value" in entry}
 
     def _stacks(self) -> list[str]:
         done = subprocess.run(

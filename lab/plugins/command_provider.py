@@ -5,16 +5,14 @@ on creation; any changed input runs `update`, or `create` where there is none; `
 that fails is not in the state, and its error carries the command line and all output.
 """
 
-import contextlib
 import secrets
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from lab.plugins.server import UNKNOWN, Provider, ProviderError, Resource, Values, engine_address, serve
+from operate.ssh import UNREACHABLE, ssh_command
 
 _CONNECTION = {
     "host": None, "port": None, "user": None, "privateKey": None, "hostKey": None, "dialErrorLimit": None, "perDialTimeout": None,
@@ -61,8 +59,16 @@ class Command(Resource):
 def _run(provider: Provider, urn: str, inputs: Values, command: str | None) -> Values:
     if not command:
         return {"stdout": "", "stderr": ""}
-    with _ssh(inputs["connection"]) as ssh:
-        attempts = int(inputs["connection"]["dialErrorLimit"])
+    connection = inputs["connection"]
+    with ssh_command(
+        connection["host"],
+        user=connection["user"],
+        port=int(connection["port"]),
+        private_key=connection["privateKey"],
+        host_key=connection.get("hostKey"),
+        connect_seconds=int(connection["perDialTimeout"]),
+    ) as ssh:
+        attempts = int(connection["dialErrorLimit"])
         pause = _BACK_OFF
         for attempt in range(1, attempts + 2):
             done = subprocess.run(
@@ -70,12 +76,17 @@ def _run(provider: Provider, urn: str, inputs: Values, command: str | None) -> V
             )  # fmt: skip
             output = done.stdout.decode(errors="replace")
             errors = done.stderr.decode(errors="replace")
-            if done.returncode != 255 or attempt > attempts or "verification failed" in errors or "Permission denied" in errors:
+            if (
+                done.returncode != UNREACHABLE
+                or attempt > attempts
+                or "verification failed" in errors
+                or "Permission denied" in errors
+            ):
                 break
             time.sleep(pause)
             pause *= 1.5
-    host = f"{inputs['connection']['host']}:{inputs['connection']['port']}"
-    if done.returncode == 255:
+    host = f"{connection['host']}:{connection['port']}"
+    if done.returncode == UNREACHABLE:
         last = errors.strip().splitlines()[-1] if errors.strip() else "no answer"
         raise ProviderError(f"could not connect to {host} after {attempt} attempts: {last}")
     if inputs.get("logging") != "none":
@@ -85,25 +96,6 @@ def _run(provider: Provider, urn: str, inputs: Values, command: str | None) -> V
     if done.returncode != 0:
         raise ProviderError(f'Process exited with status {done.returncode}: running "{command}":\n{output}{errors}')
     return {"stdout": output.removesuffix("\n"), "stderr": errors.removesuffix("\n")}
-
-
-@contextlib.contextmanager
-def _ssh(connection: Values) -> Iterator[list[str]]:
-    """The ssh command line for a connection; its key is in a file only while it runs, readable by nobody else."""
-    with tempfile.TemporaryDirectory(prefix="stand-in-", dir="/dev/shm") as folder:
-        key, known = Path(folder, "key"), Path(folder, "known_hosts")
-        key.touch(mode=0o600)
-        key.write_text(connection["privateKey"].rstrip("\n") + "\n")
-        options = ["-T", "-F", "/dev/null", "-i", str(key), "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes",
-                   "-o", "LogLevel=ERROR", "-o", f"UserKnownHostsFile={known}", "-o", "GlobalKnownHostsFile=/dev/null",
-                   "-o", f"ConnectTimeout={connection['perDialTimeout']}", "-p", str(connection["port"])]  # fmt: skip
-        if connection.get("hostKey"):
-            known.write_text(f"* {connection['hostKey']}\n")
-            options += ["-o", "StrictHostKeyChecking=yes", "-o", f"HostKeyAlgorithms={connection['hostKey'].split()[0]}"]
-        else:
-            # So does the official plugin: without a host key it believes whoever answers.
-            options += ["-o", "StrictHostKeyChecking=no"]
-        yield ["ssh", *options, f"{connection['user']}@{connection['host']}", "--"]
 
 
 if __name__ == "__main__":

@@ -62,6 +62,38 @@ def test_up_again_changes_nothing_and_contacts_nobody(lab: Lab, mirror: Mirror) 
     assert lab.connections(*NODES) == before
 
 
+def test_status_finds_every_node_well_and_changes_nothing(lab: Lab, mirror: Mirror) -> None:
+    files = [lab.daemon_json(node) for node in NODES]
+    before = lab.connections(*NODES)
+    code, output = mirror.operate("status")
+    assert code == 0, output
+    assert [line.split()[:2] for line in output.splitlines() if line.strip().startswith("node")][1:] == [
+        [n, "well"] for n in NODES
+    ]
+    assert lab.connections(*NODES) == before + 3
+    assert [lab.daemon_json(node) for node in NODES] == files
+
+
+def test_drift_is_seen_by_status_and_mended_by_repair_on_the_drifted_node_alone(lab: Lab, mirror: Mirror) -> None:
+    ours = lab.daemon_json("node2")
+    theirs = NODE2_DAEMON_JSON.replace("rack=b", "rack=c")
+    lab.on("node2", "cat > /etc/docker/daemon.json; systemctl reload docker; sleep 1", theirs.encode())
+    code, _ = mirror.operate("status")
+    assert code == 1
+    found = mirror.status()["node2"]
+    assert (found["drifted"], found["listed"], found["used"], found["edited"]) == (True, False, False, True)
+    others = {node: lab.on(node, "stat -c %y /etc/docker/daemon.json") for node in ("node1", "node3")}
+    code, output = mirror.operate("repair")
+    assert code == 0, output
+    assert "written and reloaded" in output
+    assert mirror.operate("status")[0] == 0
+    assert {node: lab.on(node, "stat -c %y /etc/docker/daemon.json") for node in others} == others
+    assert lab.daemon_json("node2") == (ours or b"").replace(b"rack=b", b"rack=c")
+    assert mirror.operate("repair") == (0, "Nothing to repair.\n")
+    # Back to what the rest of the story expects, as an administrator would: an edit of his own key.
+    lab.on("node2", "sed -i s/rack=c/rack=b/ /etc/docker/daemon.json; systemctl reload docker")
+
+
 def test_every_node_pulls_by_plain_name_and_the_image_crosses_the_internet_once(lab: Lab) -> None:
     reset_counters(lab.sandbox)
     for node in NODES:  # one after the other; at the same moment is another issue's subject
@@ -199,6 +231,8 @@ def test_a_node_that_is_off_is_named_soon_and_its_peers_keep_working(lab: Lab, m
     reason = mirror.up_fails()
     assert time.monotonic() - started < 45
     assert "198.18.0.13" in reason
+    assert mirror.operate("status")[0] == 2
+    assert {node: found["reachable"] for node, found in mirror.status().items()} == {"node1": True, "node2": True, "node3": False}
     assert lab.mirrors("node2") == [URL, f"{STRANGERS_MIRROR}/"]
     lab.on("node2", f"docker image rm {PROOF} && docker pull --quiet {PROOF}")
 

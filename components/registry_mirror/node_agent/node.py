@@ -248,3 +248,30 @@ class Record:
 
     def _save(self) -> None:
         files.replace(os.path.join(self.folder, "record.json"), json.dumps(self._known, indent=1).encode(), mode=0o600)
+
+
+def look(request: Dict[str, Any]) -> str:
+    """How the node is, as JSON; changes nothing and takes no lock. For people and scripts, never for Pulumi's state.
+
+    `engine` (version), `listed` (the file has our entry), `used` (docker uses it), `recorded` (we know the original),
+    `edited` (somebody has changed the file since), `faults` (sentences: what keeps the node from using the mirror).
+    """
+    path, url = request["daemon_json"], request["mirror"]
+    found: Dict[str, Any] = {"engine": "", "listed": False, "used": False, "recorded": False, "edited": False, "faults": []}
+    try:
+        data = files.read(path)
+        record = Record(path, request["owner"])
+        found["recorded"] = record.mirror is not None
+        found["edited"] = record.exists and files.digest(data) not in record.written
+        found["listed"] = daemon_json_uses(daemon_json.decode(data), url)
+    except Failed as error:
+        found["faults"].append("%s: %s" % (path, error))
+    try:
+        found["engine"] = engine.run("docker", "version", "--format", "{{.Server.Version}}")
+        found["used"] = engine.uses(url)
+    except Failed as error:
+        found["faults"].append(str(error))
+    wrong = probe.fault(url)
+    if wrong:
+        found["faults"].append(wrong)
+    return json.dumps(found)

@@ -1,0 +1,81 @@
+"""`python -m operate status|repair [--json]`, with a stack's configuration as JSON on stdin (`tools/operate.py` puts it there).
+
+Exit code: 0 all is well, 1 a node has drifted (or could not be repaired), 2 a node could not be reached.
+"""
+
+import argparse
+import json
+import sys
+
+from components.registry_mirror import InvalidArgs
+from config import Settings, parse_files
+from operate.nodes import Look, look, repair
+from tools.table import table
+
+WELL, DRIFTED, UNREACHABLE = 0, 1, 2
+
+
+def main() -> int:
+    """Look, perhaps repair, and say what was found."""
+    parser = argparse.ArgumentParser(prog="python -m operate")
+    parser.add_argument("action", choices=["status", "repair"])
+    parser.add_argument("--json", action="store_true")
+    chosen = parser.parse_args()
+    try:
+        settings = parse_files(json.load(sys.stdin))
+    except InvalidArgs as error:
+        print(error, file=sys.stderr)
+        return DRIFTED
+    looks = look(settings.mirror, settings.service, settings.private_key)
+    if chosen.action == "repair":
+        return _repair(settings, looks)
+    print(json.dumps([found.as_json() for found in looks], indent=1) if chosen.json else _as_table(looks))
+    return _exit_code(looks)
+
+
+def _repair(settings: Settings, looks: list[Look]) -> int:
+    drifted = {found.node for found in looks if found.drifted}
+    if not drifted:
+        print("Nothing to repair." if _exit_code(looks) == WELL else "Nothing to repair on the nodes that can be reached.")
+        return _exit_code(looks)
+    done = repair(settings.mirror, settings.service, settings.private_key, drifted)
+    print(table(("node", "what was done to it"), [(node, words) for node, _, words in done]))
+    left = sorted(drifted - {node for node, well, _ in done if well})
+    if left:
+        print(f"\n  Not repaired: {', '.join(left)}.")
+        return DRIFTED
+    return UNREACHABLE if _exit_code(looks) == UNREACHABLE else WELL
+
+
+def _exit_code(looks: list[Look]) -> int:
+    if not all(found.reachable for found in looks):
+        return UNREACHABLE
+    return DRIFTED if any(found.drifted for found in looks) else WELL
+
+
+def _as_table(looks: list[Look]) -> str:
+    def yes(value: bool) -> str:
+        return "yes" if value else "NO"
+
+    rows = []
+    for found in looks:
+        known = (
+            (
+                found.engine.partition("+")[0],
+                yes(found.listed),
+                yes(found.used),
+                yes(found.recorded),
+                "yes" if found.edited else "no",
+            )
+            if found.reachable
+            else ("", "", "", "", "")
+        )
+        verdict = "UNREACHABLE" if not found.reachable else "DRIFTED" if found.drifted else "well"
+        rows.append((found.node, verdict, *known))
+    head = ("node", "state", "docker", "in daemon.json", "docker uses it", "original kept", "edited since")
+    faults = [f"  {found.node}: {fault}" for found in looks for fault in found.faults]
+    return "\n".join(["", table(head, rows), *([""] if faults else []), *faults, ""])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""Asks and repairs nodes with the node agent, many at a time, one connection each."""
+
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import TypeVar
+
+from components.registry_mirror import RegistryMirrorArgs, SwarmNode, render, ship
+from operate import ssh
+
+T = TypeVar("T")
+
+AT_ONCE = 16
+"""Connections at the same time when only looking; sshd's own limit is per machine, so this is for the computer that asks."""
+SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a node is. `faults` are sentences; an unreachable node has one and nothing else is known of it."""
+
+    node: str
+    reachable: bool
+    engine: str = ""
+    listed: bool = False
+    used: bool = False
+    recorded: bool = False
+    edited: bool = False
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def drifted(self) -> bool:
+        """Whether the node is not as the last `pulumi up` left it, though it can be asked."""
+        return self.reachable and not (self.listed and self.used and self.recorded and not self.faults)
+
+    def as_json(self) -> dict[str, object]:
+        """For scripts: all fields, and `drifted`."""
+        return {**asdict(self), "drifted": self.drifted}
+
+
+def look(args: RegistryMirrorArgs, service: str, private_key: str) -> list[Look]:
+    """How every node is, in the order of the settings."""
+    return _on_all(args.nodes, lambda node: _look(node, args, service, private_key), AT_ONCE)
+
+
+def repair(args: RegistryMirrorArgs, service: str, private_key: str, names: set[str]) -> list[tuple[str, bool, str]]:
+    """Apply the mirror again on the named nodes, as `pulumi up` would; (node, well, word or reason) for each it came to.
+
+    The first alone; a failure stops the rest, as in a roll-out.
+    """
+    nodes = [node for node in args.nodes if node.name in names]
+    done: list[tuple[str, bool, str]] = []
+    for wave in (nodes[:1], *(nodes[start : start + args.max_parallel] for start in range(1, len(nodes), args.max_parallel))):
+        if all(well for _, well, _ in done):
+            done += _on_all(wave, lambda node: _repair(node, args, service, private_key), args.max_parallel)
+    return done
+
+
+def _look(node: SwarmNode, args: RegistryMirrorArgs, service: str, private_key: str) -> Look:
+    code, output, errors = _agent("node.look", node, args, service, private_key)
+    if code == ssh.UNREACHABLE:
+        return Look(node.name, False, faults=[errors])
+    if code != 0:
+        return Look(node.name, True, faults=[errors])
+    return Look(node.name, True, **json.loads(output))
+
+
+def _repair(node: SwarmNode, args: RegistryMirrorArgs, service: str, private_key: str) -> tuple[str, bool, str]:
+    code, output, errors = _agent("node.apply", node, args, service, private_key)
+    return node.name, code == 0, output if code == 0 else errors
+
+
+def _agent(action: str, node: SwarmNode, args: RegistryMirrorArgs, service: str, private_key: str) -> tuple[int, str, str]:
+    settings = {"owner": service, "mirror": render.mirror_url(args.hostname), "daemon_json": node.daemon_json}
+    with ssh.ssh_command(
+        node.address, user=node.user, port=node.port, private_key=private_key, host_key=node.host_key, connect_seconds=8
+    ) as prefix:
+        done = ssh.run(prefix, ship.command(action, node.become), ship.request("node", settings), SECONDS)
+    errors = done.stderr.strip().splitlines()
+    return done.returncode, done.stdout.strip(), errors[-1].removeprefix("registry mirror: ") if errors else ""
+
+
+def _on_all(nodes: Sequence[SwarmNode], act: Callable[[SwarmNode], T], at_once: int) -> list[T]:
+    with ThreadPoolExecutor(max_workers=at_once) as pool:
+        return list(pool.map(act, nodes))

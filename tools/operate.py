@@ -1,0 +1,41 @@
+"""`make status` and `make repair`: hands a stack's configuration to `operate/`, in the lab's network where it is the lab's stack.
+
+    python3 -m tools.operate status|repair [STACK] [--json]
+
+Exit code: 0 all is well, 1 a node has drifted, 2 a node could not be reached.
+"""
+
+import json
+import subprocess
+import sys
+
+from tools.progress import StageError, main_guard
+from tools.stack import LAB_STACK, Stack
+from tools.toolchain import CHECKOUT, VENV
+
+
+def operate(action: str, name: str, flags: list[str]) -> int:
+    """Run the action; returns its exit code. The configuration, secrets included, goes through a pipe and nowhere else."""
+    stack = Stack(name, lab=LAB_STACK if name == LAB_STACK else None)
+    values = json.dumps({key.partition(":")[2]: value for key, value in stack.configuration().items()})
+    argv = stack.inside([str(VENV / "bin" / "python"), "-m", "operate", action, *flags])
+    return subprocess.run(argv, cwd=CHECKOUT, env=stack.environment, input=values, text=True, check=False).returncode
+
+
+def main() -> int:
+    """Parse the command line; every failure to get at the configuration is one message."""
+    words = [word for word in sys.argv[1:] if not word.startswith("--")]
+    flags = [word for word in sys.argv[1:] if word.startswith("--")]
+    code = 0
+
+    def work() -> None:
+        nonlocal code
+        if not words or words[0] not in ("status", "repair"):
+            raise StageError("say status or repair", "make status ENV=… or make repair ENV=…")
+        code = operate(words[0], words[1] if len(words) > 1 else LAB_STACK, flags)
+
+    return main_guard(work) or code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
