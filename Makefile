@@ -4,7 +4,7 @@ PYTHON ?= python3
 ENV ?= dev
 VENV := .tools/venv/bin
 
-.PHONY: help up down test check unit lab lab-down lab-status tools preview shell ssh status repair bench-up reference lock clean
+.PHONY: help up down test check unit lab lab-down lab-status tools preview shell ssh status repair forget bench-up reference lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -47,6 +47,9 @@ status:  ## how every node is: reachable, told, using the mirror; exit code 1 dr
 
 repair:  ## apply the mirror again on nodes that have drifted
 	@$(PYTHON) -m tools.operate repair $(ENV)
+
+forget:  ## NODE=node3: strike a node that is gone for good from the state
+	@$(PYTHON) -m tools.forget "$(NODE)" $(ENV)
 
 bench-up: tools  ## how long things take, printed
 	@$(PYTHON) -m tools.bench_up

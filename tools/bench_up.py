@@ -93,7 +93,7 @@ def _agent(sandbox: Sandbox, stack: Stack) -> list[float]:
         "for c in json.load(open('/var/data/bench.json')):\n"
         " t=time.monotonic(); run(c[0],shell=True,input=c[1],text=True,check=True,stdout=DEVNULL); print(time.monotonic()-t)\nE"
     )
-    export = json.loads(stack.run("stack", "export"))
+    export = json.loads(stack.quietly("stack", "export"))
     resources = export["deployment"]["resources"]
     found = next(r for r in resources if r["urn"].endswith("::registry-mirror-node-node2"))["inputs"]
     runs = [[found[action], found["stdin"]] for _ in range(RUNS) for action in ("delete", "create")]

@@ -8,6 +8,7 @@ Exit code: 0 all is well, 1 a node has drifted, 2 a node could not be reached.
 import json
 import subprocess
 import sys
+from typing import Any
 
 from tools.progress import StageError, main_guard
 from tools.stack import LAB_STACK, Stack
@@ -15,11 +16,25 @@ from tools.toolchain import CHECKOUT, VENV
 
 
 def operate(action: str, name: str, flags: list[str]) -> int:
-    """Run the action; returns its exit code. The configuration, secrets included, goes through a pipe and nowhere else."""
+    """Run the action on the user's terminal; returns its exit code."""
     stack = Stack(name, lab=LAB_STACK if name == LAB_STACK else None)
+    return _run(stack, action, *flags).returncode
+
+
+def looks(stack: Stack) -> list[dict[str, Any]]:
+    """How every node of a stack is, as `make status ARGS=--json` prints it. Raises StageError."""
+    done = _run(stack, "status", "--json", capture=True)
+    if not done.stdout.startswith("["):
+        raise StageError(done.stderr.strip() or "the nodes cannot be looked at")
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+def _run(stack: Stack, action: str, *flags: str, capture: bool = False) -> "subprocess.CompletedProcess[str]":
+    """The configuration, secrets included, goes through a pipe and nowhere else."""
     values = json.dumps({key.partition(":")[2]: value for key, value in stack.configuration().items()})
     argv = stack.inside([str(VENV / "bin" / "python"), "-m", "operate", action, *flags])
-    return subprocess.run(argv, cwd=CHECKOUT, env=stack.environment, input=values, text=True, check=False).returncode
+    return subprocess.run(argv, cwd=CHECKOUT, env=stack.environment, input=values, text=True, capture_output=capture, check=False)
 
 
 def main() -> int:

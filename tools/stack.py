@@ -74,33 +74,37 @@ class Stack:
         if done.returncode != 0:
             raise StageError(f"pulumi {words[0]} ended with {done.returncode}; the reason stands above")
 
-    def outputs(self) -> dict[str, Any]:
-        """The stack's outputs; empty where nothing is deployed."""
+    def quietly(self, *words: str) -> str:
+        """Run to the end and return stdout, without a trace in the log: for what may hold secrets. Raises StageError."""
         done = subprocess.run(
-            self.command("stack", "output", "--json"), cwd=CHECKOUT, env=self.environment,
+            self.command(*words), cwd=CHECKOUT, env=self.environment,
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         )  # fmt: skip
-        found: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {}
+        if done.returncode != 0:
+            raise StageError(
+                reason(done.stdout + done.stderr), f"is there a stack {self.name}? `make up ENV={self.name}` makes it"
+            )
+        return done.stdout
+
+    def outputs(self) -> dict[str, Any]:
+        """The stack's outputs; empty where nothing is deployed."""
+        try:
+            found: dict[str, Any] = json.loads(self.quietly("stack", "output", "--json"))
+        except StageError:
+            return {}
         return found
 
     def configuration(self) -> dict[str, str]:
-        """The stack's configuration, secrets in the clear, so it is never logged. Raises StageError."""
-        done = subprocess.run(
-            self.command("config", "--json", "--show-secrets"), cwd=CHECKOUT, env=self.environment,
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if done.returncode != 0:
-            raise StageError(reason(done.stderr), f"is there a stack {self.name}? `make up ENV={self.name}` makes it")
-        return {key: entry["value"] for key, entry in json.loads(done.stdout).items() if "value" in entry}
+        """The stack's configuration, secrets in the clear. Raises StageError."""
+        found = json.loads(self.quietly("config", "--json", "--show-secrets"))
+        return {key: entry["value"] for key, entry in found.items() if "value" in entry}
 
     def _stacks(self) -> list[str]:
-        done = subprocess.run(
-            self.command("stack", "ls", "--json"), cwd=CHECKOUT, env=self.environment,
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if done.returncode != 0:
-            raise StageError(reason(done.stdout + done.stderr), "`pulumi login` to your backend, or set PULUMI_BACKEND_URL")
-        return [entry["name"].rpartition("/")[2] for entry in json.loads(done.stdout)]
+        try:
+            found = json.loads(self.quietly("stack", "ls", "--json"))
+        except StageError as error:
+            raise StageError(error.reason, "`pulumi login` to your backend, or set PULUMI_BACKEND_URL") from error
+        return [entry["name"].rpartition("/")[2] for entry in found]
 
 
 def reason(output: str) -> str:

@@ -7,7 +7,9 @@ stdin, as JSON whose settings a person can read in a preview and whose last key 
 
 import base64
 import functools
+import io
 import json
+import tokenize
 import zlib
 from collections.abc import Mapping
 from importlib import resources
@@ -15,7 +17,7 @@ from typing import Any
 
 _AGENT = f"{__package__}.node_agent"
 _MODULES = {
-    "node": ("__init__", "files", "daemon_json", "engine", "probe", "node", "main"),
+    "node": ("__init__", "files", "daemon_json", "engine", "preflight", "probe", "node", "main"),
     "storage": ("__init__", "files", "storage", "main"),
     "ready": ("__init__", "files", "daemon_json", "engine", "probe", "ready", "main"),
 }
@@ -65,6 +67,26 @@ def command(action: str, become: str | None, time_limit: int = TIME_LIMIT) -> st
 def program(agent: str) -> str:
     """The modules of an agent, packed. The same sources always give the same text, so an unchanged agent is no change."""
     folder = resources.files(_AGENT)
-    modules = [(name, (folder / f"{name}.py").read_text(encoding="utf-8")) for name in _MODULES[agent]]
+    modules = [(name, _bare((folder / f"{name}.py").read_text(encoding="utf-8"))) for name in _MODULES[agent]]
     source = f"MODULES = {modules!r}\n{_LOADER}"
     return base64.b64encode(zlib.compress(source.encode(), 9)).decode()
+
+
+def _bare(source: str) -> str:
+    """The source without comments and docstrings, which are half of it; every line keeps its number.
+
+    By tokens and not by `ast.unparse`, whose text differs from one Python to the next: two colleagues' previews would differ.
+    """
+    lines = source.splitlines(keepends=True)
+    cuts: list[tuple[tuple[int, int], tuple[int, int], str]] = []
+    before = tokenize.NEWLINE
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            cuts.append((token.start, token.end, ""))
+        elif token.type == tokenize.STRING and before in (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT):
+            cuts.append((token.start, token.end, "0" + "\n" * (token.end[0] - token.start[0])))
+        if token.type not in (tokenize.NL, tokenize.COMMENT):
+            before = token.type
+    for (first, left), (last, right), instead in reversed(cuts):
+        lines[first - 1 : last] = (lines[first - 1][:left] + instead + lines[last - 1][right:]).splitlines(keepends=True)
+    return "".join(line.rstrip() + "\n" for line in lines)

@@ -22,6 +22,8 @@ class FakeDocker:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.mirrors: list[str] = []
+        self.debug = False
+        self.labels: list[str] = []
         self.reloads = 0
         self.deaf = False
         self.hangs = False
@@ -30,17 +32,29 @@ class FakeDocker:
         if command[:2] == ("docker", "info"):
             if self.hangs:
                 raise engine.EngineProblem("`docker info` did not answer within 20 s")
-            return json.dumps([f"{mirror}/" for mirror in self.mirrors])
+            mirrors = [f"{mirror}/" for mirror in self.mirrors]
+            known = {"ServerVersion": "20.10.24", "Debug": self.debug, "Labels": self.labels}
+            return json.dumps({**known, "RegistryConfig": {"Mirrors": mirrors}})
         if command[0] == "journalctl":
             return 'time="…" level=error msg="Error reloading configuration: unknown key"'
+        if command[:2] == ("systemctl", "show") or command[0] == "cat":
+            return "0"
+        self.reload()
+        return ""
+
+    def reload(self) -> None:
+        """What a SIGHUP does."""
         self.reloads += 1
         try:
             found = json.loads(self.path.read_bytes().decode() or "{}") if self.path.exists() else {}
         except ValueError:
-            return ""
-        if not self.deaf and "registry-mirrors" in found:
+            return
+        if self.deaf:
+            return
+        if "registry-mirrors" in found:
             self.mirrors = [mirror.rstrip("/") for mirror in found["registry-mirrors"] or []]
-        return ""
+        self.debug = found.get("debug", self.debug)
+        self.labels = found.get("labels", self.labels)
 
 
 @pytest.fixture
@@ -63,6 +77,13 @@ def request(path: Path, url: str = URL, owner: str = "registry-mirror") -> dict[
     return {"owner": owner, "mirror": url, "daemon_json": str(path)}
 
 
+def edit(docker: FakeDocker, path: Path, text: str) -> bytes:
+    """What a careful administrator does: write the file, and reload docker."""
+    written = write(path, text)
+    docker.reload()
+    return written
+
+
 def write(path: Path, text: str) -> bytes:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(text.encode())
@@ -79,7 +100,7 @@ def test_a_node_without_a_file_gets_one_and_loses_it_again(docker: FakeDocker, p
 
 
 def test_a_node_with_a_file_gets_the_same_bytes_back(docker: FakeDocker, path: Path) -> None:
-    before = write(path, '{\n\t"registry-mirrors" : [ "https://other.example.com" ],\n"debug":true}')
+    before = edit(docker, path, '{\n\t"registry-mirrors" : [ "https://other.example.com" ],\n"debug":true}')
     docker.mirrors = [OTHER]
     node.apply(request(path))
     assert docker.mirrors == [URL, OTHER]
@@ -105,7 +126,7 @@ def test_a_right_file_that_docker_has_not_read_is_only_reloaded(docker: FakeDock
 
 
 def test_mode_and_keys_stay_as_they_were(docker: FakeDocker, path: Path) -> None:
-    write(path, '{"log-driver": "journald"}')
+    edit(docker, path, '{"log-driver": "journald"}')
     path.chmod(0o640)
     node.apply(request(path))
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
@@ -113,7 +134,7 @@ def test_mode_and_keys_stay_as_they_were(docker: FakeDocker, path: Path) -> None
 
 
 def test_the_copy_of_the_original_is_for_root_only(docker: FakeDocker, path: Path, tmp_path: Path) -> None:
-    write(path, '{"proxies": {"http-proxy": "http://user:password@proxy"}}')
+    edit(docker, path, '{"proxies": {"http-proxy": "http://user:password@proxy"}}')
     node.apply(request(path))
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
     (original,) = (tmp_path / "state").glob("*/original")
@@ -167,7 +188,7 @@ def test_a_file_that_cannot_be_edited_is_left_alone(docker: FakeDocker, path: Pa
 
 
 def test_another_hostname_takes_the_place_of_the_former_one(docker: FakeDocker, path: Path) -> None:
-    before = write(path, '{"debug": true}')
+    before = edit(docker, path, '{"debug": true}')
     node.apply(request(path))
     node.apply(request(path, "https://renamed.example.com"))
     assert docker.mirrors == ["https://renamed.example.com"]
@@ -176,9 +197,9 @@ def test_another_hostname_takes_the_place_of_the_former_one(docker: FakeDocker, 
 
 
 def test_what_somebody_edited_since_is_kept_when_the_mirror_goes(docker: FakeDocker, path: Path) -> None:
-    write(path, '{"debug": true}')
+    edit(docker, path, '{"debug": true}')
     node.apply(request(path))
-    write(path, path.read_text().replace('"debug": true', '"debug": false, "labels": ["new"]'))
+    edit(docker, path, path.read_text().replace('"debug": true', '"debug": false, "labels": ["new"]'))
     node.remove(request(path))
     assert path.read_text() == '{"debug": false, "labels": ["new"]}'
     assert docker.mirrors == []
@@ -186,16 +207,16 @@ def test_what_somebody_edited_since_is_kept_when_the_mirror_goes(docker: FakeDoc
 
 @pytest.mark.parametrize("url", [URL, "https://renamed.example.com"])
 def test_what_somebody_edited_between_two_applies_is_kept_too(docker: FakeDocker, path: Path, url: str) -> None:
-    write(path, '{"debug": true}')
+    edit(docker, path, '{"debug": true}')
     node.apply(request(path))
-    write(path, path.read_text().replace('"debug": true', '"debug": false, "labels": ["new"]'))
+    edit(docker, path, path.read_text().replace('"debug": true', '"debug": false, "labels": ["new"]'))
     node.apply(request(path, url))
     node.remove(request(path, url))
     assert path.read_text() == '{"debug": false, "labels": ["new"]}'
 
 
 def test_an_entry_that_was_there_before_us_goes_too_because_the_mirror_goes(docker: FakeDocker, path: Path) -> None:
-    write(path, json.dumps({"registry-mirrors": [URL], "debug": True}))
+    edit(docker, path, json.dumps({"registry-mirrors": [URL], "debug": True}))
     docker.mirrors = [URL]
     assert node.apply(request(path)) == "unchanged"
     node.remove(request(path))
@@ -204,7 +225,7 @@ def test_an_entry_that_was_there_before_us_goes_too_because_the_mirror_goes(dock
 
 
 def test_two_mirrors_on_one_node_do_not_disturb_each_other(docker: FakeDocker, path: Path) -> None:
-    before = write(path, '{"debug": true}')
+    before = edit(docker, path, '{"debug": true}')
     node.apply(request(path))
     node.apply(request(path, OTHER, owner="second"))
     assert docker.mirrors == [OTHER, URL]
@@ -276,11 +297,10 @@ def test_killed_between_any_two_changes_the_file_is_whole_and_the_next_run_conve
     for die_at in range(1, 60):
         for folder in (path.parent,):
             folder.mkdir(parents=True, exist_ok=True)
-        docker.mirrors = []
+        docker.mirrors, docker.debug, docker.labels = [], False, []
         path.unlink(missing_ok=True)
         if original is not None:
-            write(path, original)
-            run("systemctl", "reload")
+            edit(docker, path, original)
         if action == "remove":
             node.apply(request(path))
         allowed = {path.read_bytes() if path.exists() else None}

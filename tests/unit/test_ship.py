@@ -68,7 +68,23 @@ def test_the_packed_program_is_the_same_every_time_and_small() -> None:
     ship.program.cache_clear()
     assert ship.program("node") == first
     # It is in the state once per node, and the state is rewritten at every step of an update.
-    assert len(first) < 16_000
+    assert len(first) < 12_000
+
+
+@pytest.mark.parametrize("path", sorted(AGENT.glob("*.py")), ids=lambda path: path.name)
+def test_what_is_shipped_is_the_module_without_comments_line_for_line(path: Path) -> None:
+    bare = ship._bare(path.read_text())
+    assert "#" not in bare.replace("'#'", "").replace('"#', "")
+    assert '"""' not in bare
+
+    def code(text: str) -> list[tuple[str, int]]:
+        """Kind and line of every statement but docstrings."""
+        found = [item for item in ast.walk(ast.parse(text)) if isinstance(item, ast.stmt)]
+        return [
+            (type(s).__name__, s.lineno) for s in found if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))
+        ]
+
+    assert code(bare) == code(path.read_text())
 
 
 def test_a_command_is_short_because_it_is_printed_whole_when_it_fails() -> None:

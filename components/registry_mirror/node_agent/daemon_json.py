@@ -10,7 +10,7 @@ UTF-8). dockerd would refuse most of it too, but silently, in a reload that exit
 import json
 import re
 from json.decoder import scanstring  # type: ignore[attr-defined]  # public for decades, unknown to the type stubs
-from typing import Any, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from .files import Failed
 
@@ -57,6 +57,11 @@ def decode(data: Optional[bytes]) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Refused("byte %d is not UTF-8; correct the text there" % error.start) from None
+
+
+def values(text: str) -> Dict[str, Any]:
+    """The top-level keys and what they hold; numbers are not to be relied on. Raises Refused."""
+    return {member.key: member.value for member in _parse(text).members}
 
 
 def mirrors(text: str) -> List[str]:

@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import time
-from typing import List
+from typing import Any, Dict, List
 
 from . import daemon_json, files
 
@@ -23,19 +23,28 @@ class EngineProblem(files.Failed):
     """docker does not answer or does not do what it was told; the message says what to do."""
 
 
-def mirrors() -> List[str]:
-    """The mirrors that the running daemon uses. Raises EngineProblem."""
-    # `null` and `[]` both mean none: 26.1 prints the one, 20.10 the other.
-    answer = run("docker", "info", "--format", "{{json .RegistryConfig.Mirrors}}")
+def info() -> Dict[str, Any]:
+    """What `docker info` says of the running daemon. Raises EngineProblem if that does not answer."""
+    answer = run("docker", "info", "--format", "{{json .}}")
     try:
-        return json.loads(answer) or []
+        found: Dict[str, Any] = json.loads(answer)
     except ValueError:
-        raise EngineProblem("docker does not answer: %s; start it first (systemctl status docker)" % answer[:200]) from None
+        found = {"ServerErrors": [answer[:200]]}
+    # A client of 20.10 says that the daemon is away in this list, and ends well all the same.
+    if found.get("ServerErrors") or not found.get("RegistryConfig"):
+        reason = (found.get("ServerErrors") or ["no answer"])[0]
+        raise EngineProblem("docker does not answer: %s; start it first (systemctl status docker)" % reason)
+    return found
+
+
+def mirrors_of(found: Dict[str, Any]) -> List[str]:
+    """The mirrors that the running daemon uses; `null` (26.1) and `[]` (20.10) both mean none."""
+    return list(found["RegistryConfig"].get("Mirrors") or [])
 
 
 def uses(url: str) -> bool:
     """Whether the running daemon uses the mirror `url`. Raises EngineProblem."""
-    return any(daemon_json.same(listed, url) for listed in mirrors())
+    return any(daemon_json.same(listed, url) for listed in mirrors_of(info()))
 
 
 def reload_until(url: str, used: bool) -> None:
@@ -47,7 +56,7 @@ def reload_until(url: str, used: bool) -> None:
     if os.path.isdir("/run/systemd/system"):
         run("systemctl", "reload", "docker")
     else:
-        run("sh", "-c", "kill -HUP $(cat /var/run/docker.pid)")
+        run("kill", "-HUP", pid())
     deadline = time.monotonic() + RELOAD_SECONDS
     while uses(url) != used:
         if time.monotonic() > deadline:
@@ -56,6 +65,13 @@ def reload_until(url: str, used: bool) -> None:
                 "dockerd did not %s %s within %d s of a reload%s" % (wish, url, RELOAD_SECONDS, _its_reason(started))
             )
         time.sleep(POLL_SECONDS)
+
+
+def pid() -> str:
+    """Process id of the running dockerd. Raises EngineProblem."""
+    if os.path.isdir("/run/systemd/system"):
+        return run("systemctl", "show", "--property=MainPID", "--value", "docker")
+    return run("cat", "/var/run/docker.pid")
 
 
 def run(*command: str) -> str:

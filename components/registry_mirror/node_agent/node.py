@@ -16,7 +16,7 @@ import os
 import shutil
 from typing import Any, Callable, Dict, List, Optional
 
-from . import daemon_json, engine, files, probe
+from . import daemon_json, engine, files, preflight, probe
 from .files import Failed
 
 STATE = "/var/lib/swarm-registry-mirror"
@@ -52,16 +52,18 @@ def apply(request: Dict[str, Any]) -> str:
     wrong = probe.fault(url)
     if wrong:
         raise Failed("nothing was changed: from this node, " + wrong)
-    right = engine.uses(url) and not (former and engine.uses(former))
+    info = engine.info()
+    used = [mirror for mirror in (url, former) if mirror and _uses(engine.mirrors_of(info), mirror)]
 
     # Read only now, because asking the mirror may take seconds in which somebody else edits the file.
     before = files.read(path)
     text = daemon_json.decode(before)
     wanted = daemon_json.add_mirror(daemon_json.remove_mirror(text, former) if former else text, url)
     after = before if wanted == text else wanted.encode()
-    if after == before and right:
+    if after == before and used == [url]:
         record.settle(url, before)
         return "unchanged"
+    _preflight(path, text, after or b"", info, [*record.mirrors, url])
 
     record.begin(url, before, after)
     try:
@@ -88,10 +90,13 @@ def remove(request: Dict[str, Any]) -> str:
     # While the key is absent a reload keeps the mirrors that dockerd has, so the list must be there, empty, once.
     between = daemon_json.add_empty_list(daemon_json.decode(after)).encode()
 
-    used = engine.uses(url)
+    info = engine.info()
+    used = _uses(engine.mirrors_of(info), url)
     if not used and after == before:
         record.drop()
         return "nothing to forget"
+    if used:
+        _preflight(path, text, between, info, [*record.mirrors, url])
     try:
         if used:
             record.own(between)
@@ -107,9 +112,25 @@ def remove(request: Dict[str, Any]) -> str:
     return "forgotten"
 
 
+def _preflight(path: str, text: str, after: bytes, info: Dict[str, Any], ours: List[str]) -> None:
+    """Raises Failed with every finding that speaks against changing the file now."""
+    arguments, program = preflight.dockerd()
+    facts = {"path": path, "text": text, "arguments": arguments, "info": info, "mirrors": ours}
+    found = preflight.findings(facts)
+    wrong = preflight.validated_by_dockerd(after, program, str(info.get("ServerVersion", "")))
+    if wrong:
+        found.append("dockerd would refuse the file: %s" % wrong)
+    if found:
+        raise Failed("nothing was changed: " + "; ".join(found))
+
+
+def _uses(mirrors: List[str], url: str) -> bool:
+    return any(daemon_json.same(listed, url) for listed in mirrors)
+
+
 def daemon_json_uses(text: str, url: str) -> bool:
     """Whether the text lists the mirror `url`."""
-    return any(daemon_json.same(listed, url) for listed in daemon_json.mirrors(text))
+    return _uses(daemon_json.mirrors(text), url)
 
 
 def _without_us(record: "Record", url: str, before: Optional[bytes]) -> Optional[bytes]:
@@ -172,6 +193,11 @@ class Record:
         """The mirror that this owner has entered, which may differ from the one that is wanted now."""
         url: Optional[str] = self._known.get("mirrors", {}).get(self.owner)
         return url
+
+    @property
+    def mirrors(self) -> List[str]:
+        """All mirrors that we have entered into this file, whoever owns them."""
+        return list(self._known.get("mirrors", {}).values())
 
     @property
     def others(self) -> List[str]:
@@ -258,19 +284,22 @@ def look(request: Dict[str, Any]) -> str:
     """
     path, url = request["daemon_json"], request["mirror"]
     found: Dict[str, Any] = {"engine": "", "listed": False, "used": False, "recorded": False, "edited": False, "faults": []}
+    info: Dict[str, Any] = {}
     try:
-        data = files.read(path)
-        record = Record(path, request["owner"])
-        found["recorded"] = record.mirror is not None
-        found["edited"] = record.exists and files.digest(data) not in record.written
-        found["listed"] = daemon_json_uses(daemon_json.decode(data), url)
-    except Failed as error:
-        found["faults"].append("%s: %s" % (path, error))
-    try:
-        found["engine"] = engine.run("docker", "version", "--format", "{{.Server.Version}}")
-        found["used"] = engine.uses(url)
+        info = engine.info()
+        found.update(engine=info["ServerVersion"], used=_uses(engine.mirrors_of(info), url))
     except Failed as error:
         found["faults"].append(str(error))
+    try:
+        record, data = Record(path, request["owner"]), files.read(path)
+        text = daemon_json.decode(data)
+        found.update(recorded=record.mirror is not None, edited=record.exists and files.digest(data) not in record.written)
+        found["listed"] = daemon_json_uses(text, url)
+        if info:
+            facts = {"path": path, "text": text, "arguments": preflight.dockerd()[0], "info": info}
+            found["faults"] += preflight.findings({**facts, "mirrors": [*record.mirrors, url]})
+    except Failed as error:
+        found["faults"].append("%s: %s" % (path, error))
     wrong = probe.fault(url)
     if wrong:
         found["faults"].append(wrong)
