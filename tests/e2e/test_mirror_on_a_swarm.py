@@ -94,6 +94,18 @@ def test_drift_is_seen_by_status_and_mended_by_repair_on_the_drifted_node_alone(
     lab.on("node2", "sed -i s/rack=c/rack=b/ /etc/docker/daemon.json; systemctl reload docker")
 
 
+def test_a_docker_that_can_validate_is_asked_before_anything_is_written(lab: Lab, mirror: Mirror) -> None:
+    ours = lab.daemon_json("node1") or b""
+    lab.on("node1", "cat > /etc/docker/daemon.json", b'{"no-such-key": 1}')
+    code, output = mirror.operate("repair")
+    assert code == 1
+    assert "nothing was changed: dockerd would refuse the file: " in output
+    assert "no-such-key" in output
+    assert lab.daemon_json("node1") == b'{"no-such-key": 1}'
+    lab.on("node1", "cat > /etc/docker/daemon.json", ours)
+    assert mirror.operate("status")[0] == 0
+
+
 def test_every_node_pulls_by_plain_name_and_the_image_crosses_the_internet_once(lab: Lab) -> None:
     reset_counters(lab.sandbox)
     for node in NODES:  # one after the other; at the same moment is another issue's subject
@@ -199,6 +211,7 @@ BAD_FILES = {
     "a link to nowhere": ("ln -s /nowhere F", "is a link to /nowhere"),
     "a directory": ("mkdir F", "is a directory; move it away"),
     "a key that docker does not know": ("echo '{\"no-such-key\": 1}' > F", "the old daemon.json is back"),
+    "an edit that docker has not taken over": ('echo \'{"labels": ["a=b"]}\' > F', "labels was edited in"),
     "a file that must not change": ("echo '{}' > F; chattr +i F /etc/docker", "immutable"),
 }
 
