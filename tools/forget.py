@@ -8,6 +8,7 @@ block that for ever. This strikes the node's resource and nothing else, and only
 
 import json
 import sys
+from typing import Any
 
 from tools.operate import looks
 from tools.progress import StageError, main_guard, stage
@@ -17,19 +18,33 @@ from tools.stack import LAB_STACK, Stack
 def forget(node: str, name: str) -> None:
     """Strike `node`. Raises StageError if it answers, or is not known to the stack."""
     stack = Stack(name, lab=LAB_STACK if name == LAB_STACK else None)
-    resources = json.loads(stack.quietly("stack", "export"))["deployment"].get("resources", [])
-    urns = [r["urn"] for r in resources if r["type"] == "command:remote:Command" and r["urn"].endswith(f"-node-{node}")]
-    if len(urns) != 1:
-        known = sorted(r["urn"].rpartition("-node-")[2] for r in resources if "-node-" in r["urn"])
-        raise StageError(f"the stack {name} knows no node {node!r}", f"its nodes are {', '.join(known) or 'none'}")
+    state = json.loads(stack.quietly("stack", "export"))
+    struck = strike(state, node)
     found = {entry["node"]: entry["reachable"] for entry in looks(stack)}
     if found.get(node, False):
-        raise StageError(
-            f"{node} can be reached", "take it out of the list and run `make up`: then it forgets the mirror properly"
-        )
+        raise StageError(f"{node} can be reached", "take it out of the list and run `make up`: it then forgets the mirror itself")
     with stage(f"{node} struck from the state of {name}"):
-        stack.run("state", "delete", urns[0], "--yes")
+        stack.quietly("stack", "import", stdin=json.dumps(struck))
     print(f"  Now take {node} out of the list of nodes, or the next `make up` will try to tell it again.")
+
+
+def strike(state: dict[str, Any], node: str) -> dict[str, Any]:
+    """An exported state without the node's command, and without the edges to it from later waves. Raises StageError.
+
+    `pulumi state delete` would refuse because of those edges, or take the later waves along.
+    """
+    resources = state["deployment"].get("resources", [])
+    names = {r["urn"]: r["urn"].rpartition("-node-")[2] for r in resources if _is_node(r)}
+    urn = next((urn for urn, found in names.items() if found == node), None)
+    if urn is None:
+        known = ", ".join(sorted(names.values())) or "none"
+        raise StageError(f"the stack knows no node {node!r}", f"name one of its nodes: {known}")
+    left = [dict(r, dependencies=[d for d in r.get("dependencies", []) if d != urn]) for r in resources if r["urn"] != urn]
+    return {**state, "deployment": {**state["deployment"], "resources": left}}
+
+
+def _is_node(resource: dict[str, Any]) -> bool:
+    return resource["type"] == "command:remote:Command" and "-node-" in resource["urn"].rpartition("::")[2]
 
 
 if __name__ == "__main__":

@@ -74,11 +74,11 @@ class Stack:
         if done.returncode != 0:
             raise StageError(f"pulumi {words[0]} ended with {done.returncode}; the reason stands above")
 
-    def quietly(self, *words: str) -> str:
+    def quietly(self, *words: str, stdin: str = "") -> str:
         """Run to the end and return stdout, without a trace in the log: for what may hold secrets. Raises StageError."""
         done = subprocess.run(
             self.command(*words), cwd=CHECKOUT, env=self.environment,
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+            input=stdin, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode != 0:
             raise StageError(

@@ -13,6 +13,7 @@ from lab.images import PROOF, proof_image_bytes
 from lab.internet import reset_counters
 from lab.plan import NODE2_DAEMON_JSON, STRANGERS_MIRROR
 from tests.lab_fixture import Lab, Mirror, counts
+from tools.forget import strike
 
 NODES = ["node1", "node2", "node3"]
 URL = "https://mirror.lab.test/"
@@ -250,8 +251,26 @@ def test_a_node_that_is_off_is_named_soon_and_its_peers_keep_working(lab: Lab, m
     lab.on("node2", f"docker image rm {PROOF} && docker pull --quiet {PROOF}")
 
 
-def test_the_node_that_comes_back_is_told_by_the_same_command(lab: Lab, mirror: Mirror) -> None:
+def test_a_node_that_is_gone_for_good_can_leave_the_list(lab: Lab, mirror: Mirror) -> None:
     lab.power_on("node3")
+    mirror.up()
+    lab.power_off("node3")
+    mirror.configure(without=("node3",))
+    assert "198.18.0.13" in mirror.up_fails()  # Pulumi wants it to forget the mirror first
+    exported = json.loads(mirror.stack.quietly("stack", "export"))
+    mirror.stack.quietly("stack", "import", stdin=json.dumps(strike(exported, "node3")))
+    assert counts(mirror.up()) == {"unchanged": 9}
+    # For the rest of the story the machine is found again, mirror and all: to be told again is no change for it.
+    lab.power_on("node3")
+    mirror.configure()
+    assert counts(mirror.up())["created"] == 1
+    assert mirror.stack.outputs()["nodes"]["node3"] == "unchanged"
+    mirror.configure(without=("node3",))
+    mirror.up()
+    mirror.configure()
+
+
+def test_the_node_that_comes_back_is_told_by_the_same_command(lab: Lab, mirror: Mirror) -> None:
     assert counts(mirror.up())["created"] == 1
     assert lab.mirrors("node3") == [URL]
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from lab.machines import cgroup_of
 from lab.plan import MANAGER, LabFolder
 from lab.sandbox import Sandbox, SandboxError
 from tools import toolchain
+from tools.forget import strike
 from tools.progress import StageError, main_guard, run_logged, telling_line
 from tools.stack import changes, reason
 from tools.table import table
@@ -153,3 +155,20 @@ def test_plugin_versions_are_those_that_the_sdks_ask_for() -> None:
     locked = (toolchain.CHECKOUT / "requirements.txt").read_text()
     for name, version in toolchain.PLUGINS.items():
         assert f"pulumi-{name}=={version} " in locked
+
+
+def test_striking_a_node_takes_its_command_and_the_edges_to_it_and_nothing_else() -> None:
+    def resource(name: str, *dependencies: str, type_: str = "command:remote:Command") -> dict[str, Any]:
+        urns = [f"urn:x::{dependency}" for dependency in dependencies]
+        return {"urn": f"urn:x::{name}", "type": type_, "dependencies": urns, "inputs": {"kept": True}}
+
+    def state(*resources: dict[str, Any]) -> dict[str, Any]:
+        return {"version": 3, "deployment": {"resources": list(resources), "manifest": {}}}
+
+    before = state(
+        resource("m-ready"), resource("m-node-a", "m-ready"), resource("m-node-b", "m-node-a"), resource("m-node-c", "m-node-b")
+    )
+    assert strike(before, "b") == state(resource("m-ready"), resource("m-node-a", "m-ready"), resource("m-node-c"))
+    with pytest.raises(StageError) as refused:
+        strike(before, "z")
+    assert refused.value.remedy == "name one of its nodes: a, b, c"
