@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from lab.plan import LABS, SUITES
-from tools.progress import StageError, run_logged, stage
+from tools.progress import run_logged, stage
 
 PACKAGES = (
     "systemd", "systemd-sysv", "dbus", "docker.io", "openssh-server", "sudo", "iproute2", "iptables",
@@ -55,33 +55,29 @@ def _make(suite: str, folder: Path) -> None:
     building = folder.with_name(f"{suite}.building")
     shutil.rmtree(building, ignore_errors=True)
     building.parent.mkdir(parents=True, exist_ok=True)
-    sources = building.parent / f"{suite}.sources"
-    sources.write_text(_sources(suite))
     include = ",".join(PACKAGES + EXTRA.get(suite, ()))
     run_logged(
         # A mount namespace of its own: mounts that mmdebstrap makes vanish with it, however it ends.
         ["unshare", "--mount", "mmdebstrap", "--variant=minbase", f"--include={include}",
          *(f"--dpkgopt=path-exclude=/{pattern}" for pattern in UNUSED),
          *(f"--customize-hook={line}" for line in CUSTOMIZE),
-         suite, building, sources],
+         suite, building, *_sources(suite)],
         log, remedy="check that Debian's package servers answer (apt-get update), then run the same command again",
     )  # fmt: skip
     (building / COMPLETE).touch()
     building.rename(folder)
 
 
-def _sources(suite: str) -> str:
-    """The computer's own Debian sources with the suite replaced: they are known to be reachable from here."""
-    folder = Path("/etc/apt")
-    texts = [path.read_text() for path in sorted((folder / "sources.list.d").glob("*.sources"))]
-    debian = [text for text in texts if re.search(r"(?im)^uris:.*debian", text)]
+def _sources(suite: str) -> list[Path]:
+    """The computer's own Debian sources with the suite replaced: they are known to be reachable from here.
+
+    Empty where it has none (Ubuntu): mmdebstrap then takes Debian's own archive, which it knows.
+    """
+    folder = Path("/etc/apt/sources.list.d")
+    texts = [path.read_text() for path in sorted(folder.glob("*.sources"))]
+    debian = [text for text in texts if re.search(r"(?im)^uris:.*/debian", text)]
     if not debian:
-        # Ubuntu, or Debian with the old one-line file: Debian's own archive, checked with Debian's own keys.
-        keys = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-        if not keys.exists():
-            raise StageError(
-                "no Debian sources and no Debian archive keys on this computer",
-                "apt-get install debian-archive-keyring, then run the same command again",
-            )
-        debian = [f"Types: deb\nURIs: http://deb.debian.org/debian\nSuites: {suite}\nComponents: main\nSigned-By: {keys}\n"]
-    return re.sub(r"\b(bookworm|trixie|bullseye|sid)\b", suite, "\n".join(debian))
+        return []
+    path = LABS / "base" / f"{suite}.sources"
+    path.write_text(re.sub(r"\b(bullseye|bookworm|trixie|forky|sid)\b", suite, "\n".join(debian)))
+    return [path]

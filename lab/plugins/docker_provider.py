@@ -119,20 +119,27 @@ class _Pipes:
         self._in.close()
 
 
-class Network(Resource):
+class Named(Resource):
+    """A resource with a name, which cannot be there twice: given by the user, or made from the resource's own."""
+
+    def check(self, urn: str, inputs: Values, seed: str) -> Values:
+        if inputs.get("name"):
+            return inputs
+        # Seven letters, as the official plugin appends them.
+        return {**inputs, "name": f"{urn.split('::')[-1]}-{seed[:7]}", "__defaults": ["name"]}
+
+    def deletes_first(self, inputs: Values) -> bool:
+        return "__defaults" not in inputs
+
+
+class Network(Named):
     """An overlay network; every change replaces it."""
 
     token = "docker:index/network:Network"
     names: ClassVar[Mapping[str, Any]] = {"name": None, "driver": None, "attachable": None}
 
-    def check(self, urn: str, inputs: Values, seed: str) -> Values:
-        return _with_name(urn, inputs, seed)
-
     def replaces(self, path: str) -> bool:
         return True
-
-    def deletes_first(self, inputs: Values) -> bool:
-        return "__defaults" not in inputs
 
     def create(self, provider: Provider, urn: str, inputs: Values, preview: bool) -> tuple[str, Values]:
         if preview:
@@ -143,6 +150,9 @@ class Network(Resource):
             "CheckDuplicate": True,
         }  # fmt: skip
         return provider.call("POST", "/networks/create", body)["Id"], inputs
+
+    def update(self, provider: Provider, urn: str, id_: str, old: Values, inputs: Values, preview: bool) -> Values:
+        raise ProviderError("docker cannot change a network; every difference replaces it")
 
     def read(self, provider: Provider, id_: str, old: Values) -> Values | None:
         assert isinstance(provider, DockerProvider)
@@ -157,7 +167,7 @@ class Network(Resource):
             provider.call("DELETE", f"/networks/{id_}")
 
 
-class Service(Resource):
+class Service(Named):
     """A swarm service."""
 
     token = "docker:index/service:Service"
@@ -178,14 +188,8 @@ class Service(Resource):
         },
     }  # fmt: skip
 
-    def check(self, urn: str, inputs: Values, seed: str) -> Values:
-        return _with_name(urn, inputs, seed)
-
     def replaces(self, path: str) -> bool:
         return path in ("name", "mode", "mode.replicated") or "networksAdvanceds" in path
-
-    def deletes_first(self, inputs: Values) -> bool:
-        return "__defaults" not in inputs
 
     def create(self, provider: Provider, urn: str, inputs: Values, preview: bool) -> tuple[str, Values]:
         if preview:
@@ -303,13 +307,6 @@ def _find(provider: DockerProvider, path: str) -> Any:
         if "not found" in str(error).lower() or "no such" in str(error).lower():
             return None
         raise
-
-
-def _with_name(urn: str, inputs: Values, seed: str) -> Values:
-    """Inputs with a name: the resource's own and seven letters, as the official plugin makes them where none is given."""
-    if inputs.get("name"):
-        return inputs
-    return {**inputs, "name": f"{urn.split('::')[-1]}-{seed[:7]}", "__defaults": ["name"]}
 
 
 def _map(labels: "list[Mapping[str, str]] | None") -> dict[str, str]:

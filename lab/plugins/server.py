@@ -3,6 +3,7 @@
 Owns no resource. A resource type is a `Resource`; a plugin is a list of them handed to `serve`.
 """
 
+import abc
 import json
 import sys
 from collections.abc import Iterable, Mapping
@@ -23,7 +24,7 @@ class ProviderError(Exception):
     """An operation failed; the text is what the user reads."""
 
 
-class Resource:
+class Resource(abc.ABC):
     """One resource type. `names` is the tree of inputs that it implements; a `None` leaf takes any value."""
 
     token: ClassVar[str]
@@ -41,18 +42,21 @@ class Resource:
         """Whether a replacement deletes the old resource before it makes the new one."""
         return False
 
+    @abc.abstractmethod
     def create(self, provider: "Provider", urn: str, inputs: Values, preview: bool) -> tuple[str, Values]:
-        raise NotImplementedError
+        """See the protocol's Create; raises ProviderError."""
 
+    @abc.abstractmethod
     def update(self, provider: "Provider", urn: str, id_: str, old: Values, inputs: Values, preview: bool) -> Values:
-        raise NotImplementedError
+        """See the protocol's Update; raises ProviderError."""
 
     def read(self, provider: "Provider", id_: str, old: Values) -> Values | None:
         """The resource's present state; None if it is gone."""
         return old
 
+    @abc.abstractmethod
     def delete(self, provider: "Provider", urn: str, id_: str, old: Values) -> None:
-        raise NotImplementedError
+        """See the protocol's Delete; raises ProviderError."""
 
 
 class Provider(provider_pb2_grpc.ResourceProviderServicer):

