@@ -42,8 +42,8 @@ ssh:  ## NODE=node2: log in to a node
 lab-status:  ## the lab's machines
 	@$(PYTHON) -m lab status
 
-status:  ## how every node is: reachable, told, using the mirror; exit code 1 drift, 2 unreachable; ARGS=--json
-	@$(PYTHON) -m tools.operate status $(ENV) $(ARGS)
+status:  ## how every node is: reachable, told, using the mirror (scripts: see the README)
+	@$(PYTHON) -m tools.operate status $(ENV)
 
 repair:  ## apply the mirror again on nodes that have drifted
 	@$(PYTHON) -m tools.operate repair $(ENV)

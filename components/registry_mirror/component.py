@@ -136,6 +136,8 @@ class RegistryMirror(pulumi.ComponentResource):
                 tests=list(render.HEALTH_CHECK), interval="5s", timeout="5s", retries=3, start_period="10s"
             ),
         )
+        constraints = list(args.placement_constraints)
+        placement = docker.ServiceTaskSpecPlacementArgs(constraints=constraints) if constraints else None
         return docker.Service(
             f"{name}-service",
             name=service,
@@ -147,7 +149,7 @@ class RegistryMirror(pulumi.ComponentResource):
                 container_spec=container,
                 networks_advanceds=[docker.ServiceTaskSpecNetworksAdvancedArgs(id=self.network_id)],
                 restart_policy=docker.ServiceTaskSpecRestartPolicyArgs(condition="any", delay="5s"),
-                placement=docker.ServiceTaskSpecPlacementArgs(constraints=list(args.placement_constraints)),
+                placement=placement,
             ),
             opts=pulumi.ResourceOptions(parent=self, depends_on=[storage]),
         )

@@ -172,6 +172,12 @@ def test_the_service_takes_the_callers_name() -> None:
     assert request(found.named("mirror-node-w1"))["owner"] == "cache"
 
 
+def test_constraints_place_the_task_and_none_leave_it_to_swarm() -> None:
+    tied = build(placement_constraints=["node.labels.storage == shared"]).named("mirror-service").inputs["taskSpec"]
+    assert tied["placement"] == {"constraints": ["node.labels.storage == shared"]}
+    assert "placement" not in build().named("mirror-service").inputs["taskSpec"]
+
+
 def test_two_mirrors_live_side_by_side() -> None:
     def program() -> None:
         for name in ("hub", "quay"):

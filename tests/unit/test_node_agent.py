@@ -67,7 +67,7 @@ def docker(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeD
     fake = FakeDocker(path)
     monkeypatch.setattr(engine, "run", fake.run)
     monkeypatch.setattr(engine, "RELOAD_SECONDS", 0.1)
-    monkeypatch.setattr(probe, "fault", lambda url: None)
+    monkeypatch.setattr(probe, "fault", lambda url, patience=0: None)
     monkeypatch.setattr(node, "STATE", str(tmp_path / "state"))
     monkeypatch.setattr(node, "LOCK", str(tmp_path / "lock"))
     return fake
@@ -163,7 +163,7 @@ def test_a_refused_reload_removes_a_file_that_was_not_there(docker: FakeDocker, 
 def test_a_mirror_that_does_not_answer_from_the_node_changes_nothing(
     docker: FakeDocker, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probe, "fault", lambda url: "the name does not resolve")
+    monkeypatch.setattr(probe, "fault", lambda url, patience=0: "the name does not resolve")
     with pytest.raises(files.Failed, match="nothing was changed: from this node, the name does not resolve"):
         node.apply(request(path))
     assert not path.exists()

@@ -24,6 +24,9 @@ STATE = "/var/lib/swarm-registry-mirror"
 LOCK = "/run/lock/swarm-registry-mirror"
 """Not in STATE, which goes with the last mirror: a lock file that is removed can be held twice."""
 
+PATIENCE = 40
+"""Seconds that a mirror may be away when a node is told of it: swarm moves a task off a dead machine in about half of that."""
+
 Action = Callable[[Dict[str, Any]], str]
 
 
@@ -49,7 +52,7 @@ def apply(request: Dict[str, Any]) -> str:
     record = Record(request["daemon_json"], request["owner"])
     path, url = request["daemon_json"], request["mirror"]
     former = record.mirror if record.mirror is not None and not daemon_json.same(record.mirror, url) else None
-    wrong = probe.fault(url)
+    wrong = probe.fault(url, PATIENCE)
     if wrong:
         raise Failed("nothing was changed: from this node, " + wrong)
     info = engine.info()

@@ -1,0 +1,122 @@
+"""What a node says of a mirror that does not answer as it should: real sockets on loopback, real certificates."""
+
+import http.server
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from components.registry_mirror.node_agent import probe
+
+
+class Server:
+    """An HTTPS server on loopback whose answers the test sets."""
+
+    def __init__(self, folder: Path) -> None:
+        cert, key = folder / "cert.pem", folder / "key.pem"
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]
+        names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(cert)]
+        subprocess.run([*command, *names], check=True, capture_output=True)
+        self.cert = cert
+        self.answers: list[tuple[int, bool]] = [(200, True)]
+        self.asked = 0
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                status, is_registry = outer.answers[min(outer.asked, len(outer.answers) - 1)]
+                outer.asked += 1
+                self.send_response(status)
+                if is_registry:
+                    self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(cert, key)
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"https://localhost:{self.server.server_address[1]}"
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    found = Server(tmp_path)
+    trusting = ssl.create_default_context(cafile=str(found.cert))
+    monkeypatch.setattr(probe, "_trust", lambda netloc: trusting)
+    yield found
+    found.server.shutdown()
+
+
+def test_a_registry_that_answers_is_well(server: Server) -> None:
+    assert probe.fault(server.url) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ((404, False), "Traefik has no route to the mirror (404"),
+        ((502, False), "Traefik has a route but reaches no mirror (502"),
+        ((503, False), "reaches no mirror (503"),
+        ((200, False), "something that is not a registry answers"),
+        ((401, True), "answered 401 instead of 200"),
+    ],
+)
+def test_an_answer_that_is_no_registrys_is_explained(server: Server, answer: tuple[int, bool], words: str) -> None:
+    server.answers = [answer]
+    assert words in (probe.fault(server.url) or "")
+
+
+def test_a_certificate_that_nobody_here_trusts_is_explained(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    assert "the certificate of localhost is not trusted" in (probe.fault(server.url) or "")
+
+
+def test_a_certificate_for_another_name_is_explained(server: Server) -> None:
+    assert "not trusted" in (probe.fault(server.url.replace("localhost", "127.0.0.1")) or "")
+
+
+def test_a_name_that_does_not_resolve_is_explained() -> None:
+    assert "the name no.such.name.invalid does not resolve" in (probe.fault("https://no.such.name.invalid") or "")
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def test_nobody_there_is_explained() -> None:
+    assert "refused the connection" in (probe.fault(f"https://localhost:{free_port()}") or "")
+
+
+def test_one_who_accepts_and_says_nothing_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "SECONDS", 0.3)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        started = time.monotonic()
+        assert "did not answer within" in (probe.fault(f"https://127.0.0.1:{silent.getsockname()[1]}") or "")
+        assert time.monotonic() - started < 2
+
+
+def test_a_mirror_that_is_moving_is_waited_for(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    server.answers = [(404, False), (502, False), (200, True)]
+    assert probe.fault(server.url, patience=10) is None
+    assert server.asked == 3
+
+
+def test_what_does_not_get_better_by_waiting_is_not_waited_for(server: Server) -> None:
+    server.answers = [(401, True)]
+    assert probe.fault(server.url, patience=60) is not None
+    assert server.asked == 1
