@@ -236,6 +236,15 @@ def test_two_mirrors_on_one_node_do_not_disturb_each_other(docker: FakeDocker, p
     assert path.read_bytes() == before
 
 
+def test_a_renamed_service_leaves_nothing_of_its_former_name(docker: FakeDocker, path: Path, tmp_path: Path) -> None:
+    before = edit(docker, path, '{"debug": true}')
+    node.apply(request(path, owner="former"))
+    node.apply(request(path, owner="renamed"))
+    node.remove(request(path, owner="renamed"))
+    assert path.read_bytes() == before
+    assert not (tmp_path / "state").exists()
+
+
 def test_removing_where_nothing_is_left_is_well(docker: FakeDocker, path: Path) -> None:
     assert node.remove(request(path)) == "nothing to forget"
     assert docker.reloads == 0

@@ -227,7 +227,9 @@ class Record:
         elif files.digest(before) not in self.written and before != self.original:
             # Somebody has edited the file since: what must come back one day is his, without our entries.
             self._keep_original(None if before is None else self._without_entries(before))
-        self._known["mirrors"][self.owner] = url
+        # An owner with the very same mirror is this one under a former name: the service has been renamed.
+        others = {owner: other for owner, other in self._known["mirrors"].items() if not daemon_json.same(other, url)}
+        self._known["mirrors"] = {**others, self.owner: url}
         self.own(after)
 
     def _keep_original(self, data: Optional[bytes]) -> None:
