@@ -187,6 +187,29 @@ def test_a_file_that_cannot_be_edited_is_left_alone(docker: FakeDocker, path: Pa
     assert docker.reloads == 0
 
 
+def test_an_unfinished_edit_of_somebody_else_is_not_activated_by_telling_the_node(docker: FakeDocker, path: Path) -> None:
+    before = write(path, '{"debug": true}')
+    with pytest.raises(files.Failed, match="nothing was changed: debug was edited"):
+        node.apply(request(path))
+    assert (path.read_bytes(), docker.reloads, docker.debug) == (before, 0, False)
+
+
+def test_nor_by_having_it_forget(docker: FakeDocker, path: Path) -> None:
+    edit(docker, path, '{"debug": false}')
+    node.apply(request(path))
+    before, reloads = write(path, path.read_text().replace("false", "true")), docker.reloads
+    with pytest.raises(files.Failed, match="nothing was changed: debug was edited"):
+        node.remove(request(path))
+    assert (path.read_bytes(), docker.reloads, docker.mirrors) == (before, reloads, [URL])
+
+
+def test_an_unfinished_edit_does_not_matter_where_there_is_nothing_to_do(docker: FakeDocker, path: Path) -> None:
+    edit(docker, path, '{"debug": false}')
+    node.apply(request(path))
+    write(path, path.read_text().replace("false", "true"))
+    assert node.apply(request(path)) == "unchanged"
+
+
 def test_another_hostname_takes_the_place_of_the_former_one(docker: FakeDocker, path: Path) -> None:
     before = edit(docker, path, '{"debug": true}')
     node.apply(request(path))

@@ -84,6 +84,10 @@ def test_a_certificate_for_another_name_is_explained(server: Server) -> None:
     assert "not trusted" in (probe.fault(server.url.replace("localhost", "127.0.0.1")) or "")
 
 
+def test_authorities_are_judged_as_docker_judges_them_not_as_python_3_13() -> None:
+    assert not probe._trust("mirror.example.com").verify_flags & ssl.VERIFY_X509_STRICT
+
+
 def test_a_name_that_does_not_resolve_is_explained() -> None:
     assert "the name no.such.name.invalid does not resolve" in (probe.fault("https://no.such.name.invalid") or "")
 
