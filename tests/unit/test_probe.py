@@ -84,7 +84,10 @@ def test_a_certificate_for_another_name_is_explained(server: Server) -> None:
     assert "not trusted" in (probe.fault(server.url.replace("localhost", "127.0.0.1")) or "")
 
 
-def test_authorities_are_judged_as_docker_judges_them_not_as_python_3_13() -> None:
+def test_authorities_are_judged_as_docker_judges_them_not_as_python_3_13_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    python_3_13 = ssl.create_default_context()
+    python_3_13.verify_flags |= ssl.VERIFY_X509_STRICT
+    monkeypatch.setattr(ssl, "create_default_context", lambda: python_3_13)
     assert not probe._trust("mirror.example.com").verify_flags & ssl.VERIFY_X509_STRICT
 
 
