@@ -238,6 +238,17 @@ def test_what_somebody_edited_between_two_applies_is_kept_too(docker: FakeDocker
     assert path.read_text() == '{"debug": false, "labels": ["new"]}'
 
 
+def test_who_goes_back_to_what_we_once_wrote_has_edited_the_file_too(docker: FakeDocker, path: Path) -> None:
+    edit(docker, path, '{"labels": ["rack=b"]}')
+    node.apply(request(path))
+    once = path.read_text()
+    edit(docker, path, '{"labels": ["rack=c"], "registry-mirrors": []}')
+    node.apply(request(path))
+    edit(docker, path, once)
+    node.remove(request(path))
+    assert path.read_text() == '{"labels": ["rack=b"]}'
+
+
 def test_an_entry_that_was_there_before_us_goes_too_because_the_mirror_goes(docker: FakeDocker, path: Path) -> None:
     edit(docker, path, json.dumps({"registry-mirrors": [URL], "debug": True}))
     docker.mirrors = [URL]

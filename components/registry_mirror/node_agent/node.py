@@ -252,9 +252,12 @@ class Record:
             self._save()
 
     def settle(self, url: str, data: Optional[bytes]) -> None:
-        """After success: say so, unless it is known."""
-        if self.mirror != url or files.digest(data) not in self.written:
+        """After success: these bytes, and no earlier ones, are what we left there. Writes nothing if that is known."""
+        if self.mirror != url or self.written != [files.digest(data)]:
             self.begin(url, data, data)
+            # Earlier contents belong to earlier originals; if somebody goes back to one by hand, that is an edit of his.
+            self._known["written"] = [files.digest(data)]
+            self._save()
 
     def rewind(self) -> None:
         """After a failure: know what was known before."""
