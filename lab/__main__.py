@@ -7,135 +7,13 @@ prune       remove the labs whose checkout is gone
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-from lab import base_systems, images, internet, machines, plan, sandbox, swarm
+from lab import control, machines, plan
 from lab.sandbox import Sandbox, SandboxError
 from tools import toolchain
-from tools.progress import StageError, main_guard, run_logged, stage
-
-DEBIAN_PACKAGES = {
-    "systemd-nspawn": "systemd-container", "mmdebstrap": "mmdebstrap", "ip": "iproute2", "tc": "iproute2",
-    "nsenter": "util-linux", "unshare": "util-linux", "ssh": "openssh-client", "openssl": "openssl",
-}  # fmt: skip
-"""Program -> the Debian or Ubuntu package that has it."""
-
-
-def up(name: str) -> None:
-    """Make the lab `name` and start it; a lab that runs is left as it is."""
-    check_computer()
-    install_packages()
-    folder = plan.lab_folder(name)
-    box = Sandbox(folder.root)
-    base_systems.make_bases()
-    images.make_images()
-    swarm.make_keys(folder)
-    with stage("three machines (systemd, sshd, dockerd)") as running:
-        box.start()
-        machines.make_bridge(box)
-        internet.start_internet(box, folder, toolchain.BIN / "registry")
-        for node in plan.NODES:
-            machines.prepare(folder, node)
-            machines.power_on(box, folder, node)
-        swarm.write_known_hosts(folder)
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(lambda node: machines.wait_until_up(box, folder, node), plan.NODES))
-        running.note("node1, node2, node3")
-    published = folder.root / "published"
-    if not published.exists():
-        with stage("images published in the lab's registries"):
-            images.publish_images(box, folder)
-            published.touch()
-    with stage("a swarm, and Traefik on its manager"):
-        swarm.make_swarm(box)
-        swarm.start_traefik(box, folder)
-        swarm.wait_for_traefik(box)
-
-
-def down(name: str) -> None:
-    """End the lab and remove its folder; the base systems and images stay for the next one."""
-    folder = plan.lab_folder(name)
-    if not folder.root.exists():
-        return
-    with stage(f"lab {name} removed"):
-        _remove(folder)
-
-
-def _remove(folder: plan.LabFolder) -> None:
-    Sandbox(folder.root).stop()
-    machines.remove_cgroups(folder)
-    # Immutable files would survive rmtree; tests make some.
-    subprocess.run(["chattr", "-R", "-i", str(folder.root / "nodes")], capture_output=True, check=False)
-    shutil.rmtree(folder.root, ignore_errors=False)
-
-
-def check_computer() -> None:
-    """Refuse, in one message, a computer on which no lab can be."""
-    problem = None
-    if not sys.platform.startswith("linux"):
-        problem = "a lab needs Linux"
-    elif os.geteuid() != 0:
-        problem = "a lab needs root: it boots machines with systemd-nspawn"
-    elif shutil.which("apt-get") is None and any(shutil.which(program) is None for program in DEBIAN_PACKAGES):
-        missing = sorted(program for program in DEBIAN_PACKAGES if shutil.which(program) is None)
-        problem = f"a lab needs {', '.join(missing)}, and this is neither Debian nor Ubuntu, so they cannot be installed for you"
-    if problem:
-        raise StageError(
-            problem, "use Debian or Ubuntu as root (a virtual machine will do), or `make up ENV=prod` on a real swarm"
-        )
-
-
-def install_packages() -> None:
-    """Install the Debian packages that are missing, saying so first."""
-    missing = sorted({package for program, package in DEBIAN_PACKAGES.items() if shutil.which(program) is None})
-    if not missing:
-        return
-    print(
-        f"  The lab needs Debian packages that are not installed: {' '.join(missing)}. Installing them with apt-get.", flush=True
-    )
-    with stage("Debian packages"):
-        log = plan.LABS / "logs" / "apt.log"
-        quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-        remedy = f"run `apt-get install {' '.join(missing)}` by hand, then the same command again"
-        run_logged(["apt-get", "update"], log, env=quiet, remedy=remedy)
-        run_logged(["apt-get", "install", "-y", "--no-install-recommends", *missing], log, env=quiet, remedy=remedy)
-
-
-def status(name: str) -> int:
-    """Print a table of the lab's nodes; exit code 0 if all are up."""
-    folder = plan.lab_folder(name)
-    box = Sandbox(folder.root)
-    if box.init_pid is None:
-        print(f"lab {name}: not running")
-        return 1
-    print(f"{'node':<8}{'address':<14}{'user':<6}{'engine':<22}state")
-    for node in plan.NODES:
-        try:
-            engine = machines.run_on(box, node, "docker version --format '{{.Server.Version}}'", timeout=10).strip()
-            state = "up"
-        except SandboxError:
-            engine, state = "-", "off" if machines.leader(box, node) is None else "docker does not answer"
-        print(f"{node.name:<8}{node.address:<14}{node.user:<6}{engine:<22}{state}")
-    return 0
-
-
-def list_labs() -> None:
-    """Print every lab that runs on this computer."""
-    for pid, folder in sandbox.labs_on_this_computer():
-        print(f"{folder}  (process {pid}){'' if folder.exists() else '   checkout is gone: `python3 -m lab prune` removes it'}")
-
-
-def prune() -> None:
-    """Remove the labs whose checkout is gone."""
-    for _, folder in sandbox.labs_on_this_computer():
-        if not folder.exists():
-            with stage(f"left-over lab {folder}"):
-                Sandbox(folder).stop()
-                machines.remove_cgroups(plan.LabFolder(folder))
+from tools.progress import StageError, main_guard
 
 
 def enter(name: str, argv: list[str]) -> int:
@@ -172,9 +50,9 @@ def main() -> int:
         nonlocal code
         try:
             if chosen.action in ("up", "down"):
-                {"up": up, "down": down}[chosen.action](chosen.name)
+                {"up": control.up, "down": control.down}[chosen.action](chosen.name)
             elif chosen.action == "status":
-                code = status(chosen.name)
+                code = control.status(chosen.name)
             elif chosen.action == "shell":
                 code = enter(chosen.name, chosen.words)
             elif chosen.action == "ssh":
@@ -185,7 +63,7 @@ def main() -> int:
                 machines.power_on(box, folder, the_node())
                 machines.wait_until_up(box, folder, the_node())
             else:
-                {"list": list_labs, "prune": prune}[chosen.action]()
+                {"list": control.list_labs, "prune": control.prune}[chosen.action]()
         except SandboxError as error:
             raise StageError(str(error)) from error
 
@@ -193,5 +71,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    Path(plan.LABS).mkdir(exist_ok=True)
+    plan.LABS.mkdir(exist_ok=True)
     sys.exit(main())

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lab import __main__ as lab_command
-from lab import internet, machines
+from lab import control, internet, machines
 from lab.plan import CHECKOUT, NODES, LabNode, lab_folder
 from lab.sandbox import Sandbox
 from tools.progress import StageError
@@ -192,8 +191,8 @@ def counts(output: str) -> dict[str, int]:
 def lab() -> Iterator[Lab]:
     """A lab, fresh from nothing but the base systems; KEEP_LAB=1 leaves it for a look."""
     if not os.environ.get("KEEP_LAB"):
-        lab_command.down(NAME)
-    lab_command.up(NAME)
+        control.down(NAME)
+    control.up(NAME)
     yield Lab()
     if not os.environ.get("KEEP_LAB"):
-        lab_command.down(NAME)
+        control.down(NAME)

@@ -12,8 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from lab import __main__ as lab
-from lab import machines
+from lab import control, machines
 from lab.plan import NODES, lab_folder
 from lab.proof import prove
 from lab.sandbox import Sandbox
@@ -30,8 +29,8 @@ def bench() -> None:
     """Measure and print."""
     folder = lab_folder(NAME)
     sandbox = Sandbox(folder.root)
-    lab.down(NAME)
-    lab.up(NAME)
+    control.down(NAME)
+    control.up(NAME)
     config = folder.root / "Pulumi.bench.yaml"
     text = (toolchain.CHECKOUT / "Pulumi.dev.yaml").read_text()
     config.write_text(text.replace(".lab/dev/", f".lab/{NAME}/"))
@@ -43,7 +42,7 @@ def bench() -> None:
 
     def from_lab_to_table() -> None:
         toolchain.bring()
-        lab.up(NAME)
+        control.up(NAME)
         stack.run("up", "--yes", "--skip-preview")
         prove(sandbox)
 
@@ -63,7 +62,7 @@ def bench() -> None:
     for node in NODES:
         machines.power_off(sandbox, node)
     rows.append(("preview with every node powered off", "4", _median(lambda: stack.run("preview"))))
-    lab.down(NAME)
+    control.down(NAME)
 
     python = (toolchain.CHECKOUT / "components").rglob("*.py")
     lines = sum(len(path.read_text().splitlines()) for path in python)

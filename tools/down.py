@@ -5,7 +5,7 @@ python3 -m tools.down [STACK]
 
 import sys
 
-from lab import __main__ as lab
+from lab import control
 from lab.machines import run_on
 from lab.plan import NODE2_DAEMON_JSON, NODES, STRANGERS_MIRROR, lab_folder
 from lab.sandbox import Sandbox, SandboxError
@@ -31,7 +31,7 @@ def down(name: str) -> None:
                 raise StageError("a node is not as it was before `make up`", "look at it with `make ssh NODE=…`", stack.log)
     except SandboxError as error:
         raise StageError(str(error), "`make lab-down` removes the lab whatever its state") from error
-    lab.down(LAB_STACK)
+    control.down(LAB_STACK)
 
 
 def look_at_nodes(sandbox: Sandbox) -> tuple[list[tuple[str, str, str]], bool]:

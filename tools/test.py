@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 
-from lab.__main__ import check_computer
+from lab.control import check_computer
 from tools.progress import StageError, main_guard
 from tools.toolchain import CHECKOUT, VENV, environment
 

@@ -6,7 +6,7 @@ python3 -m tools.up [STACK]
 import re
 import sys
 
-from lab import __main__ as lab
+from lab import control
 from lab.plan import NODES, lab_folder
 from lab.proof import prove
 from lab.sandbox import Sandbox, SandboxError
@@ -19,13 +19,13 @@ from tools.table import table
 def up(name: str) -> None:
     """Bring the stack `name` up. Raises StageError with reason and remedy; running it again goes on from there."""
     if name == LAB_STACK:
-        lab.check_computer()  # before anything is built: minutes later would be too late to say so
+        control.check_computer()  # before anything is built: minutes later would be too late to say so
     toolchain.bring(with_lab=name == LAB_STACK)
     if name != LAB_STACK:
         _up_real_swarm(Stack(name))
         return
     try:
-        lab.up(LAB_STACK)
+        control.up(LAB_STACK)
         stack = Stack(LAB_STACK, lab=LAB_STACK)
         with stage("pulumi up") as running:
             stack.select()

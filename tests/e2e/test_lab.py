@@ -4,7 +4,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from lab.__main__ import prune
+from lab.control import prune
 from lab.machines import cgroup_hierarchies, cgroup_of
 from lab.plan import NODES
 from lab.sandbox import Sandbox, labs_on_this_computer

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lab.__main__ import check_computer
+from lab.control import check_computer
 from lab.machines import cgroup_of
 from lab.plan import MANAGER, LabFolder
 from lab.sandbox import Sandbox, SandboxError
