@@ -93,7 +93,8 @@ def parse(values: Mapping[str, object], read_file: ReadFile) -> Settings:
         options += ["-i", key_file, "-o", "IdentitiesOnly=yes"]
     if known_hosts is not None:
         options += ["-o", f"UserKnownHostsFile={values['knownHostsFile']}"]
-    return Settings(mirror, f"ssh://{manager.user}@{manager.address}:{manager.port}", tuple(options), private_key)
+    host = f"[{manager.address}]" if ":" in manager.address else manager.address
+    return Settings(mirror, f"ssh://{manager.user}@{host}:{manager.port}", tuple(options), private_key)
 
 
 def _typed(values: Mapping[str, object], keys: Mapping[str, Key], place: str, faults: list[Fault]) -> dict[str, Any]:

@@ -56,6 +56,11 @@ def test_a_whole_stack() -> None:
     assert "StrictHostKeyChecking=yes" in settings.ssh_options
 
 
+def test_a_manager_may_have_an_ipv6_address_and_a_port_of_its_own() -> None:
+    nodes = [{"name": "n1", "address": "2001:db8::1", "port": 2222, "user": "ops", "hostKey": ED25519}]
+    assert parse(values(nodes=json.dumps(nodes)), read).docker_host == "ssh://ops@[2001:db8::1]:2222"
+
+
 def test_the_empty_defaults_that_pulumi_needs_mean_not_given() -> None:
     settings = parse(values(manager="", certResolver="", placementConstraints="[]", serviceName=""), read)
     assert settings.mirror.service_name is None
