@@ -7,6 +7,7 @@ here has the official one's paths, entrypoint, user and a shell, so that what wo
 import hashlib
 import io
 import json
+import platform
 import random
 import subprocess
 import tarfile
@@ -20,6 +21,9 @@ from lab.plan import IMAGES_HOST, LABS, LabFolder
 from lab.sandbox import Sandbox
 from tools.progress import StageError, stage
 from tools.toolchain import BIN, VENV
+
+ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+"""As docker names it; the lab's machines have that of the computer."""
 
 HUB_SECONDS = 8
 """How long Docker Hub may take to say whether it is there."""
@@ -131,7 +135,9 @@ def _from_docker_hub(image: LabImage, archive: Path) -> bool:
         if reachable.returncode != 0:
             return False
         partial = archive.with_suffix(".part")
-        subprocess.run([crane, "pull", "--platform", "linux/amd64", image.reference, str(partial)], check=True, timeout=600)
+        subprocess.run(
+            [crane, "pull", "--platform", f"linux/{ARCHITECTURE}", image.reference, str(partial)], check=True, timeout=600
+        )
     except (subprocess.SubprocessError, OSError):
         return False
     partial.rename(archive)
@@ -215,7 +221,7 @@ def _write_archive(archive: Path, layers: list[bytes], config: Mapping[str, obje
     """Write a docker archive (`docker save`'s form), which crane pushes and docker loads."""
     digests = [hashlib.sha256(layer).hexdigest() for layer in layers]
     image = {
-        "architecture": "amd64",
+        "architecture": ARCHITECTURE,
         "os": "linux",
         "config": config,
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}" for digest in digests]},

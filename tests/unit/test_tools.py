@@ -1,8 +1,11 @@
 """What the tools say to a person: the line that matters, the count of changes, and why a computer cannot have a lab."""
 
+import hashlib
+import io
 import os
 import shutil
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +175,54 @@ def test_striking_a_node_takes_its_command_and_the_edges_to_it_and_nothing_else(
     with pytest.raises(StageError) as refused:
         strike(before, "z")
     assert refused.value.remedy == "name one of its nodes: a, b, c"
+
+
+class Release:
+    """Pulumi's download servers, with a release of two programs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.archive = folder / "release.tar.gz"
+        with tarfile.open(self.archive, "w:gz") as tar:
+            for name in ("pulumi", "pulumi-language-python"):
+                entry = tarfile.TarInfo(f"pulumi/{name}")
+                entry.size, entry.mode = len(name), 0o755
+                tar.addfile(entry, io.BytesIO(name.encode()))
+        self.digest = hashlib.sha256(self.archive.read_bytes()).hexdigest()
+
+    def download(self, url: str, target: Path) -> None:
+        if url.endswith("checksums.txt"):
+            target.write_text(f"{self.digest}  pulumi.tar.gz\n")
+        else:
+            shutil.copyfile(self.archive, target)
+
+
+@pytest.fixture
+def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Release:
+    found = Release(tmp_path)
+    monkeypatch.setattr(toolchain, "TOOLS", tmp_path)
+    monkeypatch.setattr(toolchain, "BIN", tmp_path / "bin")
+    monkeypatch.setattr(toolchain, "_download", found.download)
+    (tmp_path / "bin").mkdir()
+    return found
+
+
+@pytest.mark.usefixtures("release")
+def test_an_official_release_is_unpacked_whole(tmp_path: Path) -> None:
+    assert toolchain._official_pulumi()
+    assert sorted(path.name for path in (tmp_path / "bin").iterdir()) == ["pulumi", "pulumi-language-python"]
+    assert os.access(tmp_path / "bin" / "pulumi", os.X_OK)
+
+
+def test_a_release_with_another_checksum_is_not_used(release: Release, tmp_path: Path) -> None:
+    release.digest = "0" * 64
+    with pytest.raises(StageError, match="list of checksums does not have"):
+        toolchain._official_pulumi()
+    assert list((tmp_path / "bin").iterdir()) == []
+
+
+def test_servers_that_cannot_be_reached_mean_the_next_way(release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(url: str, target: Path) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(toolchain, "_download", unreachable)
+    assert not toolchain._official_pulumi()
