@@ -75,14 +75,12 @@ def parse(values: Mapping[str, object], read_file: ReadFile) -> Settings:
     nodes = [_node(node, f"nodes[{index}]", known_hosts, faults) for index, node in enumerate(_list(found, "nodes"))]
     missing = {key: value for key, value in _PLACEHOLDERS.items() if key not in found}
     arguments = {KEYS[key].field: value for key, value in {**found, **missing}.items()}
-    no_nodes = "nodes" in missing
-    if no_nodes:
+    if "nodes" in missing:
         nodes = [SwarmNode(name="missing", address="missing", host_key=_ANY_KEY)]
         arguments.pop("manager", None)
     try:
         mirror = RegistryMirrorArgs(**{**arguments, "nodes": nodes, "private_key": pulumi.Output.secret(private_key)})
     except InvalidArgs as error:
-        # A value that was missing has had its fault already; so has a key that a placeholder stands for.
         raise InvalidArgs(sorted([*faults, *error.faults], key=lambda fault: _order(fault.key))) from None
     if faults:
         raise InvalidArgs(sorted(faults, key=lambda fault: _order(fault.key)))
@@ -104,7 +102,8 @@ def _typed(values: Mapping[str, object], keys: Mapping[str, Key], place: str, fa
         if key not in keys:
             near = difflib.get_close_matches(key, keys, n=1)
             hint = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(keys)}"
-            faults.append(Fault(place + key, value, f"is not a key of this program; {hint}"))
+            # Without its value, which may be a secret whose key was misspelt.
+            faults.append(Fault(place + key, None, f"is not a key of this program; {hint}"))
             continue
         if not keys[key].required and value in ("", "[]", []):
             continue  # the empty default that Pulumi.yaml must declare for an optional key
@@ -143,11 +142,12 @@ def _list(found: dict[str, Any], key: str) -> list[object]:
 
 
 def _node(value: object, place: str, known_hosts: str | None, faults: list[Fault]) -> SwarmNode:
+    # Differs from node to node, so that no fault is reported about two placeholders being alike.
+    missing = f"missing-{place.strip('nodes[]')}"
     if not isinstance(value, dict):
         faults.append(Fault(place, value, "must be a mapping with name and address"))
-        return SwarmNode(name=place.strip("nodes[]") + "-missing", address=place.strip("nodes[]") + "-missing", host_key=_ANY_KEY)
+        return SwarmNode(name=missing, address=missing, host_key=_ANY_KEY)
     found = _typed(value, NODE_KEYS, f"{place}.", faults)
-    number = place.strip("nodes[]")
     address, port = found.get("address"), found.get("port", 22)
     if "hostKey" not in found and "hostKey" not in value and address is not None:
         key = find_host_key(known_hosts, address, port) if known_hosts is not None else None
@@ -157,8 +157,7 @@ def _node(value: object, place: str, known_hosts: str | None, faults: list[Fault
             faults.append(Fault(f"{place}.hostKey", address, f"is missing, {where}; {remedy}"))
         else:
             found["hostKey"] = key
-    # Placeholders differ from node to node, so that no fault is reported about two of them being alike.
-    complete = {"name": f"missing-{number}", "address": f"missing-{number}", "hostKey": _ANY_KEY, **found}
+    complete = {"name": missing, "address": missing, "hostKey": _ANY_KEY, **found}
     return SwarmNode(**{NODE_KEYS[key].field: value for key, value in complete.items()})
 
 

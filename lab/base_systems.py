@@ -21,7 +21,7 @@ UNUSED = ("usr/share/doc/*", "usr/share/man/*", "usr/share/locale/*", "usr/share
 """Nobody reads them in a lab; leaving them out keeps two bases under 1 GiB."""
 
 CUSTOMIZE = (
-    # Docker must find its mirror's certificate authority at its first start; machines.py adds it before each boot.
+    # What makes a machine itself is laid over the base (machines.py), or all of them would be one.
     'rm -f "$1"/etc/ssh/ssh_host_* "$1"/etc/machine-id',
     'chroot "$1" useradd --create-home --shell /bin/bash ops',
     # The same accounts everywhere; which of them a node accepts is decided by its authorized_keys.

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from lab.base_systems import base_folder
 from lab.internet import HUB_PORT, NAMESPACE
-from lab.plan import IMAGES_HOST, LABS, LabFolder
+from lab.plan import IMAGES, IMAGES_HOST, LABS, LabFolder
 from lab.sandbox import Sandbox
 from tools.progress import StageError, stage
 from tools.toolchain import BIN, VENV
@@ -114,7 +114,7 @@ def publish_images(sandbox: Sandbox, folder: LabFolder) -> None:
     """Push the images into the lab's two registries and note the registry image's digest where the dev stack reads it."""
     trust = ["env", f"SSL_CERT_FILE={folder.ca}"]
     names = ["sh", "-ec", f"grep -q {IMAGES_HOST} /etc/hosts || {{ cp /etc/hosts /run/hosts; "
-             f"echo '198.18.0.3 {IMAGES_HOST}' >> /run/hosts; mount --bind /run/hosts /etc/hosts; }}"]  # fmt: skip
+             f"echo '{IMAGES} {IMAGES_HOST}' >> /run/hosts; mount --bind /run/hosts /etc/hosts; }}"]  # fmt: skip
     sandbox.run(names)
     crane = str(BIN / "crane")
     for image in (REGISTRY, TRAEFIK):

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from lab.machines import BRIDGE
-from lab.plan import CHECKOUT, IMAGES, IMAGES_HOST, INTERNET, LabFolder
+from lab.plan import CHECKOUT, IMAGES, INTERNET, LabFolder
 from lab.sandbox import Sandbox
 
 BANDWIDTH = "200mbit"
@@ -84,5 +84,3 @@ def reset_counters(sandbox: Sandbox) -> None:
 
 
 _ASK = "import sys,urllib.request as u;print(u.urlopen(u.Request(sys.argv[1],method=sys.argv[2]),timeout=10).read().decode())"
-
-__all__ = ["BANDWIDTH", "HUB_PORT", "IMAGES_HOST", "NAMESPACE", "counters", "reset_counters", "start_internet"]

@@ -37,9 +37,6 @@ def bench() -> None:
     stack = Stack("dev", lab=NAME, config_file=config)
     stack.select()
 
-    def tools() -> None:
-        toolchain.bring()
-
     def from_lab_to_table() -> None:
         toolchain.bring()
         control.up(NAME)
@@ -50,7 +47,7 @@ def bench() -> None:
         stack.run("destroy", "--yes", "--skip-preview")
 
     rows = [
-        ("tools, second run", "2", _median(tools)),
+        ("tools, second run", "2", _median(toolchain.bring)),
         ("tools and lab present: `make up` to table", "60", _median(from_lab_to_table, before=fresh_mirror)),
     ]
     applies = _seconds(stack.log.read_text(), r"registry-mirror-node-\w+ created \(([\d.]+)s\)")

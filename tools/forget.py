@@ -12,12 +12,12 @@ from typing import Any
 
 from tools.operate import looks
 from tools.progress import StageError, main_guard, stage
-from tools.stack import LAB_STACK, Stack
+from tools.stack import LAB_STACK, stack_named
 
 
 def forget(node: str, name: str) -> None:
     """Strike `node`. Raises StageError if it answers, or is not known to the stack."""
-    stack = Stack(name, lab=LAB_STACK if name == LAB_STACK else None)
+    stack = stack_named(name)
     state = json.loads(stack.quietly("stack", "export"))
     struck = strike(state, node)
     found = {entry["node"]: entry["reachable"] for entry in looks(stack)}

@@ -11,13 +11,13 @@ import sys
 from typing import Any
 
 from tools.progress import StageError, main_guard
-from tools.stack import LAB_STACK, Stack
+from tools.stack import LAB_STACK, Stack, stack_named
 from tools.toolchain import CHECKOUT, VENV
 
 
 def operate(action: str, name: str, flags: list[str]) -> int:
     """Run the action on the user's terminal; returns its exit code."""
-    stack = Stack(name, lab=LAB_STACK if name == LAB_STACK else None)
+    stack = stack_named(name)
     return _run(stack, action, *flags).returncode
 
 

@@ -7,13 +7,13 @@ import subprocess
 import sys
 
 from tools.progress import StageError, main_guard
-from tools.stack import LAB_STACK, Stack
+from tools.stack import LAB_STACK, stack_named
 from tools.toolchain import CHECKOUT
 
 
 def preview(name: str) -> None:
     """Show the preview. Raises StageError with every fault of the configuration."""
-    stack = Stack(name, lab=LAB_STACK if name == LAB_STACK else None)
+    stack = stack_named(name)
     stack.select()
     done = subprocess.run(stack.command("preview", "--diff"), cwd=CHECKOUT, env=stack.environment, check=False)
     if done.returncode != 0:

@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 
@@ -80,9 +80,8 @@ def telling_line(text: str) -> str:
     return (errors or lines or [""])[-1]
 
 
-def main_guard(work: "object") -> int:
+def main_guard(work: Callable[[], object]) -> int:
     """Run `work()`; a StageError becomes three short lines and exit code 1, an interruption exit code 130."""
-    assert callable(work)
     try:
         work()
     except StageError as error:

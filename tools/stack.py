@@ -26,11 +26,10 @@ class Stack:
         self.name = name
         self.lab = lab
         self.config_file = config_file
-        root = lab_folder(lab).root if lab else LABS / name
-        self.log = root / "logs" / "pulumi.log" if lab else LABS / "logs" / f"pulumi-{name}.log"
+        self.log = lab_folder(lab).logs / "pulumi.log" if lab else LABS / "logs" / f"pulumi-{name}.log"
         self.environment = {**os.environ, **environment()}
         if lab:
-            self.state = root / "state"
+            self.state = lab_folder(lab).root / "state"
             # The lab's state goes with the lab and guards nothing, so its passphrase is empty.
             self.environment |= {"PULUMI_BACKEND_URL": f"file://{self.state}", "PULUMI_CONFIG_PASSPHRASE": ""}
 
@@ -105,6 +104,11 @@ class Stack:
         except StageError as error:
             raise StageError(error.reason, "`pulumi login` to your backend, or set PULUMI_BACKEND_URL") from error
         return [entry["name"].rpartition("/")[2] for entry in found]
+
+
+def stack_named(name: str) -> Stack:
+    """The stack that a person means by ENV=…: the lab's, or one of a real swarm."""
+    return Stack(name, lab=LAB_STACK if name == LAB_STACK else None)
 
 
 def reason(output: str) -> str:

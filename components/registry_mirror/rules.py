@@ -20,6 +20,7 @@ HOST_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_USERINFO = re.compile(r"[^/\s'\"]+@(?!sha256:)")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 
 
@@ -32,8 +33,11 @@ class Fault:
     wrong: str
 
     def __str__(self) -> str:
-        shown = "" if self.value is None else f" (got {self.value!r:.100})"
-        return f"{self.key}: {self.wrong}{shown}"
+        if self.value is None:
+            return f"{self.key}: {self.wrong}"
+        # A user and password in front of an @ are exactly what must not be repeated in a log; a digest there may be.
+        shown = _USERINFO.sub("[hidden]@", repr(self.value))
+        return f"{self.key}: {self.wrong} (got {shown:.100})"
 
 
 class InvalidArgs(ValueError):

@@ -123,6 +123,9 @@ def test_a_fault_is_said_once() -> None:
 
 def test_a_secret_key_never_stands_in_a_message() -> None:
     assert "hunter2" not in str(faults(sshPrivateKeyFile=None, sshPrivateKey="hunter2"))
+    assert "hunter2" not in str(faults(sshPrivateKy="hunter2"))
+    assert "hunter2" not in str(faults(upstream="https://user:hunter2@registry.example.com"))
+    assert "hunter2" not in str(faults(hostname="user:hunter2@mirror.example.com"))
 
 
 def test_a_key_with_a_passphrase_is_refused(tmp_path: Path) -> None:

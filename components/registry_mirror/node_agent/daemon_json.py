@@ -80,6 +80,11 @@ def same(one: str, other: str) -> bool:
     return one.rstrip("/") == other.rstrip("/")
 
 
+def contains(urls: List[str], url: str) -> bool:
+    """Whether `url` is among the mirrors, whichever way it is spelt."""
+    return any(same(listed, url) for listed in urls)
+
+
 def add_mirror(text: str, url: str) -> str:
     """`text` with `url` as the first mirror, or as it is where `url` is listed already. Raises Refused.
 
@@ -92,7 +97,7 @@ def add_mirror(text: str, url: str) -> str:
         return _append(document, '"%s": [%s]' % (KEY, entry))
     if member.value is None:  # `null`: to dockerd the same as an empty list
         return text[: member.value_start] + "[" + entry + "]" + text[member.value_end :]
-    if any(same(listed, url) for listed in member.value):
+    if contains(member.value, url):
         return text
     after_bracket = member.value_start + 1
     if not member.value:

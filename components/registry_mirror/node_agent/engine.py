@@ -44,7 +44,7 @@ def mirrors_of(found: Dict[str, Any]) -> List[str]:
 
 def uses(url: str) -> bool:
     """Whether the running daemon uses the mirror `url`. Raises EngineProblem."""
-    return any(daemon_json.same(listed, url) for listed in mirrors_of(info()))
+    return daemon_json.contains(mirrors_of(info()), url)
 
 
 def reload_until(url: str, used: bool) -> None:

@@ -56,7 +56,7 @@ def apply(request: Dict[str, Any]) -> str:
     if wrong:
         raise Failed("nothing was changed: from this node, " + wrong)
     info = engine.info()
-    used = [mirror for mirror in (url, former) if mirror and _uses(engine.mirrors_of(info), mirror)]
+    used = [mirror for mirror in (url, former) if mirror and daemon_json.contains(engine.mirrors_of(info), mirror)]
 
     # Read only now, because asking the mirror may take seconds in which somebody else edits the file.
     before = files.read(path)
@@ -94,7 +94,7 @@ def remove(request: Dict[str, Any]) -> str:
     between = daemon_json.add_empty_list(daemon_json.decode(after)).encode()
 
     info = engine.info()
-    used = _uses(engine.mirrors_of(info), url)
+    used = daemon_json.contains(engine.mirrors_of(info), url)
     if not used and after == before:
         record.drop()
         return "nothing to forget"
@@ -110,7 +110,7 @@ def remove(request: Dict[str, Any]) -> str:
         elif after != (between if used else before):
             files.replace(path, after)
     except Exception as error:
-        raise Failed("%s; %s" % (error, _put_back(path, before, url, used=daemon_json_uses(text, url)))) from error
+        raise Failed("%s; %s" % (error, _put_back(path, before, url, used=_lists(text, url)))) from error
     record.drop()
     return "forgotten"
 
@@ -127,13 +127,9 @@ def _preflight(path: str, text: str, after: bytes, info: Dict[str, Any], ours: L
         raise Failed("nothing was changed: " + "; ".join(found))
 
 
-def _uses(mirrors: List[str], url: str) -> bool:
-    return any(daemon_json.same(listed, url) for listed in mirrors)
-
-
-def daemon_json_uses(text: str, url: str) -> bool:
-    """Whether the text lists the mirror `url`."""
-    return _uses(daemon_json.mirrors(text), url)
+def _lists(text: str, url: str) -> bool:
+    """Whether the text of a daemon.json lists the mirror `url`."""
+    return daemon_json.contains(daemon_json.mirrors(text), url)
 
 
 def _without_us(record: "Record", url: str, before: Optional[bytes]) -> Optional[bytes]:
@@ -141,7 +137,7 @@ def _without_us(record: "Record", url: str, before: Optional[bytes]) -> Optional
     last = not record.others
     if last and record.exists and files.digest(before) in record.written:
         original = record.original
-        if not daemon_json_uses(daemon_json.decode(original), url):
+        if not _lists(daemon_json.decode(original), url):
             return original
     text = daemon_json.decode(before)
     without = daemon_json.remove_mirror(text, url)
@@ -156,7 +152,7 @@ def _put_back(path: str, before: Optional[bytes], url: str, used: bool = False) 
     """Restore the old bytes and tell dockerd; returns the sentence that the failure ends with."""
     try:
         text = daemon_json.decode(before)
-        used = used or daemon_json_uses(text, url)
+        used = used or _lists(text, url)
         if not daemon_json.has_list(text):
             # As in `remove`: drop from the running daemon what the old text does not mention.
             files.replace(path, daemon_json.add_empty_list(text).encode())
@@ -295,14 +291,14 @@ def look(request: Dict[str, Any]) -> str:
     info: Dict[str, Any] = {}
     try:
         info = engine.info()
-        found.update(engine=info["ServerVersion"], used=_uses(engine.mirrors_of(info), url))
+        found.update(engine=info["ServerVersion"], used=daemon_json.contains(engine.mirrors_of(info), url))
     except Failed as error:
         found["faults"].append(str(error))
     try:
         record, data = Record(path, request["owner"]), files.read(path)
         text = daemon_json.decode(data)
         found.update(recorded=record.mirror is not None, edited=record.exists and files.digest(data) not in record.written)
-        found["listed"] = daemon_json_uses(text, url)
+        found["listed"] = _lists(text, url)
         if info:
             facts = {"path": path, "text": text, "arguments": preflight.dockerd()[0], "info": info}
             found["faults"] += preflight.findings({**facts, "mirrors": [*record.mirrors, url]})

@@ -90,7 +90,7 @@ def _pending(text: str, info: Dict[str, Any], ours: List[str]) -> List[str]:
     configured = daemon_json.values(text)
 
     def theirs(urls: List[str]) -> List[str]:
-        return [url.rstrip("/") for url in urls if not any(daemon_json.same(url, mine) for mine in ours)]
+        return [url.rstrip("/") for url in urls if not daemon_json.contains(ours, url)]
 
     live = {
         "debug": bool(info.get("Debug")),
