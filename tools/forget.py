@@ -21,7 +21,11 @@ def forget(node: str, name: str) -> None:
     state = json.loads(stack.quietly("stack", "export"))
     struck = strike(state, node)
     found = {entry["node"]: entry["reachable"] for entry in looks(stack)}
-    if found.get(node, False):
+    if node not in found:
+        raise StageError(
+            f"{node} is not in the list, so it cannot be asked whether it is gone", "put it back, then run this again"
+        )
+    if found[node]:
         raise StageError(f"{node} can be reached", "take it out of the list and run `make up`: it then forgets the mirror itself")
     with stage(f"{node} struck from the state of {name}"):
         stack.quietly("stack", "import", stdin=json.dumps(struck))

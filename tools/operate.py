@@ -22,7 +22,7 @@ def operate(action: str, name: str, flags: list[str]) -> int:
 
 
 def looks(stack: Stack) -> list[dict[str, Any]]:
-    """How every node of a stack is, as `make status ARGS=--json` prints it. Raises StageError."""
+    """How every node of a stack is, as `status --json` prints it. Raises StageError."""
     done = _run(stack, "status", "--json", capture=True)
     if not done.stdout.startswith("["):
         raise StageError(done.stderr.strip() or "the nodes cannot be looked at")

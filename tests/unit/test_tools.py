@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import os
 import shutil
 import sys
@@ -15,7 +16,7 @@ from lab.control import check_computer
 from lab.machines import cgroup_of
 from lab.plan import MANAGER, LabFolder
 from lab.sandbox import Sandbox, SandboxError
-from tools import toolchain
+from tools import forget, toolchain
 from tools.forget import strike
 from tools.progress import StageError, main_guard, run_logged, telling_line
 from tools.stack import changes, reason
@@ -226,3 +227,34 @@ def test_servers_that_cannot_be_reached_mean_the_next_way(release: Release, monk
 
     monkeypatch.setattr(toolchain, "_download", unreachable)
     assert not toolchain._official_pulumi()
+
+
+@pytest.mark.parametrize(
+    ("looks", "words"),
+    [
+        ([{"node": "a", "reachable": True}], "a can be reached"),
+        ([{"node": "b", "reachable": False}], "a is not in the list"),
+        ([{"node": "a", "reachable": False}], None),
+    ],
+)
+def test_only_a_node_that_was_asked_in_vain_is_struck(
+    monkeypatch: pytest.MonkeyPatch, looks: list[dict[str, Any]], words: str | None
+) -> None:
+    resources = [{"urn": "urn:x::m-node-a", "type": "command:remote:Command"}]
+    imported: list[str] = []
+
+    class State:
+        def quietly(self, *command: str, stdin: str = "") -> str:
+            if command == ("stack", "import"):
+                imported.append(stdin)
+            return json.dumps({"deployment": {"resources": resources}})
+
+    monkeypatch.setattr(forget, "stack_named", lambda name: State())
+    monkeypatch.setattr(forget, "looks", lambda stack: looks)
+    if words is None:
+        forget.forget("a", "dev")
+        assert json.loads(imported[0]) == {"deployment": {"resources": []}}
+    else:
+        with pytest.raises(StageError, match=words):
+            forget.forget("a", "dev")
+        assert imported == []
