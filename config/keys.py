@@ -39,6 +39,10 @@ KEYS = {
     "certResolver": Key("string", "cert_resolver", "Traefik's certificate resolver; without it, Traefik's default certificate"),
     "placementConstraints": Key("array", "placement_constraints", "Swarm constraints for where the mirror's task may run"),
     "readyTimeout": Key("integer", "ready_timeout", "seconds for the mirror to answer before the roll-out is called off"),
+    "checkImage": Key("string", "check_image", "an image of the upstream whose manifest must pass through the mirror first"),
+    "daemonKeys": Key("object", "daemon_keys", "further keys of daemon.json that are handed over, like `experimental: true`"),
+    "restart": Key("string", "restart", "`when-needed`: nodes are drained and restarted for keys that nothing else changes"),
+    "allowQuorumLoss": Key("boolean", "allow_quorum_loss", "restart managers even where the swarm loses its quorum meanwhile"),
     "maxParallel": Key("integer", "max_parallel", "nodes that are told at the same time, once the first is well"),
 }  # fmt: skip
 
@@ -50,4 +54,5 @@ NODE_KEYS = {
     "port": Key("integer", "port", "of its sshd"),
     "become": Key("string", "become", "`sudo` where the user is not root"),
     "daemonJson": Key("string", "daemon_json", "the configuration file that its dockerd reads"),
+    "service": Key("string", "service", "the service (systemd unit) of its dockerd"),
 }

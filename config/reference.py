@@ -15,7 +15,7 @@ from components.registry_mirror import RegistryMirrorArgs, SwarmNode
 from config.keys import KEYS, NODE_KEYS, Key
 
 BEGIN, END = "<!-- reference: written by `make reference` -->", "<!-- end of reference -->"
-_EMPTY = {"string": "", "array": [], "boolean": False, "integer": 0}
+_EMPTY = {"string": "", "array": [], "boolean": False, "integer": 0, "object": {}}
 
 
 def default_of(key: Key, owner: type) -> object:

@@ -105,7 +105,7 @@ def _typed(values: Mapping[str, object], keys: Mapping[str, Key], place: str, fa
             # Without its value, which may be a secret whose key was misspelt.
             faults.append(Fault(place + key, None, f"is not a key of this program; {hint}"))
             continue
-        if not keys[key].required and value in ("", "[]", []):
+        if not keys[key].required and value in ("", "[]", "{}", [], {}):
             continue  # the empty default that Pulumi.yaml must declare for an optional key
         converted = _convert(value, keys[key].kind)
         if converted is _MISSING:
@@ -118,7 +118,7 @@ def _typed(values: Mapping[str, object], keys: Mapping[str, Key], place: str, fa
     return found
 
 
-_A_KIND = {"string": "a text", "integer": "a whole number", "boolean": "true or false", "array": "a list"}
+_A_KIND = {"string": "a text", "integer": "a whole number", "boolean": "true or false", "array": "a list", "object": "a mapping"}
 
 
 def _convert(value: object, kind: str) -> object:
@@ -130,7 +130,7 @@ def _convert(value: object, kind: str) -> object:
             value = json.loads(value)
         except ValueError:
             return _MISSING
-    types = {"integer": int, "boolean": bool, "array": list}
+    types = {"integer": int, "boolean": bool, "array": list, "object": dict}
     # A bool is an int to Python, and not to a person.
     return value if isinstance(value, types[kind]) and (kind == "boolean" or not isinstance(value, bool)) else _MISSING
 

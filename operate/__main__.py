@@ -8,8 +8,9 @@ import json
 import sys
 
 from components.registry_mirror import InvalidArgs
+from components.registry_mirror.rolling_restart.run import DUE
 from config import Settings, parse_files
-from operate.nodes import Look, look, repair
+from operate.nodes import Look, look, repair, restart
 from tools.table import table
 
 WELL, DRIFTED, UNREACHABLE = 0, 1, 2
@@ -40,6 +41,12 @@ def _repair(settings: Settings, looks: list[Look]) -> int:
         return _exit_code(looks)
     done = repair(settings.mirror, settings.service, settings.private_key, drifted)
     print(table(("node", "what was done to it"), [(node, words) for node, _, words in done]))
+    waiting = {node: words for node, well, words in done if well and DUE in words}
+    if waiting:
+        well, words = restart(settings.mirror, settings.service, settings.private_key, waiting)
+        print(f"\n  {words[0].upper()}{words[1:]}.")
+        if not well:
+            return DRIFTED
     left = sorted(drifted - {node for node, well, _ in done if well})
     if left:
         print(f"\n  Not repaired: {', '.join(left)}.")
@@ -73,7 +80,7 @@ def _as_table(looks: list[Look]) -> str:
         verdict = "UNREACHABLE" if not found.reachable else "DRIFTED" if found.drifted else "well"
         rows.append((found.node, verdict, *known))
     head = ("node", "state", "docker", "in daemon.json", "docker uses it", "original kept", "edited since")
-    faults = [f"  {found.node}: {fault}" for found in looks for fault in found.faults]
+    faults = [f"  {found.node}: {fault}" for found in looks for fault in [*found.faults, *found.hazards]]
     return "\n".join(["", table(head, rows), *([""] if faults else []), *faults, ""])
 
 

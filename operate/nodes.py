@@ -6,8 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import TypeVar
 
-from components.registry_mirror import RegistryMirrorArgs, SwarmNode, render, ship
-from operate import ssh
+from components.registry_mirror import RegistryMirrorArgs, SwarmNode, ship
+from components.registry_mirror.node import node_settings, restart_request
+from components.registry_mirror.rolling_restart import run as rolling_restart
+from components.registry_mirror.rolling_restart import ssh
 
 T = TypeVar("T")
 
@@ -27,12 +29,14 @@ class Look:
     used: bool = False
     recorded: bool = False
     edited: bool = False
+    due: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    hazards: list[str] = field(default_factory=list)
 
     @property
     def drifted(self) -> bool:
         """Whether the node is not as the last `pulumi up` left it, though it can be asked."""
-        return self.reachable and not (self.listed and self.used and self.recorded and not self.faults)
+        return self.reachable and not (self.listed and self.used and self.recorded and not self.due and not self.faults)
 
     def as_json(self) -> dict[str, object]:
         """For scripts: all fields, and `drifted`."""
@@ -57,6 +61,14 @@ def repair(args: RegistryMirrorArgs, service: str, private_key: str, names: set[
     return done
 
 
+def restart(args: RegistryMirrorArgs, service: str, private_key: str, told: dict[str, str]) -> tuple[bool, str]:
+    """The rolling restart of `pulumi up`, for nodes that a repair has left waiting; (well, what was done or why not)."""
+    try:
+        return True, rolling_restart.run(restart_request(args, service, told, {node.name: private_key for node in args.nodes}))
+    except rolling_restart.RestartFailed as error:
+        return False, str(error)
+
+
 def _look(node: SwarmNode, args: RegistryMirrorArgs, service: str, private_key: str) -> Look:
     code, output, errors = _agent("node.look", node, args, service, private_key)
     if code == ssh.UNREACHABLE:
@@ -72,7 +84,7 @@ def _repair(node: SwarmNode, args: RegistryMirrorArgs, service: str, private_key
 
 
 def _agent(action: str, node: SwarmNode, args: RegistryMirrorArgs, service: str, private_key: str) -> tuple[int, str, str]:
-    settings = {"owner": service, "mirror": render.mirror_url(args.hostname), "daemon_json": node.daemon_json}
+    settings = node_settings(service, node, args)
     with ssh.ssh_command(
         node.address, user=node.user, port=node.port, private_key=private_key, host_key=node.host_key, connect_seconds=8
     ) as prefix:

@@ -10,6 +10,7 @@ from pulumi.runtime import mocks
 
 COMPONENT = "swarm-registry-mirror:index:RegistryMirror"
 COMMAND = "command:remote:Command"
+LOCAL = "command:local:Command"
 SERVICE = "docker:index/service:Service"
 NETWORK = "docker:index/network:Network"
 
@@ -39,7 +40,7 @@ class Recorder(mocks.Mocks):
     resources: list[Registered] = field(default_factory=list)
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
-        outputs = {"stdout": "an-id-or-word", "stderr": ""} if args.typ == COMMAND else {}
+        outputs = {"stdout": "an-id-or-word", "stderr": ""} if args.typ in (COMMAND, LOCAL) else {}
         return f"{args.name}-id", {**args.inputs, **outputs}
 
     def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:

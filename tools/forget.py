@@ -43,8 +43,15 @@ def strike(state: dict[str, Any], node: str) -> dict[str, Any]:
     if urn is None:
         known = ", ".join(sorted(names.values())) or "none"
         raise StageError(f"the stack knows no node {node!r}", f"name one of its nodes: {known}")
-    left = [dict(r, dependencies=[d for d in r.get("dependencies", []) if d != urn]) for r in resources if r["urn"] != urn]
+    left = [_without(r, urn) for r in resources if r["urn"] != urn]
     return {**state, "deployment": {**state["deployment"], "resources": left}}
+
+
+def _without(resource: dict[str, Any], urn: str) -> dict[str, Any]:
+    """A resource without its edges to another one."""
+    by_property = {key: [d for d in urns if d != urn] for key, urns in resource.get("propertyDependencies", {}).items()}
+    edges = {"dependencies": [d for d in resource.get("dependencies", []) if d != urn], "propertyDependencies": by_property}
+    return {**resource, **{name: edge for name, edge in edges.items() if name in resource}}
 
 
 def _is_node(resource: dict[str, Any]) -> bool:

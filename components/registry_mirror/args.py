@@ -4,12 +4,14 @@ Plain types shape the graph or are checked in the preview; `Input` marks leaves 
 Pure but for that annotation; it deliberately reads no file and knows no stack configuration.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pulumi
 
 from . import rules
+from .node_agent import keys
 from .rules import Fault, InvalidArgs
 
 
@@ -33,6 +35,8 @@ class SwarmNode:
     """SSH private key for this node, PEM; left out, that of the args."""
     daemon_json: str = "/etc/docker/daemon.json"
     """The configuration file that its dockerd reads."""
+    service: str = "docker"
+    """The service (systemd unit) of its dockerd."""
 
     def faults(self, key: str) -> list[Fault]:
         """Everything that is wrong with this node; `key` is how the user calls it, like `nodes[2]`."""
@@ -44,6 +48,7 @@ class SwarmNode:
             *rules.check(f"{key}.port", self.port, rules.port),
             *rules.check(f"{key}.become", self.become, rules.become),
             *rules.check(f"{key}.daemonJson", self.daemon_json, rules.absolute_path),
+            *rules.check(f"{key}.service", self.service, rules.name),
         ]
 
 
@@ -84,6 +89,15 @@ class RegistryMirrorArgs:
     max_parallel: int = 10
     """Nodes that are told at the same time, once the canary is well."""
 
+    check_image: str = "library/hello-world:latest"
+    """An image that the upstream has: its manifest must pass through the mirror before a node is told, at the node too."""
+    daemon_keys: Mapping[str, Any] = field(default_factory=dict)
+    """Further keys of daemon.json that are handed over, like `experimental: true`; destroy gives back what was there before."""
+    restart: str = "never"
+    """`when-needed`: for keys that dockerd reads at its start only, nodes are drained and restarted one at a time."""
+    allow_quorum_loss: bool = False
+    """Restart managers even where the swarm is without a majority of them meanwhile."""
+
     def __post_init__(self) -> None:
         faults = self.faults()
         if faults:
@@ -102,6 +116,9 @@ class RegistryMirrorArgs:
             *rules.check("entrypoint", self.entrypoint, rules.name),
             *rules.check("readyTimeout", self.ready_timeout, rules.positive),
             *rules.check("maxParallel", self.max_parallel, rules.positive),
+            *rules.check("checkImage", self.check_image, rules.tagged_image),
+            *rules.check("restart", self.restart, rules.restart),
+            *rules.daemon_keys(self.daemon_keys),
             *(fault for key, node in nodes for fault in node.faults(key)),
             *rules.unique([(f"{key}.name", node.name) for key, node in nodes], "name"),
             *rules.unique([(f"{key}.address", f"{node.address}:{node.port}") for key, node in nodes], "address"),
@@ -122,6 +139,11 @@ class RegistryMirrorArgs:
                 if node.private_key is None
             ]
         return faults
+
+    @property
+    def restart_keys(self) -> list[str]:
+        """The keys handed over that some engine reads at its start only."""
+        return [key for key in self.daemon_keys if keys.may_need_restart(key)]
 
     @property
     def manager_node(self) -> SwarmNode:

@@ -1,10 +1,11 @@
 """RegistryMirror: the component resource. Wiring only; what is declared follows from `args.py` and `render.py`.
 
-Owns the graph: network -> storage -> service -> ready -> canary -> wave -> wave. Deleting goes the other way round, so nodes
-forget the mirror before it disappears. Constructing it does no I/O: a preview opens no connection.
+Owns the graph: network -> storage -> service -> ready -> canary -> wave -> wave -> rolling restart (where keys were handed
+over that may need one). Deleting goes the other way round, so nodes forget the mirror before it disappears. Constructing it
+does no I/O: a preview opens no connection.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pulumi
 import pulumi_docker as docker
@@ -12,7 +13,7 @@ from pulumi_command import remote
 
 from . import render, ship
 from .args import RegistryMirrorArgs
-from .node import agent_command, connection
+from .node import agent_command, connection, node_settings, restart_command
 
 
 class RegistryMirror(pulumi.ComponentResource):
@@ -31,6 +32,8 @@ class RegistryMirror(pulumi.ComponentResource):
     """Digest of the registry's configuration file."""
     nodes: pulumi.Output[dict[str, str]]
     """Node name -> what its last change did: `unchanged`, `reloaded` or `written and reloaded`."""
+    restarts: pulumi.Output[str]
+    """What the rolling restart did last; empty where no key was handed over that could need one."""
 
     def __init__(self, name: str, args: RegistryMirrorArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("swarm-registry-mirror:index:RegistryMirror", name, None, opts)
@@ -38,7 +41,6 @@ class RegistryMirror(pulumi.ComponentResource):
         config = render.registry_config(service, args.upstream)
         labels = render.traefik_labels(service, args.hostname, args.network, args.entrypoint, args.cert_resolver)
         digest = render.digest(config)
-        mirror = {"owner": service, "mirror": render.mirror_url(args.hostname)}
 
         self.network_id = self._network(name, args)
         storage = agent_command(
@@ -63,10 +65,11 @@ class RegistryMirror(pulumi.ComponentResource):
                 "ready",
                 {
                     "service": service,
-                    "mirror": mirror["mirror"],
+                    "mirror": render.mirror_url(args.hostname),
                     "label": render.DIGEST_LABEL,
                     "digest": digest,
                     "image": args.image,
+                    "check_image": args.check_image,
                     "labels": labels,  # not used there; a changed route is a reason to look again
                     "timeout": args.ready_timeout,
                 },
@@ -76,10 +79,12 @@ class RegistryMirror(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=[registry]),
         )
 
-        self.url = pulumi.Output.from_input(mirror["mirror"])
+        self.url = pulumi.Output.from_input(render.mirror_url(args.hostname))
         self.service_id = registry.id
         self.config_digest = pulumi.Output.from_input(digest)
-        self.nodes = pulumi.Output.all(**self._roll_out(name, args, mirror, ready))
+        commands = self._roll_out(name, args, service, ready)
+        self.nodes = pulumi.Output.all(**{node_name: command.stdout for node_name, command in commands.items()})
+        self.restarts = self._restarts(name, args, service, commands)
         self.register_outputs(
             {
                 "url": self.url,
@@ -87,6 +92,7 @@ class RegistryMirror(pulumi.ComponentResource):
                 "network_id": self.network_id,
                 "config_digest": self.config_digest,
                 "nodes": self.nodes,
+                "restarts": self.restarts,
             }
         )
 
@@ -154,13 +160,11 @@ class RegistryMirror(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=[storage]),
         )
 
-    def _roll_out(
-        self, name: str, args: RegistryMirrorArgs, mirror: dict[str, str], ready: pulumi.Resource
-    ) -> dict[str, pulumi.Output[str]]:
+    def _roll_out(self, name: str, args: RegistryMirrorArgs, service: str, ready: pulumi.Resource) -> dict[str, remote.Command]:
         """One command per node. An edge between waves only orders: a node is never touched because another one changed."""
         nodes = {node.name: node for node in args.nodes}
         before: Sequence[pulumi.Resource] = [ready]
-        done: dict[str, pulumi.Output[str]] = {}
+        done: dict[str, remote.Command] = {}
         for wave in render.waves(list(nodes), args.manager_node.name, args.max_parallel):
             commands = [
                 agent_command(
@@ -169,14 +173,30 @@ class RegistryMirror(pulumi.ComponentResource):
                     args,
                     create="node.apply",
                     delete="node.remove",
-                    stdin=ship.request("node", {**mirror, "daemon_json": nodes[node_name].daemon_json}),
+                    stdin=ship.request("node", node_settings(service, nodes[node_name], args)),
                     opts=pulumi.ResourceOptions(parent=self, depends_on=before),
                 )
                 for node_name in wave
             ]
-            done.update({node_name: command.stdout for node_name, command in zip(wave, commands, strict=True)})
+            done.update(zip(wave, commands, strict=True))
             before = commands
         return done
+
+    def _restarts(
+        self, name: str, args: RegistryMirrorArgs, service: str, commands: Mapping[str, remote.Command]
+    ) -> pulumi.Output[str]:
+        """The rolling restart, declared where a key was handed over that an engine may read at its start only.
+
+        It is there with `restart: never` too, because its end is what takes such keys back: nodes forget them, restarted one at
+        a time, before they forget the mirror.
+        """
+        if not args.restart_keys:
+            return pulumi.Output.from_input("")
+        if args.restart != "never":
+            words = "read by some dockers at their start only: nodes that need it are drained and restarted one at a time"
+            pulumi.log.info(f"{', '.join(args.restart_keys)}: {words}, workers first, the leader last", self)
+        command = restart_command(f"{name}-restarts", args, service, commands, pulumi.ResourceOptions(parent=self))
+        return command.stdout
 
 
 def _bind(source: str, target: str, *, read_only: bool) -> docker.ServiceTaskSpecContainerSpecMountArgs:

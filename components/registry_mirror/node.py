@@ -1,14 +1,21 @@
 """The command resources that run the node agent: one connection and one command per machine and apply. Wiring only."""
 
-import pulumi
-from pulumi_command import remote
+import json
+from collections.abc import Mapping
+from typing import Any
 
-from . import ship
+import pulumi
+from pulumi_command import local, remote
+
+from . import render, ship
 from .args import RegistryMirrorArgs, SwarmNode
 
 DIAL_ATTEMPTS = 2
 """The plugin's default of 10 would hold up the roll-out for minutes at a node that is off."""
 DIAL_SECONDS = 8
+
+RESTART_LIMIT = 600
+"""Seconds for a restart on a node and, if that fails, another one with the old file; each may take three minutes."""
 
 
 def connection(node: SwarmNode, args: RegistryMirrorArgs) -> remote.ConnectionArgs:
@@ -52,5 +59,72 @@ def agent_command(
         add_previous_output_in_env=False,
         # What the agent says on a failure comes with the error; printing it twice helps nobody.
         logging=remote.Logging.NONE,
+        opts=opts,
+    )
+
+
+def node_settings(service: str, node: SwarmNode, args: RegistryMirrorArgs) -> dict[str, Any]:
+    """What the agent is told of a node, and a person reads in the preview."""
+    return {
+        "owner": service,
+        "mirror": render.mirror_url(args.hostname),
+        "check_image": args.check_image,
+        "daemon_json": node.daemon_json,
+        "service": node.service,
+        "keys": dict(args.daemon_keys),
+        "restart": args.restart,
+    }
+
+
+def restart_request(
+    args: RegistryMirrorArgs, service: str, told: Mapping[str, str], private_keys: Mapping[str, str]
+) -> dict[str, Any]:
+    """What the rolling restart is told: every node and how to reach it, and what the agent said there last. Holds secrets."""
+    return {
+        "restart": args.restart,
+        "restart_keys": args.restart_keys,
+        "allow_quorum_loss": args.allow_quorum_loss,
+        "manager": args.manager_node.name,
+        "told": dict(told),
+        "nodes": [
+            {
+                "name": node.name,
+                "address": node.address,
+                "port": node.port,
+                "user": node.user,
+                "host_key": node.host_key,
+                "private_key": private_keys[node.name],
+                "command": ship.command("ACTION", node.become, RESTART_LIMIT),
+                "settings": node_settings(service, node, args),
+            }
+            for node in args.nodes
+        ],
+        "agent": ship.program("restart"),
+    }
+
+
+def restart_command(
+    name: str, args: RegistryMirrorArgs, service: str, commands: Mapping[str, remote.Command], opts: pulumi.ResourceOptions
+) -> local.Command:
+    """The rolling restart. It runs where `pulumi up` runs, because nobody else can reach both a worker and a manager.
+
+    Its stdin is a secret as a whole: it carries the SSH keys.
+    """
+
+    def stdin(values: dict[str, Any]) -> str:
+        return json.dumps(
+            {**restart_request(args, service, values["told"], values["keys"]), "program": ship.program("rolling_restart")}
+        )
+
+    told = {node_name: command.stdout for node_name, command in commands.items()}
+    keys = {node.name: args.private_key if node.private_key is None else node.private_key for node in args.nodes}
+    return local.Command(
+        name,
+        create=ship.local_command("run.run"),
+        delete=ship.local_command("run.release"),
+        stdin=pulumi.Output.all(told=told, keys=pulumi.Output.secret(keys)).apply(stdin),
+        add_previous_output_in_env=False,
+        # Its progress, which is on stderr.
+        logging=local.Logging.STDERR,
         opts=opts,
     )

@@ -7,9 +7,11 @@ import base64
 import binascii
 import ipaddress
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+from .node_agent import keys
 
 REGISTRY_FLOOR = (3, 1, 1)
 """CVE-2026-33540 (credentials sent to a foreign realm, in exactly this mode) and CVE-2026-41888 are fixed from here on."""
@@ -20,6 +22,7 @@ HOST_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_TAGGED = re.compile(r"[a-z0-9]+(?:[._/-]+[a-z0-9]+)*:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _USERINFO = re.compile(r"[^/\s'\"]+@(?!sha256:)")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 
@@ -151,6 +154,28 @@ def absolute_path(value: str) -> str | None:
     if not value.startswith("/") or value.endswith("/") or ".." in value.split("/") or "\n" in value:
         return "must be an absolute path without .. and without a slash at its end"
     return None
+
+
+def tagged_image(value: str) -> str | None:
+    """An image as a registry's path and tag, without a host: it is asked of the mirror."""
+    if not _TAGGED.fullmatch(value):
+        return "must be a repository and a tag as Docker Hub calls them, like library/hello-world:latest"
+    return None
+
+
+def restart(value: str) -> str | None:
+    """Whether docker may be restarted."""
+    return None if value in ("never", "when-needed") else "must be never or when-needed"
+
+
+def daemon_keys(values: Mapping[str, object]) -> "list[Fault]":
+    """Faults of the keys of daemon.json that are handed over."""
+    faults = []
+    for key, value in values.items():
+        wrong = keys.fault(key, value)
+        if wrong is not None:
+            faults.append(Fault(f"daemonKeys.{key}", value, wrong))
+    return faults
 
 
 def positive(value: int) -> str | None:

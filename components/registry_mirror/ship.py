@@ -15,20 +15,23 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-_AGENT = f"{__package__}.node_agent"
+_NODE = ("files", "daemon_json", "engine", "keys", "preflight", "plan", "probe", "record", "node")
 _MODULES = {
-    "node": ("__init__", "files", "daemon_json", "engine", "preflight", "probe", "node", "main"),
-    "storage": ("__init__", "files", "storage", "main"),
-    "ready": ("__init__", "files", "daemon_json", "engine", "probe", "ready", "main"),
+    "node": ("node_agent", ("__init__", *_NODE, "main")),
+    "storage": ("node_agent", ("__init__", "files", "storage", "main")),
+    "ready": ("node_agent", ("__init__", "files", "daemon_json", "engine", "probe", "ready", "main")),
+    # What the rolling restart sends to the nodes, and itself.
+    "restart": ("node_agent", ("__init__", *_NODE, "restart", "swarm", "main")),
+    "rolling_restart": ("rolling_restart", ("__init__", "order", "ssh", "run", "main")),
 }
-"""What each agent needs, in an order in which each module finds what it imports."""
+"""Each program's folder and modules, in an order in which each module finds what it imports."""
 
 _LOADER = """
 import sys, types
 for _name, _source in MODULES:
-    _full = "node_agent" if _name == "__init__" else "node_agent." + _name
+    _full = FOLDER if _name == "__init__" else FOLDER + "." + _name
     _module = types.ModuleType(_full)
-    _module.__package__ = "node_agent"
+    _module.__package__ = FOLDER
     _module.__path__ = []
     sys.modules[_full] = _module
     try:
@@ -36,8 +39,8 @@ for _name, _source in MODULES:
     except ImportError as error:
         sys.exit("registry mirror: this node's Python is not complete (%s); install the package python3" % error)
     if _name != "__init__":
-        setattr(sys.modules["node_agent"], _name, _module)
-sys.exit(sys.modules["node_agent.main"].main(sys.argv[1], REQUEST))
+        setattr(sys.modules[FOLDER], _name, _module)
+sys.exit(sys.modules[FOLDER + ".main"].main(sys.argv[1], REQUEST))
 """
 
 _START = (
@@ -50,7 +53,7 @@ TIME_LIMIT = 300
 
 
 def request(agent: str, settings: Mapping[str, Any]) -> str:
-    """What goes on stdin: readable settings, then the program of `agent` (`node`, `storage` or `ready`)."""
+    """What goes on stdin: readable settings, then the program of `agent`, one of _MODULES."""
     return json.dumps({**settings, "program": program(agent)}, indent=1)
 
 
@@ -63,12 +66,18 @@ def command(action: str, become: str | None, time_limit: int = TIME_LIMIT) -> st
     return f"{prefix}timeout {time_limit} python3 -c '{_START}' {action}"
 
 
+def local_command(action: str) -> str:
+    """As `command`, for the computer of `pulumi up` itself."""
+    return f"python3 -c '{_START}' {action}"
+
+
 @functools.cache
 def program(agent: str) -> str:
     """The modules of an agent, packed. The same sources always give the same text, so an unchanged agent is no change."""
-    folder = resources.files(_AGENT)
-    modules = [(name, _bare((folder / f"{name}.py").read_text(encoding="utf-8"))) for name in _MODULES[agent]]
-    source = f"MODULES = {modules!r}\n{_LOADER}"
+    name_of_folder, names = _MODULES[agent]
+    folder = resources.files(f"{__package__}.{name_of_folder}")
+    modules = [(name, _bare((folder / f"{name}.py").read_text(encoding="utf-8"))) for name in names]
+    source = f"FOLDER = {name_of_folder!r}\nMODULES = {modules!r}\n{_LOADER}"
     return base64.b64encode(zlib.compress(source.encode(), 9)).decode()
 
 

@@ -1,4 +1,4 @@
-"""Stand-in for pulumi-resource-command 1.2.1: `command:remote:Command`, run by the ssh program.
+"""Stand-in for pulumi-resource-command 1.2.1: `command:remote:Command`, run by the ssh program, and `command:local:Command`.
 
 As the official plugin does (provider/pkg/provider/remote/commandController.go): a preview connects to nothing; `create` runs
 on creation; any changed input runs `update`, or `create` where there is none; `delete` runs with the old inputs; a command
@@ -9,10 +9,11 @@ import secrets
 import subprocess
 import time
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import IO, Any, ClassVar
 
+from components.registry_mirror.rolling_restart.ssh import UNREACHABLE, ssh_command
 from lab.plugins.server import UNKNOWN, Provider, ProviderError, Resource, Values, engine_address, serve
-from operate.ssh import UNREACHABLE, ssh_command
 
 _CONNECTION = {
     "host": None, "port": None, "user": None, "privateKey": None, "hostKey": None, "dialErrorLimit": None, "perDialTimeout": None,
@@ -56,9 +57,24 @@ class Command(Resource):
             _run(provider, urn, old, old["delete"])
 
 
+class LocalCommand(Command):
+    """A command line that is run on this computer, by its shell."""
+
+    token = "command:local:Command"
+    names: ClassVar[Mapping[str, Any]] = {
+        "create": None, "update": None, "delete": None, "stdin": None, "triggers": None, "addPreviousOutputInEnv": None,
+        "logging": None,
+    }  # fmt: skip
+
+    def check(self, urn: str, inputs: Values, seed: str) -> Values:
+        return {"addPreviousOutputInEnv": True, **inputs}
+
+
 def _run(provider: Provider, urn: str, inputs: Values, command: str | None) -> Values:
     if not command:
         return {"stdout": "", "stderr": ""}
+    if "connection" not in inputs:
+        return _run_here(provider, urn, inputs, command)
     connection = inputs["connection"]
     with ssh_command(
         connection["host"],
@@ -98,5 +114,37 @@ def _run(provider: Provider, urn: str, inputs: Values, command: str | None) -> V
     return {"stdout": output.removesuffix("\n"), "stderr": errors.removesuffix("\n")}
 
 
+def _run_here(provider: Provider, urn: str, inputs: Values, command: str) -> Values:
+    logging = inputs.get("logging") or "stdoutAndStderr"
+    running = subprocess.Popen(
+        ["/bin/sh", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert running.stdin is not None
+    assert running.stdout is not None
+    assert running.stderr is not None
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        out = pool.submit(_follow, provider, urn, running.stdout, logging in ("stdout", "stdoutAndStderr"))
+        err = pool.submit(_follow, provider, urn, running.stderr, logging in ("stderr", "stdoutAndStderr"))
+        try:
+            running.stdin.write(inputs.get("stdin") or "")
+            running.stdin.close()
+        except BrokenPipeError:  # it has ended without reading, and says why itself
+            pass
+        output, errors = out.result(), err.result()
+    if running.wait() != 0:
+        raise ProviderError(f'exit status {running.returncode}: running "{command}":\n{output}{errors}')
+    return {"stdout": output.removesuffix("\n"), "stderr": errors.removesuffix("\n")}
+
+
+def _follow(provider: Provider, urn: str, stream: IO[str], shown: bool) -> str:
+    """Everything that a stream says; each line is shown as it comes."""
+    lines = []
+    for line in stream:
+        lines.append(line)
+        if shown:
+            provider.log(line.rstrip(), urn)
+    return "".join(lines)
+
+
 if __name__ == "__main__":
-    serve(Provider("pulumi-resource-command", "1.2.1", [Command()], engine_address()))
+    serve(Provider("pulumi-resource-command", "1.2.1", [Command(), LocalCommand()], engine_address()))

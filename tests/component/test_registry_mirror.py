@@ -7,7 +7,7 @@ import pulumi
 import pytest
 
 from components.registry_mirror import RegistryMirror, render
-from tests.recorder import COMMAND, COMPONENT, NETWORK, SECRET, SERVICE, Recorder, Registered, run
+from tests.recorder import COMMAND, COMPONENT, LOCAL, NETWORK, SECRET, SERVICE, Recorder, Registered, run
 from tests.unit.test_args import args, node
 
 NODES = [node("m1"), node("w1"), node("w2", user="ops", become="sudo"), node("w3")]
@@ -92,7 +92,15 @@ def test_each_node_is_one_command_that_applies_and_undoes() -> None:
     assert "update" not in command.inputs
     settings = request(command)
     assert settings.pop("program")
-    assert settings == {"owner": "mirror", "mirror": "https://mirror.example.com", "daemon_json": "/etc/docker/daemon.json"}
+    assert settings == {
+        "owner": "mirror",
+        "mirror": "https://mirror.example.com",
+        "check_image": "library/hello-world:latest",
+        "daemon_json": "/etc/docker/daemon.json",
+        "service": "docker",
+        "keys": {},
+        "restart": "never",
+    }
 
 
 def test_the_service_publishes_no_port_and_runs_one_task_that_stops_before_the_next_starts() -> None:
@@ -163,7 +171,29 @@ def test_outputs_are_what_the_class_promises() -> None:
         "service_id": "mirror-service-id",
         "network_id": "an-id-or-word",
         "nodes": dict.fromkeys(["m1", "w1", "w2", "w3"], "an-id-or-word"),
+        "restarts": "",
     }
+
+
+def test_keys_that_every_docker_reloads_need_no_rolling_restart() -> None:
+    found = build(daemon_keys={"debug": True}, restart="when-needed")
+    assert found.of(LOCAL) == []
+    assert request(found.named("mirror-node-w1"))["keys"] == {"debug": True}
+
+
+@pytest.mark.parametrize("restart", ["never", "when-needed"])
+def test_keys_that_may_need_a_restart_declare_one_after_the_last_wave_and_a_way_back(restart: str) -> None:
+    found = build(daemon_keys={"log-driver": "journald"}, restart=restart)
+    (command,) = found.of(LOCAL)
+    assert (command.name, command.parent) == ("mirror-restarts", "mirror")
+    assert set(command.depends_on) >= {"mirror-node-w3", "mirror-node-w1"}
+    assert command.inputs["create"].endswith(" run.run")
+    assert command.inputs["delete"].endswith(" run.release")
+    assert "update" not in command.inputs
+    assert command.inputs["stdin"][SECRET], "it carries the SSH keys"
+    asked = json.loads(command.inputs["stdin"]["value"])
+    assert (asked["restart"], asked["restart_keys"], asked["manager"]) == (restart, ["log-driver"], "m1")
+    assert asked["told"] == dict.fromkeys(["m1", "w1", "w2", "w3"], "an-id-or-word")
 
 
 def test_the_service_takes_the_callers_name() -> None:

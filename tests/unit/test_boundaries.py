@@ -31,8 +31,11 @@ def test_a_component_imports_nothing_of_this_program(path: Path) -> None:
     assert not tops & {"config", "operate", "lab", "tools", "tests", "components"}
 
 
-@pytest.mark.parametrize("path", modules("components/registry_mirror/node_agent"), ids=lambda path: path.name)
-def test_the_node_agent_imports_the_standard_library_and_itself(path: Path) -> None:
+SHIPPED = [*modules("components/registry_mirror/node_agent"), *modules("components/registry_mirror/rolling_restart")]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_what_is_shipped_imports_the_standard_library_and_itself(path: Path) -> None:
     for name in imports(path):
         assert name == "." or name.startswith(".") or name.partition(".")[0] in sys.stdlib_module_names
         assert not name.startswith("..")

@@ -1,60 +1,77 @@
-"""The node agent's decisions, against a dockerd that keeps moby's rules for a reload (daemon/reload.go).
+"""The node agent's decisions, against a dockerd that keeps moby's rules (lab/fleet/dockerd.py).
 
 The same rules are held against real daemons in tests/e2e; here every branch is reached in milliseconds.
 """
 
 import json
 import stat
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from components.registry_mirror.node_agent import daemon_json, engine, files, node, probe
+from components.registry_mirror.node_agent import daemon_json, engine, files, node, probe, record, restart
+from lab.fleet.dockerd import Dockerd, Refused
 
 URL = "https://mirror.example.com"
 OTHER = "https://other.example.com"
 
 
 class FakeDocker:
-    """A dockerd as far as mirrors go: a reload takes a list over, keeps what it has where there is none, refuses bad files."""
+    """The commands that the agent runs, over a daemon that keeps moby's rules."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.mirrors: list[str] = []
-        self.debug = False
-        self.labels: list[str] = []
-        self.reloads = 0
+        self.daemon = Dockerd()
         self.deaf = False
         self.hangs = False
 
-    def run(self, *command: str) -> str:
+    @property
+    def mirrors(self) -> list[str]:
+        return [mirror.rstrip("/") for mirror in self.daemon.live["registry-mirrors"]]
+
+    @property
+    def reloads(self) -> int:
+        return self.daemon.reloads
+
+    @property
+    def data(self) -> bytes | None:
+        return self.path.read_bytes() if self.path.exists() else None
+
+    def run(self, *command: str, seconds: float = 0) -> str:
         if command[:2] == ("docker", "info"):
             if self.hangs:
                 raise engine.EngineProblem("`docker info` did not answer within 20 s")
-            mirrors = [f"{mirror}/" for mirror in self.mirrors]
-            known = {"ServerVersion": "20.10.24", "Debug": self.debug, "Labels": self.labels}
-            return json.dumps({**known, "RegistryConfig": {"Mirrors": mirrors}})
+            if not self.daemon.running:
+                return json.dumps({"ServerErrors": ["Cannot connect to the Docker daemon"]})
+            return json.dumps(self.daemon.info())
+        if command[:2] == ("docker", "events"):
+            since = float(command[command.index("--since") + 1])
+            return "\n".join(json.dumps(attributes) for when, attributes in self.daemon.events if when >= since)
         if command[0] == "journalctl":
-            return 'time="…" level=error msg="Error reloading configuration: unknown key"'
+            return "\n".join(self.daemon.log)
         if command[:2] == ("systemctl", "show") or command[0] == "cat":
-            return "0"
-        self.reload()
+            return "999999999"
+        if command[:2] == ("systemctl", "reset-failed"):
+            self.daemon.reset_failed()
+        elif "restart" in command:
+            try:
+                self.daemon.restart(self.data, time.time())
+            except Refused:
+                raise engine.EngineProblem("`systemctl restart` failed: see journalctl") from None
+        else:
+            assert command[:2] in [("systemctl", "reload"), ("kill", "-HUP")]
+            self.reload()
         return ""
 
     def reload(self) -> None:
         """What a SIGHUP does."""
-        self.reloads += 1
-        try:
-            found = json.loads(self.path.read_bytes().decode() or "{}") if self.path.exists() else {}
-        except ValueError:
-            return
         if self.deaf:
-            return
-        if "registry-mirrors" in found:
-            self.mirrors = [mirror.rstrip("/") for mirror in found["registry-mirrors"] or []]
-        self.debug = found.get("debug", self.debug)
-        self.labels = found.get("labels", self.labels)
+            self.daemon.reloads += 1
+            self.daemon.log.append('level=error msg="Error reloading configuration: unknown key"')
+        else:
+            self.daemon.reload(self.data, time.time())
 
 
 @pytest.fixture
@@ -67,14 +84,19 @@ def docker(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeD
     fake = FakeDocker(path)
     monkeypatch.setattr(engine, "run", fake.run)
     monkeypatch.setattr(engine, "RELOAD_SECONDS", 0.1)
-    monkeypatch.setattr(probe, "fault", lambda url, patience=0: None)
-    monkeypatch.setattr(node, "STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(probe, "fault", lambda url, patience=0, image=None: None)
+    monkeypatch.setattr(record, "STATE", str(tmp_path / "state"))
     monkeypatch.setattr(node, "LOCK", str(tmp_path / "lock"))
     return fake
 
 
-def request(path: Path, url: str = URL, owner: str = "registry-mirror") -> dict[str, Any]:
-    return {"owner": owner, "mirror": url, "daemon_json": str(path)}
+def request(
+    path: Path, url: str = URL, owner: str = "registry-mirror", keys: dict[str, Any] | None = None, may: str = "never"
+) -> dict[str, Any]:
+    return {
+        "owner": owner, "mirror": url, "daemon_json": str(path), "service": "docker", "check_image": "library/hello-world:latest",
+        "keys": keys or {}, "restart": may,
+    }  # fmt: skip
 
 
 def edit(docker: FakeDocker, path: Path, text: str) -> bytes:
@@ -101,7 +123,6 @@ def test_a_node_without_a_file_gets_one_and_loses_it_again(docker: FakeDocker, p
 
 def test_a_node_with_a_file_gets_the_same_bytes_back(docker: FakeDocker, path: Path) -> None:
     before = edit(docker, path, '{\n\t"registry-mirrors" : [ "https://other.example.com" ],\n"debug":true}')
-    docker.mirrors = [OTHER]
     node.apply(request(path))
     assert docker.mirrors == [URL, OTHER]
     node.remove(request(path))
@@ -163,7 +184,7 @@ def test_a_refused_reload_removes_a_file_that_was_not_there(docker: FakeDocker, 
 def test_a_mirror_that_does_not_answer_from_the_node_changes_nothing(
     docker: FakeDocker, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probe, "fault", lambda url, patience=0: "the name does not resolve")
+    monkeypatch.setattr(probe, "fault", lambda url, patience=0, image=None: "the name does not resolve")
     with pytest.raises(files.Failed, match="nothing was changed: from this node, the name does not resolve"):
         node.apply(request(path))
     assert not path.exists()
@@ -191,7 +212,7 @@ def test_an_unfinished_edit_of_somebody_else_is_not_activated_by_telling_the_nod
     before = write(path, '{"debug": true}')
     with pytest.raises(files.Failed, match="nothing was changed: debug was edited"):
         node.apply(request(path))
-    assert (path.read_bytes(), docker.reloads, docker.debug) == (before, 0, False)
+    assert (path.read_bytes(), docker.reloads, docker.daemon.live["debug"]) == (before, 0, False)
 
 
 def test_nor_by_having_it_forget(docker: FakeDocker, path: Path) -> None:
@@ -251,7 +272,6 @@ def test_who_goes_back_to_what_we_once_wrote_has_edited_the_file_too(docker: Fak
 
 def test_an_entry_that_was_there_before_us_goes_too_because_the_mirror_goes(docker: FakeDocker, path: Path) -> None:
     edit(docker, path, json.dumps({"registry-mirrors": [URL], "debug": True}))
-    docker.mirrors = [URL]
     assert node.apply(request(path)) == "unchanged"
     node.remove(request(path))
     assert json.loads(path.read_text()).get("registry-mirrors", []) == []
@@ -309,12 +329,137 @@ def test_a_second_run_at_the_same_time_is_refused(docker: FakeDocker, path: Path
         node.apply(request(path))
 
 
+KEYS: dict[str, Any] = {"experimental": True, "max-concurrent-downloads": 9}
+
+
+def test_keys_handed_over_are_entered_and_given_back(docker: FakeDocker, path: Path) -> None:
+    before = edit(docker, path, '{"max-concurrent-downloads":   7}')
+    assert node.apply(request(path, keys=KEYS)) == "written and reloaded"
+    assert (docker.daemon.live["experimental"], docker.daemon.live["max-concurrent-downloads"]) == (True, 9)
+    assert node.apply(request(path, keys=KEYS)) == "unchanged"
+    node.remove(request(path, keys=KEYS))
+    assert path.read_bytes() == before
+    assert (docker.daemon.live["experimental"], docker.daemon.live["max-concurrent-downloads"]) == (False, 7)
+
+
+def test_a_key_that_is_not_handed_over_any_more_is_as_it_was(docker: FakeDocker, path: Path) -> None:
+    edit(docker, path, '{"max-concurrent-downloads":   7}')
+    node.apply(request(path, keys=KEYS))
+    node.apply(request(path, keys={"max-concurrent-downloads": 9}))
+    assert docker.daemon.live["experimental"] is False
+    assert "experimental" not in json.loads(path.read_text())
+    node.apply(request(path))
+    assert docker.daemon.live["max-concurrent-downloads"] == 7
+    assert path.read_text() == '{"max-concurrent-downloads":   7, "registry-mirrors": ["https://mirror.example.com"]}'
+
+
+def test_a_key_that_somebody_has_changed_since_is_his(docker: FakeDocker, path: Path) -> None:
+    edit(docker, path, '{"max-concurrent-downloads": 7}')
+    node.apply(request(path, keys=KEYS))
+    edit(docker, path, path.read_text().replace("9", "4"))
+    node.remove(request(path, keys=KEYS))
+    assert path.read_text() == '{"max-concurrent-downloads": 4}'
+
+
+def test_two_mirrors_may_hand_over_the_same_and_nothing_else(docker: FakeDocker, path: Path) -> None:
+    before = edit(docker, path, "{}")
+    node.apply(request(path, keys=KEYS))
+    with pytest.raises(files.Failed, match="nothing was changed: experimental was handed over to another mirror"):
+        node.apply(request(path, OTHER, owner="second", keys={"experimental": False}))
+    node.apply(request(path, OTHER, owner="second", keys={"experimental": True}))
+    node.remove(request(path))
+    assert docker.daemon.live["experimental"] is True
+    assert json.loads(path.read_text()) == {"registry-mirrors": [OTHER], "experimental": True}
+    node.remove(request(path, OTHER, owner="second"))
+    assert path.read_bytes() == before
+    assert docker.daemon.live["experimental"] is False
+
+
+def test_a_key_that_docker_does_not_take_over_is_taken_back(docker: FakeDocker, path: Path) -> None:
+    before = edit(docker, path, '{"max-concurrent-downloads": 7}')
+    node.apply(request(path))
+    with_mirror = path.read_bytes()
+    docker.deaf = True
+    with pytest.raises(files.Failed, match=r"did not take the file over.*the old daemon.json is back"):
+        node.apply(request(path, keys=KEYS))
+    assert path.read_bytes() == with_mirror
+    docker.deaf = False
+    node.remove(request(path))
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_edited_at_the_very_moment_stays_the_editors(
+    docker: FakeDocker, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit(docker, path, "{}")
+    begin = record.Record.begin
+
+    def with_an_editor(*arguments: Any) -> None:
+        begin(*arguments)
+        write(path, '{"debug": false}')
+
+    monkeypatch.setattr(record.Record, "begin", with_an_editor)
+    monkeypatch.setattr(node, "put_back", lambda *arguments, **more: "it was not ours to put back")
+    with pytest.raises(files.Failed, match="edited by somebody else at this very moment"):
+        node.apply(request(path))
+    assert path.read_text() == '{"debug": false}'
+
+
+DRIVER: dict[str, Any] = {"log-driver": "journald"}
+
+
+def test_what_needs_a_restart_is_refused_unless_restarts_are_allowed(docker: FakeDocker, path: Path) -> None:
+    with pytest.raises(files.Failed, match=r"nothing was changed: log-driver is read by this docker .* at its start only"):
+        node.apply(request(path, keys=DRIVER))
+    assert not path.exists()
+
+
+def test_a_restart_is_waited_for_then_done_then_given_back(docker: FakeDocker, path: Path) -> None:
+    wish = request(path, keys=DRIVER, may="when-needed")
+    assert node.apply(wish) == "written and reloaded; restart due"
+    assert "log-driver" not in json.loads(path.read_text())  # a reboot by chance must not activate it
+    assert json.loads(restart.due(wish))["reasons"] == ['log-driver is "json-file" and becomes "journald", which needs a restart']
+    assert (restart.run(wish), restart.run(wish)) == ("restarted", "not needed")
+    assert (docker.daemon.live["log-driver"], docker.mirrors) == ("journald", [URL])
+    assert json.loads(restart.due(wish))["due"] == []
+    assert node.apply(wish) == "unchanged"
+    release = request(path, may="when-needed")
+    assert restart.run(release) == "restarted"
+    assert docker.daemon.live["log-driver"] == "json-file"
+    assert node.remove(release) == "forgotten"
+    assert not path.exists()
+
+
+def test_a_docker_that_does_not_start_gets_its_old_file_back_and_starts(docker: FakeDocker, path: Path) -> None:
+    wish = request(path, keys={"log-driver": "no-such"}, may="when-needed")
+    node.apply(wish)
+    before = path.read_bytes()
+    with pytest.raises(files.Failed, match=r"no log driver named 'no-such'.*the old daemon.json is back, and docker runs"):
+        restart.run(wish)
+    assert path.read_bytes() == before
+    assert docker.daemon.running
+    assert docker.mirrors == [URL]
+    assert node.apply(request(path)) == "unchanged"
+
+
+def test_live_restore_in_a_swarm_is_told_by_look_and_forbids_the_restart(docker: FakeDocker, path: Path) -> None:
+    edit(docker, path, '{"live-restore": true}')
+    wish = request(path, keys=DRIVER, may="when-needed")
+    assert node.apply(wish) == "written and reloaded; restart due"
+    with pytest.raises(files.Failed, match="nothing was changed: live-restore is true"):
+        restart.run(wish)
+    assert docker.daemon.restarts == 0
+    found = json.loads(node.look(wish))
+    assert found["due"] == ["log-driver"]
+    assert "the next start of docker fails" in found["hazards"][0]
+
+
 class Killed(BaseException):
     """Stands for SIGKILL: nothing may catch it."""
 
 
 @pytest.mark.parametrize("original", [None, "", '{"debug": true}\n', '{"registry-mirrors": ["https://other.example.com"]}'])
-@pytest.mark.parametrize("action", ["apply", "remove"])
+@pytest.mark.parametrize("action", ["apply", "remove", "restart"])
 def test_killed_between_any_two_changes_the_file_is_whole_and_the_next_run_converges(
     docker: FakeDocker, path: Path, monkeypatch: pytest.MonkeyPatch, original: str | None, action: str
 ) -> None:
@@ -337,15 +482,16 @@ def test_killed_between_any_two_changes_the_file_is_whole_and_the_next_run_conve
 
         return step
 
-    for die_at in range(1, 60):
+    for die_at in range(1, 90):
         for folder in (path.parent,):
             folder.mkdir(parents=True, exist_ok=True)
-        docker.mirrors, docker.debug, docker.labels = [], False, []
+        docker.daemon = Dockerd()
         path.unlink(missing_ok=True)
         if original is not None:
             edit(docker, path, original)
-        if action == "remove":
-            node.apply(request(path))
+        wish = request(path, keys={**KEYS, **DRIVER}, may="when-needed") if action == "restart" else request(path, keys=KEYS)
+        if action != "apply":
+            node.apply(wish)
         allowed = {path.read_bytes() if path.exists() else None}
         with monkeypatch.context() as patch:
             steps = 0
@@ -353,7 +499,7 @@ def test_killed_between_any_two_changes_the_file_is_whole_and_the_next_run_conve
             patch.setattr(files, "remove", dying(remove))
             patch.setattr(engine, "run", dying(run))
             try:
-                getattr(node, action)(request(path))
+                (restart.run if action == "restart" else getattr(node, action))(wish)
                 survived = True
             except Killed:
                 survived = False
@@ -361,12 +507,21 @@ def test_killed_between_any_two_changes_the_file_is_whole_and_the_next_run_conve
             daemon_json.mirrors(daemon_json.decode(path.read_bytes()))  # parses: wholly old, or wholly new
         else:
             assert None in allowed or action == "remove"
-        node.apply(request(path))
+        if not docker.daemon.running:  # systemd starts what has died (Restart= in docker.service)
+            docker.daemon.restart(docker.data, time.time())
+        node.apply(wish)
         assert URL in docker.mirrors
-        node.remove(request(path))
+        assert docker.daemon.live["experimental"] is True
+        if action == "restart":
+            restart.run(wish)
+            assert docker.daemon.live["log-driver"] == "journald"
+            restart.run(request(path, may="when-needed"))
+            assert docker.daemon.live["log-driver"] == "json-file"
+        node.remove(wish)
         assert URL not in docker.mirrors
+        assert docker.daemon.live["experimental"] is False
         assert (path.read_bytes() if path.exists() else None) == (None if original is None else original.encode())
         if survived:
-            assert die_at > 8
+            assert die_at > 8, die_at
             return
     pytest.fail("the run never got through")

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from components.registry_mirror.rolling_restart import ssh
 from operate import __main__ as operate
-from operate import nodes, ssh
+from operate import nodes
 from operate.nodes import Look
 from tests.unit.test_args import args, node
 

@@ -14,8 +14,7 @@ UNIT = ["/usr/sbin/dockerd", "-H", "fd://", "--containerd=/run/containerd/contai
 
 def findings(text: str = "", arguments: list[str] | None = None, mirrors: list[str] | None = None, **info: Any) -> list[str]:
     known = {"RegistryConfig": {"Mirrors": mirrors or []}, **info}
-    facts = {"path": "/etc/docker/daemon.json", "text": text, "arguments": arguments or UNIT, "info": known, "mirrors": [URL]}
-    return preflight.findings(facts)
+    return preflight.findings(preflight.Facts("/etc/docker/daemon.json", text, known, arguments or UNIT, [URL]))
 
 
 def test_a_usual_node_has_none() -> None:

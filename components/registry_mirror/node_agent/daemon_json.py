@@ -1,7 +1,8 @@
 """Edits the text of `daemon.json` so that everything we do not own stays byte for byte. Pure: no file is touched here.
 
-WHAT IT OWNS: one entry of the list `registry-mirrors`. Other keys, other mirrors, their order, the indentation, number and
-string spellings (1e400, \\u00e9) are never re-written, because the text is cut at the edges of our entry and nowhere else.
+WHAT IT OWNS: one entry of the list `registry-mirrors`, and the values of keys that were handed over. Everything else, other
+mirrors, the order, the indentation, number and string spellings (1e400, \\u00e9) are never re-written, because the text is cut
+at the edges of what is ours and nowhere else.
 
 WHAT IT REFUSES: text of which two readers could think differently (not JSON, keys given twice, NaN, a byte order other than
 UTF-8). dockerd would refuse most of it too, but silently, in a reload that exits 0.
@@ -125,6 +126,30 @@ def remove_mirror(text: str, url: str) -> str:
             text = text[: member.value_start] + "[]" + text[_skip(text, items[0].value_end) + 1 :]
 
 
+def spelling(text: str, key: str) -> Optional[str]:
+    """The value of a top-level key as it is spelt; None where the key is absent. Raises Refused."""
+    document = _parse(text)
+    return next((text[m.value_start : m.value_end] for m in document.members if m.key == key), None)
+
+
+def set_key(text: str, key: str, spelt: str) -> str:
+    """`text` with `key` at the value `spelt` (JSON); where the key has that value, however spelt, as it is. Raises Refused."""
+    document = _parse(text)
+    for member in document.members:
+        if member.key == key:
+            if json.loads(text[member.value_start : member.value_end]) == json.loads(spelt):
+                return text
+            return text[: member.value_start] + spelt + text[member.value_end :]
+    return _append(document, "%s: %s" % (json.dumps(key), spelt))
+
+
+def drop_key(text: str, key: str) -> str:
+    """`text` without a top-level key. Raises Refused."""
+    document = _parse(text)
+    index = next((n for n, member in enumerate(document.members) if member.key == key), None)
+    return text if index is None else _cut(document, index)
+
+
 def add_empty_list(text: str) -> str:
     """`text` with `"registry-mirrors": []`, unless it says something about mirrors already.
 
@@ -140,11 +165,16 @@ def remove_empty_list(text: str) -> str:
     member = _mirrors_member(document)
     if member is None or member.value:
         return text
-    index = document.members.index(member)
-    if index + 1 < len(document.members):
-        return text[: member.start] + text[document.members[index + 1].start :]
+    return _cut(document, document.members.index(member))
+
+
+def _cut(document: Document, index: int) -> str:
+    """The text without one member, and without the comma and the space that it needed."""
+    text, members = document.text, document.members
+    if index + 1 < len(members):
+        return text[: members[index].start] + text[members[index + 1].start :]
     if index > 0:
-        return text[: document.members[index - 1].value_end] + text[member.value_end :]
+        return text[: members[index - 1].value_end] + text[members[index].value_end :]
     return text[: document.opening + 1] + text[document.closing :]
 
 

@@ -1,30 +1,34 @@
-"""Talks to the node's docker: which mirrors it uses, and telling it to read its configuration again. Stdlib only.
+"""Talks to the node's docker: what it uses, telling it to read its configuration again, starting it anew. Stdlib only.
 
-It deliberately never restarts docker: mirrors are among the settings that a reload (SIGHUP) takes over (moby
-daemon/reload.go), and a restart would stop every container of the node.
+Mirrors are among the settings that a reload (SIGHUP) takes over (moby daemon/reload.go). A restart stops every container of
+the node, so only `restart.py` asks for one, on a node that is drained.
 """
 
 import json
 import os
 import subprocess
 import time
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from . import daemon_json, files
+from . import files
 
 INFO_SECONDS = 20
 """A healthy `docker info` takes a tenth of a second; one that hangs must not hold up the roll-out."""
 RELOAD_SECONDS = 10
 """How long dockerd may take to act on a SIGHUP; it was seen to take under 0.1 s. The signal itself is asynchronous."""
+ITS_COMPLAINTS = ("level=error", "level=fatal", "Error re", "failed to start daemon", "unable to configure")
+"""How dockerd's log lines look that tell why it did not take a file."""
 POLL_SECONDS = 0.05
+START_SECONDS = 180
+"""For a stop and a start of docker; systemd gives a stop alone 90 s."""
 
 
 class EngineProblem(files.Failed):
     """docker does not answer or does not do what it was told; the message says what to do."""
 
 
-def info() -> Dict[str, Any]:
-    """What `docker info` says of the running daemon. Raises EngineProblem if that does not answer."""
+def info(unit: str) -> Dict[str, Any]:
+    """What `docker info` says of the running daemon. Raises EngineProblem, with what systemd knows, if that does not answer."""
     answer = run("docker", "info", "--format", "{{json .}}")
     try:
         found: Dict[str, Any] = json.loads(answer)
@@ -33,7 +37,7 @@ def info() -> Dict[str, Any]:
     # A client of 20.10 says that the daemon is away in this list, and ends well all the same.
     if found.get("ServerErrors") or not found.get("RegistryConfig"):
         reason = (found.get("ServerErrors") or ["no answer"])[0]
-        raise EngineProblem("docker does not answer: %s; start it first (systemctl status docker)" % reason)
+        raise EngineProblem("docker does not answer: %s%s" % (reason, _why_down(unit) or "; see systemctl status " + unit))
     return found
 
 
@@ -42,57 +46,130 @@ def mirrors_of(found: Dict[str, Any]) -> List[str]:
     return list(found["RegistryConfig"].get("Mirrors") or [])
 
 
-def uses(url: str) -> bool:
-    """Whether the running daemon uses the mirror `url`. Raises EngineProblem."""
-    return daemon_json.contains(mirrors_of(info()), url)
+Complaint = Callable[[Dict[str, Any], Optional[Dict[str, str]]], Optional[str]]
+"""What is not as wanted, by `docker info` and the attributes of the reload's event; None if all is."""
 
 
-def reload_until(url: str, used: bool) -> None:
-    """Tell dockerd to read its configuration, and wait until it uses `url` (or does not). Raises EngineProblem.
+def reload_until(unit: str, complaint: Complaint, with_event: bool = False) -> None:
+    """Tell dockerd to read its configuration, and wait until nothing is to be complained of. Raises EngineProblem.
 
-    The exit code of the reload proves nothing: it is 0 even where dockerd refused the file.
+    The exit code of the reload proves nothing: it is 0 even where dockerd refused the file. `with_event`: wait for the event
+    that dockerd emits once it has accepted a reload, for what `docker info` does not show.
     """
     started = time.time()
-    if os.path.isdir("/run/systemd/system"):
-        run("systemctl", "reload", "docker")
+    if has_systemd():
+        run("systemctl", "reload", unit)
     else:
-        run("kill", "-HUP", pid())
+        run("kill", "-HUP", pid(unit))
     deadline = time.monotonic() + RELOAD_SECONDS
-    while uses(url) != used:
+    while True:
+        event = _reload_event(started) if with_event else None
+        wrong = "take the file over" if with_event and event is None else complaint(info(unit), event)
+        if wrong is None:
+            return
         if time.monotonic() > deadline:
-            wish = "use" if used else "forget"
-            raise EngineProblem(
-                "dockerd did not %s %s within %d s of a reload%s" % (wish, url, RELOAD_SECONDS, _its_reason(started))
-            )
+            words = "dockerd did not %s within %d s of a reload%s"
+            raise EngineProblem(words % (wrong, RELOAD_SECONDS, its_reason(unit, started)))
         time.sleep(POLL_SECONDS)
 
 
-def pid() -> str:
+def _reload_event(since: float) -> Optional[Dict[str, str]]:
+    """Attributes of the youngest reload that dockerd has accepted since then: its live settings (moby daemon/reload.go)."""
+    lines = run(
+        "docker", "events", "--since", "%.6f" % since, "--until", "%.6f" % time.time(),
+        "--filter", "type=daemon", "--filter", "event=reload", "--format", "{{json .Actor.Attributes}}",
+    ).splitlines()  # fmt: skip
+    found: Optional[Dict[str, str]] = json.loads(lines[-1]) if lines else None
+    return found
+
+
+def restart(unit: str) -> None:
+    """Stop docker and start it again; returns when it answers. Raises EngineProblem with its own last words."""
+    started = time.time()
+    try:
+        if has_systemd():
+            # Three starts within a minute and systemd gives up for good; what we do here is no crash.
+            run("systemctl", "reset-failed", unit)
+            run("systemctl", "restart", unit, seconds=START_SECONDS)
+        else:
+            run("service", unit, "restart", seconds=START_SECONDS)
+        _wait_for_answer(unit)
+    except EngineProblem as error:
+        raise EngineProblem("docker did not start: %s%s" % (error, its_reason(unit, started))) from None
+
+
+def _wait_for_answer(unit: str) -> None:
+    deadline = time.monotonic() + INFO_SECONDS
+    while True:
+        try:
+            info(unit)
+        except EngineProblem:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_SECONDS)
+        else:
+            return
+
+
+def has_systemd() -> bool:
+    """Whether systemd looks after this machine's services (sd_booted(3))."""
+    return os.path.isdir("/run/systemd/system")
+
+
+def pid(unit: str) -> str:
     """Process id of the running dockerd. Raises EngineProblem."""
-    if os.path.isdir("/run/systemd/system"):
-        return run("systemctl", "show", "--property=MainPID", "--value", "docker")
-    return run("cat", "/var/run/docker.pid")
+    if has_systemd():
+        found = run("systemctl", "show", "--property=MainPID", "--value", unit)
+        if found == "0":
+            raise EngineProblem("no service %s runs here%s" % (unit, _its_end(unit)))
+        return found
+    return run("cat", "/var/run/%s.pid" % unit)
 
 
-def run(*command: str) -> str:
+def _why_down(unit: str) -> str:
+    """What systemd says of a docker that does not answer, with the remedy; empty where it runs or nobody knows."""
+    try:
+        return _its_end(unit) if has_systemd() else ""
+    except EngineProblem:
+        return ""
+
+
+def _its_end(unit: str) -> str:
+    words = run("systemctl", "show", "--property=LoadState,ActiveState,Result", unit).splitlines()
+    found: Dict[str, str] = dict(_pair(word) for word in words)
+    if found.get("LoadState") == "not-found":
+        return ": there is no unit of that name; set the node's key service to that of its dockerd"
+    if found.get("ActiveState") == "active":
+        return ""
+    if found.get("Result") == "start-limit-hit":
+        return ": systemd has given up after too many starts; mend the cause, then systemctl reset-failed %s" % unit
+    return ": it is %s; systemctl start %s" % (found.get("ActiveState", "away"), unit)
+
+
+def _pair(line: str) -> Tuple[str, str]:
+    name, _, value = line.partition("=")
+    return name, value
+
+
+def run(*command: str, seconds: float = INFO_SECONDS) -> str:
     """Output of a command. Raises EngineProblem with its own words if it fails or hangs."""
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=INFO_SECONDS, check=False)
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=seconds, check=False)
     except FileNotFoundError:
         raise EngineProblem("the program %s is not on this node" % command[0]) from None
     except subprocess.TimeoutExpired:
-        raise EngineProblem("`%s` did not answer within %d s" % (" ".join(command[:2]), INFO_SECONDS)) from None
+        raise EngineProblem("`%s` did not answer within %d s" % (" ".join(command[:2]), seconds)) from None
     if done.returncode != 0:
         words = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
         raise EngineProblem("`%s` failed: %s" % (" ".join(command[:2]), words[-1] if words else done.returncode))
     return done.stdout.decode(errors="replace").strip()
 
 
-def _its_reason(since: float) -> str:
+def its_reason(unit: str, since: float) -> str:
     """dockerd's own log line about a refused configuration, where the journal has one."""
     try:
-        journal = run("journalctl", "--unit=docker", "--since=@%d" % since, "--output=cat", "--no-pager")
+        journal = run("journalctl", "--unit=" + unit, "--since=@%d" % since, "--output=cat", "--no-pager")
     except EngineProblem:
         return ""
-    lines = [line for line in journal.splitlines() if "level=error" in line or "Error re" in line]
+    lines = [line for line in journal.splitlines() if any(word in line for word in ITS_COMPLAINTS)]
     return "; its log says: %s" % lines[-1][-300:] if lines else ""

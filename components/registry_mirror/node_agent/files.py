@@ -44,12 +44,16 @@ def read(path: str) -> Optional[bytes]:
         raise FileProblem("%s cannot be read: %s" % (path, error.strerror)) from None
 
 
-def replace(path: str, data: bytes, mode: int = 0o644) -> None:
+ANYTHING = object()
+
+
+def replace(path: str, data: bytes, mode: int = 0o644, expected: object = ANYTHING) -> None:
     """Put `data` where `path` is, atomically; an existing file keeps its mode, owner and extended attributes.
 
     Temporary file in the same directory, fsync, rename, fsync of the directory (Pillai et al., OSDI 2014: without the two
     fsyncs a power cut may leave an empty file). A link stays a link: the file that it names is replaced.
-    `mode` is that of a new file. Raises FileProblem.
+    `mode` is that of a new file. `expected`: the bytes (None: no file) on which the decision to replace was made; if
+    somebody has edited the file since, that is his, and it stays. Raises FileProblem.
     """
     target = os.path.realpath(path)
     folder = os.path.dirname(target)
@@ -68,6 +72,8 @@ def replace(path: str, data: bytes, mode: int = 0o644) -> None:
                 os.fchmod(file.fileno(), mode)
             file.flush()
             os.fsync(file.fileno())
+        if expected is not ANYTHING and read(path) != expected:
+            raise FileProblem("%s was edited by somebody else at this very moment; run this again" % path)
         os.replace(temporary, target)
         temporary = None
         sync_folder(folder)

@@ -6,31 +6,52 @@ people's unfinished edits are not ours.
 
 import os
 import tempfile
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 from . import daemon_json, engine
+from .keys import Version, version_of
 
 SHORT_FLAGS = {"-H": "--host", "-D": "--debug", "-G": "--group", "-l": "--log-level", "-s": "--storage-driver"}
 """dockerd's one-letter flags that have a key in the file (`dockerd --help`)."""
+
+HOSTS_TOML = "/etc/docker/certs.d/docker.io/hosts.toml"
+"""Where it names hosts, the containerd image store asks those and no others (moby daemon/hosts.go, since 28.0)."""
+
+LIVE_RESTORE = (
+    "live-restore is true, and with it dockerd does not start on a node of a swarm (moby daemon/config/config_linux.go)"
+)
 
 VALIDATES_SINCE = 23
 """First major version of docker whose dockerd has `--validate` (20.10 says: unknown flag)."""
 
 
-def findings(facts: Dict[str, Any]) -> List[str]:
-    """Why the file must not be changed now; empty if it may be.
+class Facts(NamedTuple):
+    """What a node is like."""
 
-    facts: `path`, `text` (of the file), `arguments` (dockerd's command line), `info` (docker info), `mirrors` (entries that
-    are ours, whose difference between file and daemon is just what we are here to mend).
-    """
-    path, text, arguments, info = facts["path"], facts["text"], facts["arguments"], facts["info"]
+    path: str
+    text: str
+    info: Dict[str, Any]
+    """`docker info`."""
+    arguments: List[str]
+    """dockerd's command line; empty where it cannot be found out."""
+    ours: List[str]
+    """Mirrors that we have entered: a difference between file and daemon there is what we are here to mend."""
+    hosts_toml: bool = False
+    """Whether HOSTS_TOML exists."""
+
+
+def findings(facts: Facts, handed_over: Iterable[str] = ()) -> List[str]:
+    """Why the file must not be changed now; empty if it may be. `handed_over`: keys that are ours besides the mirrors."""
+    path, text, arguments, info = facts.path, facts.text, facts.arguments, facts.info
     found = []
     if arguments and arguments[0].startswith("/snap/"):
-        found.append("docker is a snap here, with a file and a reload of its own; this works with dockerd under systemd only")
+        found.append("docker is a snap here, with a file and a reload of its own; this works with dockerd as a service only")
+    if "name=rootless" in (info.get("SecurityOptions") or []):
+        found.append("this docker is rootless, so it is no node of a swarm that root looks after; tell the one that is")
     elsewhere = _value(arguments, "--config-file")
     if elsewhere is not None and os.path.realpath(elsewhere) != os.path.realpath(path):
         found.append("dockerd reads %s, not %s (its flag --config-file); set daemonJson to that" % (elsewhere, path))
-    keys = set(daemon_json.values(text)) | {daemon_json.KEY}
+    keys = {*daemon_json.values(text), daemon_json.KEY, *handed_over}
     for flag in _flags(arguments):
         both = sorted(keys & {flag, flag + "s", flag[:-1] + "ies"})
         if both:
@@ -38,10 +59,41 @@ def findings(facts: Dict[str, Any]) -> List[str]:
                 "dockerd has the flag --%s on its command line and refuses the key %s in the file; move the flag into the file"
             )
             found.append(words % (flag, both[0]))
-    for key in _pending(text, info, facts["mirrors"]):
-        words = "%s was edited in %s, but docker has not taken that over, and our reload would; reload docker, or undo the edit"
-        found.append(words % (key, path))
+    for key in _pending(text, info, facts.ours):
+        if key not in handed_over:
+            words = (
+                "%s was edited in %s, but docker has not taken that over, and our reload would; reload docker, or undo the edit"
+            )
+            found.append(words % (key, path))
+    if facts.hosts_toml and _has_containerd_store(info):
+        words = "docker's containerd image store goes by %s and ignores registry-mirrors; enter the mirror there, or remove it"
+        found.append(words % HOSTS_TOML)
+    if "insecure-registries" in daemon_json.values(text) and _forgets_insecure(version_of(str(info.get("ServerVersion", "")))):
+        words = "docker %s forgets insecure-registries at a reload (moby#45552); bring it up to date first"
+        found.append(words % info["ServerVersion"])
     return found
+
+
+def restart_findings(facts: Facts, handed_over: Iterable[str]) -> List[str]:
+    """Why docker must not be restarted now: it would not come back, or with somebody else's unfinished edit."""
+    configured = daemon_json.values(facts.text)
+    found = []
+    if configured.get("live-restore") is True and _in_swarm(facts.info):
+        found.append(LIVE_RESTORE + "; remove it from %s first" % facts.path)
+    driver = configured.get("log-driver", facts.info.get("LoggingDriver"))
+    if driver != facts.info.get("LoggingDriver") and "log-driver" not in handed_over:
+        words = "log-driver was edited in %s, but docker has not taken that over, and our restart would; undo it, or hand it over"
+        found.append(words % facts.path)
+    return found
+
+
+def hazards(facts: Facts) -> List[str]:
+    """What does not keep the node from using the mirror, but an administrator would want to know."""
+    if (daemon_json.values(facts.text).get("live-restore") is True or facts.info.get("LiveRestoreEnabled")) and _in_swarm(
+        facts.info
+    ):
+        return [LIVE_RESTORE + "; we only reload it, but the next start of docker fails"]
+    return []
 
 
 def validated_by_dockerd(data: bytes, program: str, version: str) -> Optional[str]:
@@ -59,9 +111,9 @@ def validated_by_dockerd(data: bytes, program: str, version: str) -> Optional[st
     return None
 
 
-def dockerd() -> Tuple[List[str], str]:
+def dockerd(unit: str) -> Tuple[List[str], str]:
     """Command line and program of the running dockerd; empty where it cannot be found out."""
-    pid = engine.pid()
+    pid = engine.pid(unit)
     try:
         with open("/proc/%s/cmdline" % pid, "rb") as file:
             arguments = [word.decode(errors="replace") for word in file.read().split(b"\0") if word]
@@ -104,3 +156,16 @@ def _pending(text: str, info: Dict[str, Any], ours: List[str]) -> List[str]:
         daemon_json.KEY: theirs(configured.get(daemon_json.KEY) or []),
     }
     return [key for key, value in live.items() if key in configured and wanted[key] != value]
+
+
+def _in_swarm(info: Dict[str, Any]) -> bool:
+    return bool((info.get("Swarm") or {}).get("LocalNodeState", "inactive") != "inactive")
+
+
+def _has_containerd_store(info: Dict[str, Any]) -> bool:
+    return any("io.containerd.snapshotter.v1" in pair for pair in info.get("DriverStatus") or [])
+
+
+def _forgets_insecure(version: Version) -> bool:
+    """moby#45552 was mended in 23.0.7 and 24.0.2 at the latest; 20.10.24 was tried and keeps them."""
+    return (23, 0, 0) <= version < (23, 0, 7) or (24, 0, 0) <= version < (24, 0, 2)

@@ -12,25 +12,36 @@ import time
 from typing import Optional, Tuple
 from urllib.parse import urlsplit
 
+MANIFESTS = ", ".join(
+    (
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+        "application/vnd.oci.image.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.v2+json",
+    )
+)
+"""What docker accepts; without it a registry offers a format of 2015, or none."""
+
 SECONDS = 10
 """For the connection and again for the answer; dockerd itself would wait 30 s, at every pull."""
 
 
-def fault(url: str, patience: float = 0) -> Optional[str]:
+def fault(url: str, patience: float = 0, image: Optional[str] = None) -> Optional[str]:
     """What is wrong with the mirror at `url` (https://host[:port]) as seen from here; None if it answers as a registry.
 
     `patience`: seconds for which to ask again while nothing is wrong but that it is not there just now, as when swarm moves
-    its task to another machine. A wrong name or certificate does not get better by waiting.
+    its task to another machine. A wrong name or certificate does not get better by waiting. `image`: one whose manifest must
+    pass through it, like library/hello-world:latest; HEAD, which Docker Hub does not count as a pull.
     """
     deadline = time.monotonic() + patience
     while True:
-        wrong, may_pass = _ask(url)
+        wrong, may_pass = _ask(url, image)
         if not may_pass or time.monotonic() > deadline:
             return wrong
         time.sleep(1)
 
 
-def _ask(url: str) -> Tuple[Optional[str], bool]:
+def _ask(url: str, image: Optional[str]) -> Tuple[Optional[str], bool]:
     """What is wrong, and whether it may pass by itself."""
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -38,7 +49,13 @@ def _ask(url: str) -> Tuple[Optional[str], bool]:
     try:
         connection.request("GET", "/v2/", headers={"User-Agent": "swarm-registry-mirror"})
         answer = connection.getresponse()
-        return _judge(url, answer.status, answer.getheader("Docker-Distribution-Api-Version"))
+        answer.read()
+        wrong, may_pass = _judge(url, answer.status, answer.getheader("Docker-Distribution-Api-Version"))
+        if wrong is not None or image is None:
+            return wrong, may_pass
+        repository, _, tag = image.rpartition(":")
+        connection.request("HEAD", "/v2/%s/manifests/%s" % (repository, tag), headers={"Accept": MANIFESTS})
+        return _judge_manifest(url, image, connection.getresponse().status)
     except socket.gaierror:
         return "the name %s does not resolve; enter it in DNS (or /etc/hosts)" % host, False
     except ssl.SSLCertVerificationError as error:
@@ -56,6 +73,16 @@ def _ask(url: str) -> Tuple[Optional[str], bool]:
         return "%s does not speak HTTP: %s" % (url, error), False
     finally:
         connection.close()
+
+
+def _judge_manifest(url: str, image: str, status: int) -> Tuple[Optional[str], bool]:
+    """A mirror that answers and has no images is worse than none: swarm then fails to pin digests (moby#36044)."""
+    if status == 200:
+        return None, False
+    words = (
+        "the mirror %s answers, but %s does not pass through it (%d); can it reach its upstream, and does that have the image?"
+    )
+    return words % (url, image, status) + " (checkImage names another)", True
 
 
 def _judge(url: str, status: int, version: Optional[str]) -> Tuple[Optional[str], bool]:

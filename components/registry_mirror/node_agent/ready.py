@@ -20,7 +20,7 @@ def wait(request: Dict[str, Any]) -> str:
     """Wait for a task with the label `digest` and the image that are wanted; returns `ready`. Raises NotReady."""
     deadline = time.monotonic() + request["timeout"]
     while True:
-        wrong = _task_fault(request) or probe.fault(request["mirror"])
+        wrong = _task_fault(request) or probe.fault(request["mirror"], image=request["check_image"])
         if wrong is None:
             return "ready"
         if time.monotonic() > deadline:

@@ -1,0 +1,107 @@
+"""The keys of daemon.json that a user may hand over besides the mirror: what they hold, and whether a reload changes them. Pure.
+
+A key that is not here is refused: a wrong `data-root`, `hosts` or `tls…` loses data or makes the daemon unreachable, and is
+no part of a registry mirror. What a reload takes over is that of moby daemon/reload.go; `experimental` was tried on 20.10.24
+(a reload takes it over) and on 26.1.5 (only a start does).
+"""
+
+import json
+import re
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
+
+Version = Tuple[int, int, int]
+
+ALWAYS = (999, 0, 0)
+
+
+class Key(NamedTuple):
+    """`default` is what dockerd has without the key; the proof is where the running daemon shows what it has."""
+
+    kind: type
+    default: Any
+    reloads_before: Optional[Version]
+    """The first version that needs a restart for it; ALWAYS: none does; None: every one does."""
+    in_info: Optional[Callable[[Dict[str, Any]], Any]] = None
+    """From `docker info`."""
+    in_event: Optional[Callable[[str], Any]] = None
+    """From the attribute of the same name of the event that dockerd emits when it has accepted a reload."""
+
+
+def _listed(text: str) -> Any:
+    return sorted(json.loads(text) or [])
+
+
+def _features(text: str) -> Any:
+    """Go prints a map as `map[a:true b:false]`."""
+    return {name: value == "true" for name, _, value in (word.partition(":") for word in text[4:-1].split())}
+
+
+KEYS = {
+    "debug": Key(bool, False, ALWAYS, lambda info: bool(info.get("Debug"))),
+    "labels": Key(list, [], ALWAYS, lambda info: sorted(info.get("Labels") or [])),
+    "insecure-registries": Key(list, [], ALWAYS, in_event=_listed),
+    "max-concurrent-downloads": Key(int, 3, ALWAYS, in_event=int),
+    "max-concurrent-uploads": Key(int, 5, ALWAYS, in_event=int),
+    "max-download-attempts": Key(int, 5, ALWAYS, in_event=int),
+    "shutdown-timeout": Key(int, 15, ALWAYS, in_event=int),
+    "features": Key(dict, {}, ALWAYS, in_event=_features),
+    "experimental": Key(bool, False, (23, 0, 0), lambda info: bool(info.get("ExperimentalBuild"))),
+    "log-driver": Key(str, "json-file", None, lambda info: info.get("LoggingDriver")),
+    "log-opts": Key(dict, {}, None),
+    "log-level": Key(str, "info", None),
+    "dns": Key(list, [], None),
+    "dns-opts": Key(list, [], None),
+    "dns-search": Key(list, [], None),
+    "default-address-pools": Key(list, [], None),
+    "default-ulimits": Key(dict, {}, None),
+    "builder": Key(dict, {}, None),
+    "proxies": Key(dict, {}, None),
+    "metrics-addr": Key(str, "", None),
+    "userland-proxy": Key(bool, True, None),
+    "init": Key(bool, False, None),
+}
+
+NEVER = {
+    "registry-mirrors": "it is what this program is about; the mirror is entered by itself",
+    "live-restore": "dockerd does not start with it on a node of a swarm (moby daemon/config/config_linux.go)",
+    "authorization-plugins": "a wrong one ends dockerd at a reload",
+}
+"""Keys with a reason of their own; all others that are not in KEYS share one."""
+
+A_KIND = {bool: "true or false", int: "a whole number", str: "a text", list: "a list", dict: "a mapping"}
+
+
+def version_of(text: str) -> Version:
+    """`26.1.5+dfsg1` as numbers; what cannot be read counts as new, which is careful: the newer, the more needs a restart."""
+    numbers = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
+    return (int(numbers.group(1)), int(numbers.group(2)), int(numbers.group(3) or 0)) if numbers else (998, 0, 0)
+
+
+def reloads(key: str, version: Version) -> bool:
+    """Whether this engine takes a change of `key` over with a reload."""
+    before = KEYS[key].reloads_before
+    return before is not None and version < before
+
+
+def may_need_restart(key: str) -> bool:
+    """Whether there is an engine that needs a restart for a change of `key`."""
+    return KEYS[key].reloads_before != ALWAYS
+
+
+def fault(key: str, value: Any) -> Optional[str]:
+    """Why `key` cannot be handed over with this value; None if it can."""
+    if key in NEVER:
+        return "cannot be handed over: " + NEVER[key]
+    if key not in KEYS:
+        return "cannot be handed over, because a wrong value could cost the node; those that can are " + ", ".join(KEYS)
+    kind = KEYS[key].kind
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        return "must be " + A_KIND[kind]
+    if isinstance(value, int) and not isinstance(value, bool) and value < 1:
+        return "must be 1 or more"
+    return None
+
+
+def comparable(value: Any) -> Any:
+    """dockerd shows lists of names in an order of its own."""
+    return sorted(value) if isinstance(value, list) and all(isinstance(item, str) for item in value) else value

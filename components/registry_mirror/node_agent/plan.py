@@ -1,0 +1,146 @@
+"""Decides what is to be done to a node: text of daemon.json and facts in, new text and `none`, `reload` or `restart` out. Pure.
+
+Owns the decision and its reasons. It deliberately touches nothing: `node.py` and `restart.py` read, write, tell docker and
+check.
+"""
+
+import json
+from typing import Any, Dict, List, NamedTuple, Optional
+
+from . import daemon_json, engine, keys, preflight
+from .preflight import Facts
+
+
+class Wanted(NamedTuple):
+    """What the node should be like."""
+
+    mirror: str
+    gone: List[str]
+    """Mirrors that we entered earlier and that are not wanted any more."""
+    keys: Dict[str, Any]
+    """Keys that the user has handed over, with their values."""
+    former: Dict[str, Optional[str]]
+    """Keys that were handed over and are not any more -> how the original file spells them; None where it has none."""
+
+
+class Plan(NamedTuple):
+    """What to do. `between` is read by the daemon once, `after` stays: they differ where a missing key would change nothing."""
+
+    between: str
+    after: str
+    step: str
+    due: List[str]
+    """Keys that only a restart can change; without `restarting` they are left as they are."""
+    reasons: List[str]
+    refusals: List[str]
+    """Why nothing may be written; each with its remedy."""
+
+
+def plan(wanted: Wanted, facts: Facts, restart: str = "never", restarting: bool = False) -> Plan:
+    """What to do to the node. Raises daemon_json.Refused where the text cannot be edited without guessing.
+
+    `restart`: `never` or `when-needed`. `restarting`: the node is drained, and what needs a restart is to be done now.
+    """
+    text = facts.text
+    for url in wanted.gone:
+        text = daemon_json.remove_mirror(text, url)
+    text = daemon_json.add_mirror(text, wanted.mirror)
+    used = engine.mirrors_of(facts.info)
+    reasons = []
+    if not daemon_json.contains(used, wanted.mirror):
+        reasons.append("docker does not use %s yet" % wanted.mirror)
+    reasons += ["docker still uses %s" % url for url in wanted.gone if daemon_json.contains(used, url)]
+
+    version = keys.version_of(str(facts.info.get("ServerVersion", "")))
+    due, dropped = [], []
+    spelt: Dict[str, Optional[str]] = {key: json.dumps(value, ensure_ascii=False) for key, value in wanted.keys.items()}
+    for key, spelling in {**wanted.former, **spelt}.items():
+        reason = _difference(key, spelling, facts)
+        if reason is not None and not keys.reloads(key, version):
+            due.append(key)
+            reasons.append(reason + ", which needs a restart")
+            if not restarting:
+                continue
+        elif reason is not None:
+            reasons.append(reason)
+        text = with_spelling(text, key, spelling)
+        if spelling is None:
+            dropped.append(key)
+    if text != facts.text and not reasons:
+        reasons.append("the file does not say so yet")
+
+    step = "none"
+    if restarting and due:
+        step = "restart"
+    elif text != facts.text or [reason for reason in reasons if not reason.endswith("a restart")]:
+        step = "reload"
+    return Plan(explicit(text, dropped), text, step, due, reasons, _refusals(facts, wanted, due, restart, restarting, step))
+
+
+def with_spelling(text: str, key: str, spelling: Optional[str]) -> str:
+    """`text` with a key as it is spelt, or without it."""
+    return daemon_json.drop_key(text, key) if spelling is None else daemon_json.set_key(text, key, spelling)
+
+
+def explicit(text: str, dropped: List[str]) -> str:
+    """`text` that says everything out loud: where a key is absent, a reload keeps what the daemon has (moby daemon/reload.go)."""
+    for key in dropped:
+        if keys.KEYS[key].reloads_before is not None and daemon_json.spelling(text, key) is None:
+            text = daemon_json.set_key(text, key, json.dumps(keys.KEYS[key].default))
+    return daemon_json.add_empty_list(text)
+
+
+def untaken(wanted: Dict[str, Any], info: Dict[str, Any], event: Optional[Dict[str, str]] = None) -> List[str]:
+    """The keys of `wanted` (key -> value) that the running daemon does not show to have, as far as it shows them."""
+    found = []
+    for key, value in wanted.items():
+        entry = keys.KEYS[key]
+        if entry.in_info is not None:
+            shown = entry.in_info(info)
+        elif entry.in_event is not None and event is not None:
+            shown = entry.in_event(event[key]) if key in event else value
+        else:
+            continue
+        if keys.comparable(shown) != keys.comparable(value):
+            found.append(key)
+    return found
+
+
+def values_after(text: str, names: List[str]) -> Dict[str, Any]:
+    """What the daemon should have of some keys once it has read `text`."""
+    found = {}
+    for key in names:
+        spelling = daemon_json.spelling(text, key)
+        found[key] = keys.KEYS[key].default if spelling is None else json.loads(spelling)
+    return found
+
+
+def _difference(key: str, spelling: Optional[str], facts: Facts) -> Optional[str]:
+    """What of a key is not as wanted, in words; by what the daemon shows, or else by what the file says."""
+    default = keys.KEYS[key].default
+    wanted = default if spelling is None else json.loads(spelling)
+    shown = keys.KEYS[key].in_info
+    if shown is not None:
+        found = shown(facts.info)
+    else:
+        now = daemon_json.spelling(facts.text, key)
+        found = default if now is None else json.loads(now)
+    if keys.comparable(found) == keys.comparable(wanted):
+        return None
+    return "%s is %s and becomes %s" % (key, json.dumps(found), json.dumps(wanted))
+
+
+def _refusals(facts: Facts, wanted: Wanted, due: List[str], restart: str, restarting: bool, step: str) -> List[str]:
+    if step == "none" and not due:
+        return []
+    found = []
+    if due and restart == "never":
+        verb = "is" if len(due) == 1 else "are"
+        words = "%s %s read by this docker (%s) at its start only; set restart to when-needed, or take it out of daemonKeys"
+        found.append(words % (", ".join(due), verb, facts.info.get("ServerVersion", "?")))
+    handed_over = [*wanted.keys, *wanted.former]
+    if step != "none":
+        found += preflight.findings(facts, handed_over)
+    if restarting and step == "restart":
+        found += preflight.restart_findings(facts, handed_over)
+    return found

@@ -1,0 +1,159 @@
+"""What we know of our own doings to one daemon.json: the original, the bytes we wrote, who entered which mirror and which keys.
+
+Owns the folder STATE. It deliberately decides nothing: `node.py` and `restart.py` ask it what to put back.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from typing import Any, Dict, List, Optional
+
+from . import daemon_json, files
+from .plan import with_spelling
+
+STATE = "/var/lib/swarm-registry-mirror"
+"""Root-only: a daemon.json may hold proxy passwords, and so does our copy of the original."""
+
+
+class Record:
+    """The record of one daemon.json, as one owner (the name of a mirror's service) sees it.
+
+    Shared by all mirrors of a node, so that the last one to go, whichever it is, finds the file as it was before the first.
+    """
+
+    def __init__(self, path: str, owner: str) -> None:
+        self.folder = os.path.join(STATE, path.strip("/").replace("/", "-"))
+        self.owner = owner
+        data = files.read(os.path.join(self.folder, "record.json"))
+        self._known: Dict[str, Any] = json.loads(data) if data else {}
+        self._before = data
+
+    @property
+    def exists(self) -> bool:
+        """Whether we have been at this file before."""
+        return bool(self._known)
+
+    @property
+    def mirror(self) -> Optional[str]:
+        """The mirror that this owner has entered, which may differ from the one that is wanted now."""
+        url: Optional[str] = self._known.get("mirrors", {}).get(self.owner)
+        return url
+
+    @property
+    def mirrors(self) -> List[str]:
+        """All mirrors that we have entered into this file, whoever owns them."""
+        return list(self._known.get("mirrors", {}).values())
+
+    @property
+    def others(self) -> List[str]:
+        """The owners of other mirrors in this file."""
+        return [owner for owner in self._known.get("mirrors", {}) if owner != self.owner]
+
+    @property
+    def keys(self) -> Dict[str, Any]:
+        """The keys that were handed over to this owner, with the values that it put there."""
+        found: Dict[str, Any] = self._known.get("keys", {}).get(self.owner, {})
+        return found
+
+    @property
+    def keys_of_others(self) -> Dict[str, Any]:
+        """The keys that were handed over to other owners, with their values."""
+        return {key: value for owner in self.others for key, value in self._known.get("keys", {}).get(owner, {}).items()}
+
+    def original_spellings(self, names: List[str]) -> Dict[str, Optional[str]]:
+        """How the original spells some keys; None where it has none."""
+        text = daemon_json.decode(self.original)
+        return {key: daemon_json.spelling(text, key) for key in names}
+
+    @property
+    def written(self) -> List[str]:
+        """Digests of every content that we may have put there."""
+        return list(self._known.get("written", []))
+
+    @property
+    def original(self) -> Optional[bytes]:
+        """The file as it was before us; None if there was none."""
+        return files.read(os.path.join(self.folder, "original")) if self._known.get("existed") else None
+
+    def begin(self, url: str, before: Optional[bytes], after: Optional[bytes], keys: Dict[str, Any]) -> None:
+        """Before the file changes: keep the original, and say which bytes will be ours. An interruption then loses nothing."""
+        for folder in (STATE, self.folder):
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+        if not self._known:
+            self._known = {"written": [], "mirrors": {}}
+            self._keep_original(before)
+        elif files.digest(before) not in self.written and before != self.original:
+            # Somebody has edited the file since: what must come back one day is his, without our entries.
+            self._keep_original(None if before is None else self._without_entries(before))
+        # An owner with the very same mirror is this one under a former name: the service has been renamed.
+        others = {owner: other for owner, other in self._known["mirrors"].items() if not daemon_json.same(other, url)}
+        self._known["mirrors"] = {**others, self.owner: url}
+        entered = self._known.get("keys", {})
+        self._known["keys"] = {
+            **{owner: entered[owner] for owner in others if owner in entered},
+            **({self.owner: keys} if keys else {}),
+        }
+        self.own(after)
+
+    def _keep_original(self, data: Optional[bytes]) -> None:
+        if data is not None:
+            files.replace(os.path.join(self.folder, "original"), data, mode=0o600)
+        self._known["existed"] = data is not None
+
+    def _without_entries(self, data: bytes) -> bytes:
+        text = daemon_json.decode(data)
+        for url in self._known["mirrors"].values():
+            text = daemon_json.remove_mirror(text, url)
+        for entered in self._known.get("keys", {}).values():
+            text = self.without_keys(text, entered)
+        if not daemon_json.has_list(daemon_json.decode(self.original)):
+            text = daemon_json.remove_empty_list(text)
+        return text.encode()
+
+    def without_keys(self, text: str, entered: Dict[str, Any]) -> str:
+        """`text` with the original's spelling of keys that have the value we gave them; another value is somebody else's."""
+        for key, spelling in self.original_spellings(list(entered)).items():
+            now = daemon_json.spelling(text, key)
+            if now is not None and json.loads(now) == entered[key]:
+                text = with_spelling(text, key, spelling)
+        return text
+
+    def own(self, data: Optional[bytes]) -> None:
+        """Say that these bytes are ours, before they are written."""
+        if self._known:
+            self._known["written"] = sorted({*self.written, files.digest(data)})
+            self._save()
+
+    def settle(self, url: str, data: Optional[bytes], keys: Dict[str, Any]) -> None:
+        """After success: these bytes, and no earlier ones, are what we left there. Writes nothing if that is known."""
+        if self.mirror != url or self.written != [files.digest(data)] or self.keys != keys:
+            self.begin(url, data, data, keys)
+            # Earlier contents belong to earlier originals; if somebody goes back to one by hand, that is an edit of his.
+            self._known["written"] = [files.digest(data)]
+            self._save()
+
+    def rewind(self) -> None:
+        """After a failure: know what was known before."""
+        if self._before is None:
+            self._remove_folder()
+        else:
+            self._known = json.loads(self._before)
+            self._save()
+
+    def drop(self) -> None:
+        """This owner's mirror is gone; with the last one it is as if we had never been there."""
+        if self.others:
+            self._known["mirrors"].pop(self.owner, None)
+            self._known.get("keys", {}).pop(self.owner, None)
+            self._save()
+        else:
+            self._remove_folder()
+
+    def _remove_folder(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # not empty while another daemon's record is there
+            os.rmdir(STATE)
+
+    def _save(self) -> None:
+        files.replace(os.path.join(self.folder, "record.json"), json.dumps(self._known, indent=1).encode(), mode=0o600)

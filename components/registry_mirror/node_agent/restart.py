@@ -1,0 +1,96 @@
+"""Restarts docker on one node, which is drained, for keys that nothing else changes: `due` asks, `run` does, `verify` checks.
+
+Owns the restart and its way back: if docker does not come up with the new file, the old one is put back and docker started
+with that. It deliberately knows nothing of other nodes; `rolling_restart/` on the computer of `pulumi up` decides whose turn
+it is.
+"""
+
+import json
+import time
+from typing import Any, Dict, Optional
+
+from . import daemon_json, engine, files, probe
+from .files import Failed
+from .node import change, keys_in_file, locked, look_around, refuse, restore, wishes
+from .plan import Plan, plan, untaken, values_after
+from .preflight import Facts
+from .record import Record
+
+VERIFY_SECONDS = 120
+"""For the mirror to answer again from a node whose own restart may have moved it to another machine."""
+
+
+def due(request: Dict[str, Any]) -> str:
+    """Whether this node waits for a restart, as JSON: `due` (keys), `reasons`, `id` (in its swarm). Changes nothing."""
+    _, facts, todo = _plan(request)
+    swarm = facts.info.get("Swarm") or {}
+    reasons = [reason for reason in todo.reasons if any(reason.startswith(key + " ") for key in todo.due)]
+    return json.dumps({"due": todo.due, "reasons": reasons, "id": swarm.get("NodeID", "")})
+
+
+@locked
+def run(request: Dict[str, Any]) -> str:
+    """Write what only a restart changes, restart docker and check; returns `restarted` or `not needed`. Raises Failed.
+
+    After a failure the old bytes are back and docker runs with them, or the message says that it does not.
+    """
+    record, facts, todo = _plan(request)
+    path, url, unit = request["daemon_json"], request["mirror"], request["service"]
+    before = files.read(path)
+    entered = keys_in_file(record, wishes(record, request), todo)
+    refuse(todo, facts, unit)
+    after = before if todo.after == facts.text else todo.after.encode()
+    if todo.step == "none":
+        return "not needed"
+    if todo.step == "reload":
+        change(record, request, before, todo, entered)
+        record.settle(url, after, entered)
+        return "not needed"
+
+    expected = values_after(todo.after, list(entered))
+    used = daemon_json.contains(engine.mirrors_of(facts.info), url)
+    record.begin(url, before, after, entered)
+    try:
+        if after != before:
+            files.replace(path, after or b"", expected=before)
+        engine.restart(unit)
+        info = engine.info(unit)
+        missing = untaken(expected, info)
+        if missing:
+            raise Failed("docker was restarted and still does not have %s as wanted" % ", ".join(missing))
+        if used and not daemon_json.contains(engine.mirrors_of(info), url):
+            raise Failed("docker was restarted and does not use %s any more" % url)
+    except Exception as error:
+        outcome = _back(path, before, unit)
+        record.rewind()
+        raise Failed("%s; %s" % (error, outcome)) from error
+    record.settle(url, after, entered)
+    return "restarted"
+
+
+def verify(request: Dict[str, Any]) -> str:
+    """Whether the mirror answers from this node; returns `well`. Raises Failed."""
+    deadline = time.monotonic() + VERIFY_SECONDS
+    while True:
+        wrong = probe.fault(request["mirror"], image=request["check_image"])
+        if wrong is None:
+            return "well"
+        if time.monotonic() > deadline:
+            raise Failed("docker was restarted and is well, but from this node, " + wrong)
+        time.sleep(1)
+
+
+def _plan(request: Dict[str, Any]) -> "tuple[Record, Facts, Plan]":
+    path, unit = request["daemon_json"], request["service"]
+    record, info = Record(path, request["owner"]), engine.info(unit)
+    facts = look_around(record, path, request["mirror"], files.read(path), info, unit)
+    return record, facts, plan(wishes(record, request), facts, request["restart"], restarting=True)
+
+
+def _back(path: str, before: Optional[bytes], unit: str) -> str:
+    try:
+        restore(path, before)
+        engine.restart(unit)
+    except Exception as error:
+        return "THE OLD daemon.json IS BACK, BUT DOCKER DID NOT START WITH IT: %s" % error
+    return "the old daemon.json is back, and docker runs with it"

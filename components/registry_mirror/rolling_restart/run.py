@@ -1,0 +1,153 @@
+"""Goes from node to node: drain, restart, wait until it is ready, give it back its availability, see the mirror from it.
+
+Owns the sequence and what is left behind if a step fails: a node keeps its old availability, docker runs, the rest is not
+touched. What happens on a machine is done by the node agent, which is sent there; here is only who, when, and whether.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from . import order, ssh
+
+CONNECT_SECONDS = 8
+AGENT_SECONDS = 660
+"""Longer than the limit under which the agent runs on the node (node.py, RESTART_LIMIT)."""
+
+Node = Mapping[str, Any]
+
+
+DUE = "restart due"
+"""What the agent's word ends with when a node waits (node_agent/node.py)."""
+
+
+class RestartFailed(Exception):
+    """The roll-out of restarts has ended early; the message says at which node, why, and how that is now."""
+
+
+def run(request: Mapping[str, Any]) -> str:
+    """Restart the nodes that wait for it; returns what was done. Raises RestartFailed.
+
+    `nodes`: each has `name`, how to reach it (`address`, `user`, `port`, `private_key`, `host_key`), `command` (with `ACTION`
+    where the action goes) and `settings` for the agent. `told`: node name -> what the agent said when it was last told; only
+    those that were left waiting are asked again. `manager`: name of the node that is asked about the swarm first.
+    """
+    return _restart_all(request, request["nodes"])
+
+
+def release(request: Mapping[str, Any]) -> str:
+    """The way back: have the nodes go without `restart_keys`, as they were before. Raises RestartFailed."""
+    nodes: list[Node] = []
+    for node in request["nodes"]:
+        keys = {key: value for key, value in node["settings"]["keys"].items() if key not in request["restart_keys"]}
+        nodes.append({**node, "settings": {**node["settings"], "keys": keys}})
+    return _restart_all(request, nodes)
+
+
+def _restart_all(request: Mapping[str, Any], nodes: list[Node]) -> str:
+    waiting = {}
+    for node in nodes:
+        if DUE in request["told"].get(node["name"], ""):
+            found = json.loads(_agent(request, node, "restart.due"))
+            if found["due"]:
+                waiting[node["name"]] = found
+                for reason in found["reasons"]:
+                    _say(f"{node['name']}: {reason}")
+    if not any(DUE in word for word in request["told"].values()):
+        return "no restart was needed"
+    manager, members = _swarm(request, nodes)
+    _heal(request, manager, members, waiting)
+    if not waiting:
+        return "no restart was needed"
+    due = {name: found["id"] for name, found in waiting.items()}
+    if request["restart"] == "never":
+        raise RestartFailed(f"no docker was restarted: {', '.join(due)} wait for it, and restart is never; set it to when-needed")
+    wrong = order.refusals(due, members, request["allow_quorum_loss"])
+    if wrong:
+        raise RestartFailed("no docker was restarted: " + "; ".join(wrong))
+    named = {node["name"]: node for node in nodes}
+    turns = order.order(due, members)
+    for turn, name in enumerate(turns, 1):
+        _say(f"{name}: its docker is restarted ({turn} of {len(turns)})")
+        try:
+            _restart(request, nodes, named[name], due[name])
+        except RestartFailed as error:
+            left = turns[turn:]
+            raise RestartFailed(f"{name}: {error}" + (f"; not restarted: {', '.join(left)}" if left else "")) from None
+    return f"restarted: {', '.join(turns)}"
+
+
+def _restart(request: Mapping[str, Any], nodes: list[Node], node: Node, identity: str) -> None:
+    manager, members = _swarm(request, nodes, without=node)
+    me = next((member for member in members if member["id"] == identity), None)
+    # Once more, because a manager may have gone since the first look.
+    if me is not None and me["role"] == "manager" and not request["allow_quorum_loss"]:
+        wrong = order.quorum_fault(members)
+        if wrong:
+            raise RestartFailed(f"not restarted: {wrong}")
+    _agent(request, manager, "swarm.drain", id=identity)
+    try:
+        _agent(request, node, "restart.run")
+    except RestartFailed as error:
+        try:
+            _give_back(request, nodes, node, identity)
+        except RestartFailed as too:
+            raise RestartFailed(f"{error}; IT IS STILL DRAINED: {too}") from None
+        raise
+    _give_back(request, nodes, node, identity)
+    _agent(request, node, "restart.verify")
+
+
+def _give_back(request: Mapping[str, Any], nodes: list[Node], node: Node, identity: str) -> None:
+    manager, _ = _swarm(request, nodes, without=node)
+    _agent(request, manager, "swarm.await_ready", id=identity)
+    _agent(request, manager, "swarm.give_back", id=identity)
+
+
+def _heal(request: Mapping[str, Any], manager: Node, members: list[dict[str, Any]], waiting: Mapping[str, Any]) -> None:
+    """Give back what an interrupted run has left drained."""
+    turn = {found["id"] for found in waiting.values()}
+    for member in members:
+        if member["held"] and member["id"] not in turn:
+            _agent(request, manager, "swarm.give_back", id=member["id"])
+            _say(f"{member['name']}: was left drained by an interrupted run; it is {member['held']} again")
+
+
+def _swarm(request: Mapping[str, Any], nodes: list[Node], without: Node | None = None) -> tuple[Node, list[dict[str, Any]]]:
+    """The first manager that answers, and the swarm as it sees it.
+
+    Another one than the node whose turn it is, which cannot say how it does itself; that one only where there is no other.
+    """
+
+    def rank(node: Node) -> int:
+        return 2 if without is not None and node["name"] == without["name"] else int(node["name"] != request["manager"])
+
+    first: Exception | None = None
+    for node in sorted(nodes, key=rank):
+        try:
+            return node, json.loads(_agent(request, node, "swarm.view"))
+        except RestartFailed as error:
+            first = first or error
+    raise RestartFailed(f"no manager of the swarm answers among {', '.join(node['name'] for node in nodes)}: {first}")
+
+
+def _agent(request: Mapping[str, Any], node: Node, action: str, **settings: Any) -> str:
+    """What the agent says on a node. Raises RestartFailed with its own words."""
+    stdin = json.dumps({**node["settings"], **settings, "program": request["agent"]})
+    with ssh.ssh_command(
+        node["address"], user=node["user"], port=node["port"], private_key=node["private_key"],
+        host_key=node["host_key"], connect_seconds=CONNECT_SECONDS,
+    ) as prefix:  # fmt: skip
+        done = ssh.run(prefix, node["command"].replace("ACTION", action), stdin, AGENT_SECONDS)
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
+        raise RestartFailed(
+            f"{node['name']}: " * (done.returncode == ssh.UNREACHABLE) + lines[-1].removeprefix("registry mirror: ")
+        )
+    return done.stdout.strip()
+
+
+def _say(text: str) -> None:
+    """Progress, for the person who waits; Pulumi shows stderr as it comes."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,155 @@
+"""A dockerd as far as its configuration goes: what a reload or a start takes over, refuses, or keeps. Pure.
+
+The rules are moby's (daemon/reload.go, daemon/config/config.go) and were seen on 20.10.24 and 26.1.5; tests/e2e/test_shim.py
+holds this model against the lab's real daemons. It knows nothing of files, signals or containers.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+START_LIMIT = 3
+"""Starts within START_WINDOW seconds after which systemd gives up (docker.service)."""
+START_WINDOW = 60
+
+KEPT_ON_RELOAD = ("registry-mirrors", "insecure-registries", "labels", "debug", "live-restore", "shutdown-timeout")
+"""Changed by a reload only where the file mentions them."""
+RESET_ON_RELOAD = ("max-concurrent-downloads", "max-concurrent-uploads", "max-download-attempts", "features")
+"""Back to their default by a reload where the file does not mention them."""
+AT_START = (
+    "log-driver", "log-opts", "log-level", "dns", "dns-opts", "dns-search", "default-address-pools", "default-ulimits", "builder",
+    "proxies", "metrics-addr", "userland-proxy", "init", "storage-driver", "data-root", "hosts",
+)  # fmt: skip
+DEFAULTS: dict[str, Any] = {
+    "registry-mirrors": [],
+    "insecure-registries": [],
+    "labels": [],
+    "debug": False,
+    "live-restore": False,
+    "shutdown-timeout": 15,
+    "max-concurrent-downloads": 3,
+    "max-concurrent-uploads": 5,
+    "max-download-attempts": 5,
+    "features": {},
+    "experimental": False,
+    "log-driver": "json-file",
+}
+LOG_DRIVERS = ("json-file", "local", "journald", "syslog", "none", "fluentd", "gelf")
+
+
+class Refused(Exception):
+    """dockerd does not take the file; the text is what its log says."""
+
+
+@dataclass
+class Dockerd:
+    """One daemon; every field can be stored as JSON between two calls."""
+
+    version: str = "20.10.24"
+    live: dict[str, Any] = field(default_factory=lambda: json.loads(json.dumps(DEFAULTS)))
+    running: bool = True
+    log: list[str] = field(default_factory=list)
+    events: list[list[Any]] = field(default_factory=list)
+    """[time, attributes] of the reloads that were accepted."""
+    starts: list[float] = field(default_factory=list)
+    gave_up: bool = False
+    reloads: int = 0
+    restarts: int = 0
+    in_swarm: bool = True
+
+    def reload(self, data: bytes | None, now: float = 0.0) -> None:
+        """What a SIGHUP does; it never fails, whatever comes of it."""
+        self.reloads += 1
+        try:
+            found = read(data)
+        except Refused as error:
+            self.log.append(f'level=error msg="Error reloading configuration: {error}"')
+            return
+        for key in KEPT_ON_RELOAD:
+            if key in found:
+                self.live[key] = DEFAULTS[key] if found[key] is None else found[key]
+        for key in RESET_ON_RELOAD:
+            self.live[key] = found.get(key, DEFAULTS[key])
+        if self._major < 23 and "experimental" in found:
+            self.live["experimental"] = found["experimental"]
+        self.events.append([now, self.attributes()])
+
+    def restart(self, data: bytes | None, now: float = 0.0) -> None:
+        """What `systemctl restart` does: afterwards it runs with the file, or it does not run. Raises Refused."""
+        self.restarts += 1
+        self.running = False
+        self.starts = [start for start in self.starts if now - start < START_WINDOW]
+        if len(self.starts) >= START_LIMIT:
+            self.gave_up = True
+        if self.gave_up:
+            raise Refused("start-limit-hit")
+        self.starts.append(now)
+        try:
+            found = read(data)
+            if found.get("log-driver", "json-file") not in LOG_DRIVERS:
+                raise Refused(f"failed to find log driver: logger: no log driver named '{found['log-driver']}' is registered")
+            if found.get("live-restore") and self.in_swarm:
+                raise Refused("--live-restore daemon configuration is incompatible with swarm mode")
+        except Refused as error:
+            self.log.append(f"failed to start daemon: {error}")
+            raise
+        self.live = {**json.loads(json.dumps(DEFAULTS)), **{key: value for key, value in found.items() if value is not None}}
+        self.running = True
+
+    def reset_failed(self) -> None:
+        """`systemctl reset-failed`: systemd forgets how often it has started it."""
+        self.gave_up = False
+        self.starts = []
+
+    def info(self) -> dict[str, Any]:
+        """`docker info`, as far as anybody here asks."""
+        return {
+            "ServerVersion": self.version,
+            "Debug": self.live["debug"],
+            "Labels": self.live["labels"],
+            "LiveRestoreEnabled": self.live["live-restore"],
+            "ExperimentalBuild": self.live["experimental"],
+            "LoggingDriver": self.live["log-driver"],
+            "Swarm": {"LocalNodeState": "active" if self.in_swarm else "inactive", "NodeID": "id"},
+            "RegistryConfig": {
+                "Mirrors": [url.rstrip("/") + "/" for url in self.live["registry-mirrors"]],
+                "InsecureRegistryCIDRs": ["127.0.0.0/8"],
+                "IndexConfigs": {name: {"Secure": False} for name in self.live["insecure-registries"]},
+            },
+        }
+
+    def attributes(self) -> dict[str, str]:
+        """Of the event that follows an accepted reload."""
+        features = " ".join(f"{name}:{str(value).lower()}" for name, value in sorted(self.live["features"].items()))
+        return {
+            **{key: json.dumps(self.live[key]) for key in (*KEPT_ON_RELOAD, *RESET_ON_RELOAD) if key != "features"},
+            "features": f"map[{features}]",
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """For storing."""
+        return asdict(self)
+
+    @property
+    def _major(self) -> int:
+        return int(self.version.partition(".")[0])
+
+
+def read(data: bytes | None) -> dict[str, Any]:
+    """The file as dockerd reads it. Raises Refused with its words."""
+    text = (data or b"").decode("utf-8-sig", errors="replace").strip()
+    if not text:
+        return {}
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise Refused(f"invalid character: {error}") from None
+    if not isinstance(found, dict):
+        raise Refused("json: cannot unmarshal into Go value of type map[string]interface {}")
+    unknown = [key for key in found if key not in DEFAULTS and key not in AT_START]
+    if unknown:
+        raise Refused(f"the following directives don't match any configuration option: {', '.join(unknown)}")
+    for url in found.get("registry-mirrors") or []:
+        if not str(url).startswith(("https://", "http://")):
+            raise Refused(f'invalid mirror: "{url}"')
+    return found
