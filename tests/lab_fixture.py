@@ -46,6 +46,20 @@ class Lab:
         found: list[str] | None = json.loads(self.on(node, "docker info --format '{{json .RegistryConfig.Mirrors}}'"))
         return found or []
 
+    def info(self, node: str) -> dict[str, Any]:
+        """`docker info` on a node."""
+        found: dict[str, Any] = json.loads(self.on(node, "docker info --format '{{json .}}'"))
+        return found
+
+    def daemon_pid(self, node: str) -> str:
+        """Another one after a restart of docker, the same after a reload."""
+        return self.on(node, "systemctl show --property=MainPID --value docker").strip()
+
+    def availability(self, manager: str = "node1") -> dict[str, str]:
+        """Node -> active, pause or drain, as a manager sees it."""
+        lines = self.on(manager, "docker node ls --format '{{.Hostname}} {{.Availability}}'").splitlines()
+        return {name: state.lower() for name, state in (line.split() for line in lines)}
+
     def daemon_json(self, node: str) -> bytes | None:
         text = self.on(node, "if [ -e /etc/docker/daemon.json ]; then echo there; cat /etc/docker/daemon.json; fi")
         return text.removeprefix("there\n").encode() if text else None
@@ -88,7 +102,7 @@ class Project:
     def write(self, text: str) -> None:
         """Make `text` the program; `KEY`, `HOST_KEY` and the SDKs are there."""
         head = (
-            "import pulumi\nimport pulumi_docker as docker\nfrom pulumi_command import remote\n"
+            "import pulumi\nimport pulumi_docker as docker\nfrom pulumi_command import local, remote\n"
             f"KEY = open({str(self.lab.folder.ssh_key)!r}).read()\nHOST_KEY = {self.lab.host_key('node1')!r}\n"
             f"SSH = ['-i', {str(self.lab.folder.ssh_key)!r}, '-o', 'UserKnownHostsFile={self.lab.folder.known_hosts}']\n"
         )

@@ -5,7 +5,7 @@ over that may need one). Deleting goes the other way round, so nodes forget the 
 does no I/O: a preview opens no connection.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pulumi
 import pulumi_docker as docker
@@ -13,7 +13,7 @@ from pulumi_command import remote
 
 from . import render, ship
 from .args import RegistryMirrorArgs
-from .node import agent_command, connection, node_settings, restart_command
+from .node import agent_command, connection, restart_command, roll_out
 
 
 class RegistryMirror(pulumi.ComponentResource):
@@ -82,7 +82,7 @@ class RegistryMirror(pulumi.ComponentResource):
         self.url = pulumi.Output.from_input(render.mirror_url(args.hostname))
         self.service_id = registry.id
         self.config_digest = pulumi.Output.from_input(digest)
-        commands = self._roll_out(name, args, service, ready)
+        commands = roll_out(name, args, service, after=ready, parent=self)
         self.nodes = pulumi.Output.all(**{node_name: command.stdout for node_name, command in commands.items()})
         self.restarts = self._restarts(name, args, service, commands)
         self.register_outputs(
@@ -159,28 +159,6 @@ class RegistryMirror(pulumi.ComponentResource):
             ),
             opts=pulumi.ResourceOptions(parent=self, depends_on=[storage]),
         )
-
-    def _roll_out(self, name: str, args: RegistryMirrorArgs, service: str, ready: pulumi.Resource) -> dict[str, remote.Command]:
-        """One command per node. An edge between waves only orders: a node is never touched because another one changed."""
-        nodes = {node.name: node for node in args.nodes}
-        before: Sequence[pulumi.Resource] = [ready]
-        done: dict[str, remote.Command] = {}
-        for wave in render.waves(list(nodes), args.manager_node.name, args.max_parallel):
-            commands = [
-                agent_command(
-                    f"{name}-node-{node_name}",
-                    nodes[node_name],
-                    args,
-                    create="node.apply",
-                    delete="node.remove",
-                    stdin=ship.request("node", node_settings(service, nodes[node_name], args)),
-                    opts=pulumi.ResourceOptions(parent=self, depends_on=before),
-                )
-                for node_name in wave
-            ]
-            done.update(zip(wave, commands, strict=True))
-            before = commands
-        return done
 
     def _restarts(
         self, name: str, args: RegistryMirrorArgs, service: str, commands: Mapping[str, remote.Command]

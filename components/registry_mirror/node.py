@@ -1,7 +1,10 @@
-"""The command resources that run the node agent: one connection and one command per machine and apply. Wiring only."""
+"""The command resources that run the node agent: one connection and one command per machine and apply. Wiring only.
+
+Owns the waves of the roll-out and the rolling restart behind them; what happens on a machine is in `node_agent/`.
+"""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pulumi
@@ -61,6 +64,34 @@ def agent_command(
         logging=remote.Logging.NONE,
         opts=opts,
     )
+
+
+def roll_out(
+    name: str, args: RegistryMirrorArgs, service: str, *, after: pulumi.Resource, parent: pulumi.Resource
+) -> dict[str, remote.Command]:
+    """One command per node, by node name: the canary, then waves.
+
+    An edge between waves only orders: a node is never touched because another one changed, came or went.
+    """
+    nodes = {node.name: node for node in args.nodes}
+    before: Sequence[pulumi.Resource] = [after]
+    done: dict[str, remote.Command] = {}
+    for wave in render.waves(list(nodes), args.manager_node.name, args.max_parallel):
+        commands = [
+            agent_command(
+                f"{name}-node-{node_name}",
+                nodes[node_name],
+                args,
+                create="node.apply",
+                delete="node.remove",
+                stdin=ship.request("node", node_settings(service, nodes[node_name], args)),
+                opts=pulumi.ResourceOptions(parent=parent, depends_on=before),
+            )
+            for node_name in wave
+        ]
+        done.update(zip(wave, commands, strict=True))
+        before = commands
+    return done
 
 
 def node_settings(service: str, node: SwarmNode, args: RegistryMirrorArgs) -> dict[str, Any]:

@@ -124,3 +124,30 @@ def test_an_input_that_does_not_exist_is_refused(project: Project) -> None:
         Raw('c', {'connection': {'host': '198.18.0.11'}, 'craete': 'x'})
     """)
     assert "craete" in project("preview", fails=True)
+
+
+HERE = "create='cat > {f}; echo create >> {f}', delete='cat > {f}; echo delete >> {f}', logging=local.Logging.STDERR"
+
+
+def test_a_local_command_gets_its_data_on_stdin_and_runs_create_where_there_is_no_update(
+    project: Project, tmp_path: Path
+) -> None:
+    file = tmp_path / "seen"
+    for words in ("one", "two"):
+        project.write(f"local.Command('c', {HERE.format(f=file)}, stdin='{words}\\n', add_previous_output_in_env=False)")
+        assert list(project.plan()) == ["create" if words == "one" else "update"]
+        project.up()
+        assert file.read_text().split() == [words, "create"]
+    assert set(counts(project.up())) == {"unchanged"}
+    project.destroy()
+    assert file.read_text().split() == ["two", "delete"]
+
+
+def test_a_local_commands_progress_is_shown_and_its_failure_told(project: Project) -> None:
+    project.write("local.Command('c', create='echo under way >&2; echo the word', logging=local.Logging.STDERR)")
+    text = project.up()
+    assert "under way" in text
+    assert "the word" not in text
+    project.destroy()
+    project.write("local.Command('c', create='echo the reason >&2; exit 3')")
+    assert "the reason" in project.up(fails=True)

@@ -41,6 +41,10 @@ def test_all_faults_are_reported_together() -> None:
         ({"nodes": [node("a", become="doas")]}, "nodes[0].become", "must be sudo"),
         ({"service_name": "a b"}, "serviceName", "1 to 63"),
         ({"cert_resolver": "le`x"}, "certResolver", "1 to 63"),
+        ({"check_image": "docker.io/library/hello-world"}, "checkImage", "a repository and a tag"),
+        ({"restart": "always"}, "restart", "never or when-needed"),
+        ({"daemon_keys": {"log-driver": 1}}, "daemonKeys.log-driver", "must be a text"),
+        ({"nodes": [node("a", service="docker; reboot")]}, "nodes[0].service", "1 to 63"),
     ],
 )
 def test_a_fault_has_its_key_and_words(changed: dict[str, Any], key: str, words: str) -> None:

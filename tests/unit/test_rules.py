@@ -126,3 +126,34 @@ def test_numbers_have_their_range() -> None:
 def test_a_fault_names_key_value_and_remedy() -> None:
     (fault,) = rules.check("hostname", "https://m.test", rules.hostname)
     assert str(fault) == "hostname: must be a host name, not a URL; write m.test (got 'https://m.test')"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("registry-mirrors", [], "the mirror is entered by itself"),
+        ("live-restore", True, "does not start with it on a node of a swarm"),
+        ("authorization-plugins", ["x"], "ends dockerd at a reload"),
+        ("data-root", "/x", "a wrong value could cost the node"),
+        ("signature-verification", False, "those that can are debug, "),
+        ("experimental", "true", "must be true or false"),
+        ("max-concurrent-downloads", True, "must be a whole number"),
+        ("max-concurrent-downloads", 0, "must be 1 or more"),
+        ("labels", "a=b", "must be a list"),
+        ("log-opts", [], "must be a mapping"),
+    ],
+)
+def test_a_key_that_cannot_be_handed_over_is_refused_with_the_reason(key: str, value: object, words: str) -> None:
+    (fault,) = rules.daemon_keys({key: value, "debug": True})
+    assert fault.key == f"daemonKeys.{key}"
+    assert words in fault.wrong
+
+
+@pytest.mark.parametrize("value", ["library/hello-world:latest", "prom/node-exporter:v1.8.2", "a:1"])
+def test_an_image_to_check_is_as_docker_hub_calls_it(value: str) -> None:
+    assert rules.tagged_image(value) is None
+
+
+@pytest.mark.parametrize("value", ["hello-world", "https://x/y:z", "A/b:c", "a:b c", "a@sha256:0", "../x:y", ""])
+def test_anything_else_is_no_image_to_check(value: str) -> None:
+    assert rules.tagged_image(value) is not None

@@ -65,12 +65,12 @@ def apply(request: Dict[str, Any]) -> str:
     todo = plan(wanted, facts, request["restart"])
     entered = keys_in_file(record, wanted, todo)
     outcome = "; restart due" if todo.due else ""
-    refuse(todo, facts, unit)
+    refuse(todo, facts)
     after = before if todo.after == facts.text else todo.after.encode()
     if todo.step == "none":
         record.settle(url, before, entered)
         return "unchanged" + outcome
-    change(record, request, before, todo, entered)
+    change(record, request, before, todo, entered, info)
     record.settle(url, after, entered)
     return ("reloaded" if after == before else "written and reloaded") + outcome
 
@@ -96,7 +96,7 @@ def remove(request: Dict[str, Any]) -> str:
     reload = used or bool(names)
     if reload:
         facts = look_around(record, path, url, before, info, unit)
-        found = preflight.findings(facts, names) + _dockerds_word(between, facts, unit)
+        found = preflight.findings(facts, names) + _dockerds_word(between, facts)
         if found:
             raise Failed("nothing was changed: " + "; ".join(found))
     expected = values_after(daemon_json.decode(after), reloadable(names, info))
@@ -130,8 +130,8 @@ def wishes(record: Record, request: Dict[str, Any]) -> Wanted:
 def look_around(record: Record, path: str, url: str, data: Optional[bytes], info: Dict[str, Any], unit: str) -> Facts:
     """What the node is like."""
     text = daemon_json.decode(data)
-    arguments, _ = preflight.dockerd(unit)
-    return Facts(path, text, info, arguments, [*record.mirrors, url], os.path.exists(preflight.HOSTS_TOML))
+    arguments, program = preflight.dockerd(unit)
+    return Facts(path, text, info, arguments, [*record.mirrors, url], os.path.exists(preflight.HOSTS_TOML), program)
 
 
 def keys_in_file(record: Record, wanted: Wanted, todo: Plan) -> Dict[str, Any]:
@@ -141,19 +141,25 @@ def keys_in_file(record: Record, wanted: Wanted, todo: Plan) -> Dict[str, Any]:
     return {**kept, **{key: value for key, value in wanted.keys.items() if key not in waiting}}
 
 
-def refuse(todo: Plan, facts: Facts, unit: str) -> None:
+def refuse(todo: Plan, facts: Facts) -> None:
     """Raises Failed with everything that speaks against the plan."""
-    found = todo.refusals + (_dockerds_word(todo.after, facts, unit) if todo.step != "none" else [])
+    found = todo.refusals + (_dockerds_word(todo.after, facts) if todo.step != "none" else [])
     if found:
         raise Failed("nothing was changed: " + "; ".join(found))
 
 
-def change(record: Record, request: Dict[str, Any], before: Optional[bytes], todo: Plan, entered: Dict[str, Any]) -> None:
+def change(
+    record: Record,
+    request: Dict[str, Any],
+    before: Optional[bytes],
+    todo: Plan,
+    entered: Dict[str, Any],
+    info: Dict[str, Any],
+) -> None:
     """Write what was planned, tell docker, and check; after a failure everything is as it was. Raises Failed."""
     path, url, unit = request["daemon_json"], request["mirror"], request["service"]
     text, after = daemon_json.decode(before), todo.after.encode()
     between = todo.between.encode()
-    info = engine.info(unit)
     touched = [key for key in {**record.keys, **entered} if key not in todo.due]
     expected = values_after(todo.after, reloadable(touched, info))
     insecure = _insecure(info)
@@ -205,8 +211,8 @@ def _insecure(info: Dict[str, Any]) -> "frozenset[str]":
     return frozenset([*hosts, *(found.get("InsecureRegistryCIDRs") or [])])
 
 
-def _dockerds_word(text: str, facts: Facts, unit: str) -> List[str]:
-    wrong = preflight.validated_by_dockerd(text.encode(), preflight.dockerd(unit)[1], str(facts.info.get("ServerVersion", "")))
+def _dockerds_word(text: str, facts: Facts) -> List[str]:
+    wrong = preflight.validated_by_dockerd(text.encode(), facts.program, str(facts.info.get("ServerVersion", "")))
     return ["dockerd would refuse the file: %s" % wrong] if wrong else []
 
 

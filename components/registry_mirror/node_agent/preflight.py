@@ -38,6 +38,8 @@ class Facts(NamedTuple):
     """Mirrors that we have entered: a difference between file and daemon there is what we are here to mend."""
     hosts_toml: bool = False
     """Whether HOSTS_TOML exists."""
+    program: str = ""
+    """dockerd's own file; empty where it cannot be found out."""
 
 
 def findings(facts: Facts, handed_over: Iterable[str] = ()) -> List[str]:

@@ -38,12 +38,12 @@ def run(request: Dict[str, Any]) -> str:
     path, url, unit = request["daemon_json"], request["mirror"], request["service"]
     before = files.read(path)
     entered = keys_in_file(record, wishes(record, request), todo)
-    refuse(todo, facts, unit)
+    refuse(todo, facts)
     after = before if todo.after == facts.text else todo.after.encode()
     if todo.step == "none":
         return "not needed"
     if todo.step == "reload":
-        change(record, request, before, todo, entered)
+        change(record, request, before, todo, entered, facts.info)
         record.settle(url, after, entered)
         return "not needed"
 

@@ -1,0 +1,150 @@
+"""Keys that were handed over, and the restarts that some need, on real machines: refused, done in turn, failed, given back.
+
+The tests build on each other. Node 1 runs docker 26.1, nodes 2 and 3 run 20.10; node 2 has its log driver already.
+"""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from lab.plan import NODE2_DAEMON_JSON
+from tests.lab_fixture import Lab, Mirror, counts
+
+NODES = ["node1", "node2", "node3"]
+URL = "https://mirror.lab.test/"
+KEYS = {"experimental": True, "log-driver": "journald"}
+LABEL = "docker node inspect --format '{{.Spec.Labels}}' node1 node2 node3"
+
+
+@pytest.fixture(scope="module")
+def mirror(lab: Lab) -> Iterator[Mirror]:
+    found = Mirror(lab)
+    if found.stack.outputs():
+        found.destroy()
+    yield found
+    lab.on("node1", "docker node demote node2 node3")
+
+
+def seen(lab: Lab, node: str) -> tuple[bool, str]:
+    info = lab.info(node)
+    return info["ExperimentalBuild"], info["LoggingDriver"]
+
+
+def promote(lab: Lab) -> None:
+    lab.on("node1", "docker node promote node2 node3")
+    for _ in range(60):
+        if lab.on("node1", "docker node ls --format '{{.ManagerStatus}}'").split().count("Reachable") == 2:
+            return
+        time.sleep(0.5)
+    raise AssertionError("the lab has no three managers")
+
+
+def test_a_key_that_needs_a_restart_is_refused_where_none_is_allowed(lab: Lab, mirror: Mirror) -> None:
+    mirror.configure(daemonKeys=KEYS)
+    reason = mirror.up_fails()
+    assert "nothing was changed: " in reason
+    assert "log-driver" in reason
+    assert "set restart to when-needed" in reason
+    assert lab.daemon_json("node2") == NODE2_DAEMON_JSON.encode()
+
+
+def test_the_swarms_only_manager_is_never_restarted_and_then_nobody_is(lab: Lab, mirror: Mirror) -> None:
+    daemons = {node: lab.daemon_pid(node) for node in NODES}
+    mirror.configure(daemonKeys=KEYS, restart="when-needed")
+    reason = mirror.up_fails()
+    assert "no docker was restarted: node1 is not restarted: it is the swarm's only manager" in reason
+    assert "allowQuorumLoss" in reason
+    assert {node: lab.daemon_pid(node) for node in NODES} == daemons
+    # What a reload can do is done everywhere: the mirror, and docker 20.10's experimental; what cannot be is not in the file.
+    assert all(lab.mirrors(node)[0] == URL for node in NODES)
+    assert [seen(lab, node) for node in NODES] == [(False, "json-file"), (True, "journald"), (True, "json-file")]
+    assert b"log-driver" not in (lab.daemon_json("node3") or b"")
+
+
+def test_a_preview_says_what_it_may_restart(mirror: Mirror) -> None:
+    text = mirror.preview_without_network()
+    assert "nodes that need it are drained and restarted one at a time, workers first, the leader last" in text
+    assert "registry-mirror-restarts" in text
+
+
+def test_with_three_managers_those_who_need_it_are_restarted_in_turn(lab: Lab, mirror: Mirror) -> None:
+    promote(lab)
+    lab.on("node1", "docker node update --availability pause node3")
+    daemons = {node: lab.daemon_pid(node) for node in NODES}
+    text = mirror.up()
+    turns = [line.strip() for line in text.splitlines() if "its docker is restarted" in line]
+    assert list(dict.fromkeys(turns)) == [
+        "node3: its docker is restarted (1 of 2)",
+        "node1: its docker is restarted (2 of 2)",  # the leader is last
+    ]
+    assert [seen(lab, node) for node in NODES] == [(True, "journald")] * 3
+    assert all(lab.mirrors(node)[0] == URL for node in NODES)
+    assert lab.daemon_pid("node2") == daemons["node2"]
+    assert lab.daemon_pid("node1") != daemons["node1"]
+    assert lab.availability() == {"node1": "active", "node2": "active", "node3": "pause"}
+    assert "swarm-registry-mirror" not in lab.on("node1", LABEL)
+    lab.on("node1", "docker node update --availability active node3")
+
+
+def test_up_again_restarts_and_contacts_nobody(lab: Lab, mirror: Mirror) -> None:
+    before = lab.connections(*NODES)
+    assert set(counts(mirror.up())) == {"unchanged"}
+    assert lab.connections(*NODES) == before
+    assert mirror.operate("status")[0] == 0
+
+
+def test_a_docker_that_does_not_start_has_its_old_file_back_and_nobody_else_is_restarted(lab: Lab, mirror: Mirror) -> None:
+    daemons = {node: lab.daemon_pid(node) for node in NODES}
+    files = {node: lab.daemon_json(node) for node in NODES}
+    mirror.configure(daemonKeys={**KEYS, "log-driver": "no-such-driver"}, restart="when-needed")
+    reason = mirror.up_fails()
+    assert "no-such-driver" in reason
+    assert "the old daemon.json is back, and docker runs with it; not restarted: " in reason
+    changed = [node for node in NODES if lab.daemon_pid(node) != daemons[node]]
+    assert len(changed) == 1, "a bad change costs one node a restart, and no more"
+    assert [seen(lab, node) for node in NODES] == [(True, "journald")] * 3
+    assert {node: lab.daemon_json(node) for node in NODES} == files
+    assert set(lab.availability().values()) == {"active"}
+    mirror.configure(daemonKeys=KEYS, restart="when-needed")
+    mirror.up()
+
+
+def test_a_manager_that_is_away_keeps_the_others_from_being_restarted(lab: Lab, mirror: Mirror) -> None:
+    lab.power_off("node2")
+    for _ in range(60):
+        if "Unreachable" in lab.on("node1", "docker node ls --format '{{.ManagerStatus}}'"):
+            break
+        time.sleep(0.5)
+    daemons = {node: lab.daemon_pid(node) for node in ("node1", "node3")}
+    mirror.configure(daemonKeys={**KEYS, "log-driver": "local"}, restart="when-needed", without=("node2",))
+    exported = mirror.stack.quietly("stack", "export")
+    mirror.stack.quietly("stack", "import", stdin=without_node(exported, "node2"))
+    reason = mirror.up_fails()
+    assert "2 of 3 managers are reachable and 2 are needed for quorum" in reason
+    assert {node: lab.daemon_pid(node) for node in daemons} == daemons
+    lab.power_on("node2")
+    mirror.stack.quietly("stack", "import", stdin=exported)
+    mirror.configure(daemonKeys=KEYS, restart="when-needed")
+    for _ in range(60):
+        if lab.on("node1", "docker node ls --format '{{.ManagerStatus}}'").split().count("Reachable") == 2:
+            break
+        time.sleep(0.5)
+    mirror.up()
+
+
+def without_node(exported: str, node: str) -> str:
+    import json
+
+    from tools.forget import strike
+
+    return json.dumps(strike(json.loads(exported), node))
+
+
+def test_destroy_gives_every_key_back_by_restarts_where_it_must(lab: Lab, mirror: Mirror) -> None:
+    daemon = lab.daemon_pid("node2")
+    mirror.destroy()
+    assert [seen(lab, node) for node in NODES] == [(False, "json-file"), (False, "journald"), (False, "json-file")]
+    assert [lab.daemon_json(node) for node in NODES] == [None, NODE2_DAEMON_JSON.encode(), None]
+    assert lab.daemon_pid("node2") == daemon
+    assert set(lab.availability().values()) == {"active"}
