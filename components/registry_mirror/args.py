@@ -142,8 +142,8 @@ class RegistryMirrorArgs:
 
     @property
     def restart_keys(self) -> list[str]:
-        """The keys handed over that some engine reads at its start only."""
-        return [key for key in self.daemon_keys if keys.may_need_restart(key)]
+        """The keys handed over that dockerd reads at its start only."""
+        return [key for key in self.daemon_keys if not keys.KEYS[key].reloads]
 
     @property
     def manager_node(self) -> SwarmNode:

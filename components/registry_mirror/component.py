@@ -163,7 +163,7 @@ class RegistryMirror(pulumi.ComponentResource):
     def _restarts(
         self, name: str, args: RegistryMirrorArgs, service: str, commands: Mapping[str, remote.Command]
     ) -> pulumi.Output[str]:
-        """The rolling restart, declared where a key was handed over that an engine may read at its start only.
+        """The rolling restart, declared where a key was handed over that dockerd reads at its start only.
 
         It is there with `restart: never` too, because its end is what takes such keys back: nodes forget them, restarted one at
         a time, before they forget the mirror.
@@ -171,7 +171,7 @@ class RegistryMirror(pulumi.ComponentResource):
         if not args.restart_keys:
             return pulumi.Output.from_input("")
         if args.restart != "never":
-            words = "read by some dockers at their start only: nodes that need it are drained and restarted one at a time"
+            words = "read by dockerd at its start only: nodes that need it are drained and restarted one at a time"
             pulumi.log.info(f"{', '.join(args.restart_keys)}: {words}, workers first, the leader last", self)
         command = restart_command(f"{name}-restarts", args, service, commands, pulumi.ResourceOptions(parent=self))
         return command.stdout

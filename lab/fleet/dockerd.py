@@ -56,6 +56,8 @@ class Dockerd:
     reloads: int = 0
     restarts: int = 0
     in_swarm: bool = True
+    started_bare: bool = False
+    """Started without a daemon.json: docker 20.10 then takes `experimental` over with a reload, and otherwise not (tried)."""
 
     def reload(self, data: bytes | None, now: float = 0.0) -> None:
         """What a SIGHUP does; it never fails, whatever comes of it."""
@@ -70,7 +72,7 @@ class Dockerd:
                 self.live[key] = DEFAULTS[key] if found[key] is None else found[key]
         for key in RESET_ON_RELOAD:
             self.live[key] = found.get(key, DEFAULTS[key])
-        if self._major < 23 and "experimental" in found:
+        if self._major < 23 and self.started_bare and "experimental" in found:
             self.live["experimental"] = found["experimental"]
         self.events.append([now, self.attributes()])
 
@@ -95,6 +97,7 @@ class Dockerd:
             raise
         self.live = {**json.loads(json.dumps(DEFAULTS)), **{key: value for key, value in found.items() if value is not None}}
         self.running = True
+        self.started_bare = data is None
 
     def reset_failed(self) -> None:
         """`systemctl reset-failed`: systemd forgets how often it has started it."""

@@ -1,8 +1,10 @@
 """Keys that were handed over, and the restarts that some need, on real machines: refused, done in turn, failed, given back.
 
-The tests build on each other. Node 1 runs docker 26.1, nodes 2 and 3 run 20.10; node 2 has its log driver already.
+The tests build on each other. Node 1 runs docker 26.1, nodes 2 and 3 run 20.10; node 2 has its log driver already, and needs
+a restart for the other key alone.
 """
 
+import json
 import time
 from collections.abc import Iterator
 
@@ -10,6 +12,7 @@ import pytest
 
 from lab.plan import NODE2_DAEMON_JSON
 from tests.lab_fixture import Lab, Mirror, counts
+from tools.forget import strike
 
 NODES = ["node1", "node2", "node3"]
 URL = "https://mirror.lab.test/"
@@ -56,9 +59,9 @@ def test_the_swarms_only_manager_is_never_restarted_and_then_nobody_is(lab: Lab,
     assert "no docker was restarted: node1 is not restarted: it is the swarm's only manager" in reason
     assert "allowQuorumLoss" in reason
     assert {node: lab.daemon_pid(node) for node in NODES} == daemons
-    # What a reload can do is done everywhere: the mirror, and docker 20.10's experimental; what cannot be is not in the file.
+    # What a reload can do is done everywhere; what it cannot do is not in the file, lest a reboot by chance activates it.
     assert all(lab.mirrors(node)[0] == URL for node in NODES)
-    assert [seen(lab, node) for node in NODES] == [(False, "json-file"), (True, "journald"), (True, "json-file")]
+    assert [seen(lab, node) for node in NODES] == [(False, "json-file"), (False, "journald"), (False, "json-file")]
     assert b"log-driver" not in (lab.daemon_json("node3") or b"")
 
 
@@ -75,13 +78,13 @@ def test_with_three_managers_those_who_need_it_are_restarted_in_turn(lab: Lab, m
     text = mirror.up()
     turns = [line.strip() for line in text.splitlines() if "its docker is restarted" in line]
     assert list(dict.fromkeys(turns)) == [
-        "node3: its docker is restarted (1 of 2)",
-        "node1: its docker is restarted (2 of 2)",  # the leader is last
+        "node2: its docker is restarted (1 of 3)",
+        "node3: its docker is restarted (2 of 3)",
+        "node1: its docker is restarted (3 of 3)",  # the leader is last
     ]
     assert [seen(lab, node) for node in NODES] == [(True, "journald")] * 3
     assert all(lab.mirrors(node)[0] == URL for node in NODES)
-    assert lab.daemon_pid("node2") == daemons["node2"]
-    assert lab.daemon_pid("node1") != daemons["node1"]
+    assert not [node for node in NODES if lab.daemon_pid(node) == daemons[node]]
     assert lab.availability() == {"node1": "active", "node2": "active", "node3": "pause"}
     assert "swarm-registry-mirror" not in lab.on("node1", LABEL)
     lab.on("node1", "docker node update --availability active node3")
@@ -119,7 +122,7 @@ def test_a_manager_that_is_away_keeps_the_others_from_being_restarted(lab: Lab, 
     daemons = {node: lab.daemon_pid(node) for node in ("node1", "node3")}
     mirror.configure(daemonKeys={**KEYS, "log-driver": "local"}, restart="when-needed", without=("node2",))
     exported = mirror.stack.quietly("stack", "export")
-    mirror.stack.quietly("stack", "import", stdin=without_node(exported, "node2"))
+    mirror.stack.quietly("stack", "import", stdin=json.dumps(strike(json.loads(exported), "node2")))
     reason = mirror.up_fails()
     assert "2 of 3 managers are reachable and 2 are needed for quorum" in reason
     assert {node: lab.daemon_pid(node) for node in daemons} == daemons
@@ -133,18 +136,8 @@ def test_a_manager_that_is_away_keeps_the_others_from_being_restarted(lab: Lab, 
     mirror.up()
 
 
-def without_node(exported: str, node: str) -> str:
-    import json
-
-    from tools.forget import strike
-
-    return json.dumps(strike(json.loads(exported), node))
-
-
 def test_destroy_gives_every_key_back_by_restarts_where_it_must(lab: Lab, mirror: Mirror) -> None:
-    daemon = lab.daemon_pid("node2")
     mirror.destroy()
     assert [seen(lab, node) for node in NODES] == [(False, "json-file"), (False, "journald"), (False, "json-file")]
     assert [lab.daemon_json(node) for node in NODES] == [None, NODE2_DAEMON_JSON.encode(), None]
-    assert lab.daemon_pid("node2") == daemon
     assert set(lab.availability().values()) == {"active"}

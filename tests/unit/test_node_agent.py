@@ -329,25 +329,25 @@ def test_a_second_run_at_the_same_time_is_refused(docker: FakeDocker, path: Path
         node.apply(request(path))
 
 
-KEYS: dict[str, Any] = {"experimental": True, "max-concurrent-downloads": 9}
+KEYS: dict[str, Any] = {"debug": True, "max-concurrent-downloads": 9}
 
 
 def test_keys_handed_over_are_entered_and_given_back(docker: FakeDocker, path: Path) -> None:
     before = edit(docker, path, '{"max-concurrent-downloads":   7}')
     assert node.apply(request(path, keys=KEYS)) == "written and reloaded"
-    assert (docker.daemon.live["experimental"], docker.daemon.live["max-concurrent-downloads"]) == (True, 9)
+    assert (docker.daemon.live["debug"], docker.daemon.live["max-concurrent-downloads"]) == (True, 9)
     assert node.apply(request(path, keys=KEYS)) == "unchanged"
     node.remove(request(path, keys=KEYS))
     assert path.read_bytes() == before
-    assert (docker.daemon.live["experimental"], docker.daemon.live["max-concurrent-downloads"]) == (False, 7)
+    assert (docker.daemon.live["debug"], docker.daemon.live["max-concurrent-downloads"]) == (False, 7)
 
 
 def test_a_key_that_is_not_handed_over_any_more_is_as_it_was(docker: FakeDocker, path: Path) -> None:
     edit(docker, path, '{"max-concurrent-downloads":   7}')
     node.apply(request(path, keys=KEYS))
     node.apply(request(path, keys={"max-concurrent-downloads": 9}))
-    assert docker.daemon.live["experimental"] is False
-    assert "experimental" not in json.loads(path.read_text())
+    assert docker.daemon.live["debug"] is False
+    assert "debug" not in json.loads(path.read_text())
     node.apply(request(path))
     assert docker.daemon.live["max-concurrent-downloads"] == 7
     assert path.read_text() == '{"max-concurrent-downloads":   7, "registry-mirrors": ["https://mirror.example.com"]}'
@@ -364,15 +364,15 @@ def test_a_key_that_somebody_has_changed_since_is_his(docker: FakeDocker, path: 
 def test_two_mirrors_may_hand_over_the_same_and_nothing_else(docker: FakeDocker, path: Path) -> None:
     before = edit(docker, path, "{}")
     node.apply(request(path, keys=KEYS))
-    with pytest.raises(files.Failed, match="nothing was changed: experimental was handed over to another mirror"):
-        node.apply(request(path, OTHER, owner="second", keys={"experimental": False}))
-    node.apply(request(path, OTHER, owner="second", keys={"experimental": True}))
+    with pytest.raises(files.Failed, match="nothing was changed: debug was handed over to another mirror"):
+        node.apply(request(path, OTHER, owner="second", keys={"debug": False}))
+    node.apply(request(path, OTHER, owner="second", keys={"debug": True}))
     node.remove(request(path))
-    assert docker.daemon.live["experimental"] is True
-    assert json.loads(path.read_text()) == {"registry-mirrors": [OTHER], "experimental": True}
+    assert docker.daemon.live["debug"] is True
+    assert json.loads(path.read_text()) == {"registry-mirrors": [OTHER], "debug": True}
     node.remove(request(path, OTHER, owner="second"))
     assert path.read_bytes() == before
-    assert docker.daemon.live["experimental"] is False
+    assert docker.daemon.live["debug"] is False
 
 
 def test_a_key_that_docker_does_not_take_over_is_taken_back(docker: FakeDocker, path: Path) -> None:
@@ -458,7 +458,7 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing may catch it."""
 
 
-@pytest.mark.parametrize("original", [None, "", '{"debug": true}\n', '{"registry-mirrors": ["https://other.example.com"]}'])
+@pytest.mark.parametrize("original", [None, "", '{"labels": ["a=b"]}\n', '{"registry-mirrors": ["https://other.example.com"]}'])
 @pytest.mark.parametrize("action", ["apply", "remove", "restart"])
 def test_killed_between_any_two_changes_the_file_is_whole_and_the_next_run_converges(
     docker: FakeDocker, path: Path, monkeypatch: pytest.MonkeyPatch, original: str | None, action: str
@@ -511,7 +511,7 @@ def test_killed_between_any_two_changes_the_file_is_whole_and_the_next_run_conve
             docker.daemon.restart(docker.data, time.time())
         node.apply(wish)
         assert URL in docker.mirrors
-        assert docker.daemon.live["experimental"] is True
+        assert docker.daemon.live["debug"] is True
         if action == "restart":
             restart.run(wish)
             assert docker.daemon.live["log-driver"] == "journald"
@@ -519,7 +519,7 @@ def test_killed_between_any_two_changes_the_file_is_whole_and_the_next_run_conve
             assert docker.daemon.live["log-driver"] == "json-file"
         node.remove(wish)
         assert URL not in docker.mirrors
-        assert docker.daemon.live["experimental"] is False
+        assert docker.daemon.live["debug"] is False
         assert (path.read_bytes() if path.exists() else None) == (None if original is None else original.encode())
         if survived:
             assert die_at > 8, die_at

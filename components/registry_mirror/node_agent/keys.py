@@ -1,8 +1,9 @@
 """The keys of daemon.json that a user may hand over besides the mirror: what they hold, and whether a reload changes them. Pure.
 
 A key that is not here is refused: a wrong `data-root`, `hosts` or `tls…` loses data or makes the daemon unreachable, and is
-no part of a registry mirror. What a reload takes over is that of moby daemon/reload.go; `experimental` was tried on 20.10.24
-(a reload takes it over) and on 26.1.5 (only a start does).
+no part of a registry mirror. What a reload takes over is that of moby daemon/reload.go. `experimental` was tried: 26.1.5
+needs a restart, and so does 20.10.24, unless it was started without a daemon.json (its flags and settings then share their
+memory).
 """
 
 import json
@@ -11,16 +12,14 @@ from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 Version = Tuple[int, int, int]
 
-ALWAYS = (999, 0, 0)
-
 
 class Key(NamedTuple):
     """`default` is what dockerd has without the key; the proof is where the running daemon shows what it has."""
 
     kind: type
     default: Any
-    reloads_before: Optional[Version]
-    """The first version that needs a restart for it; ALWAYS: none does; None: every one does."""
+    reloads: bool
+    """Whether a reload takes a change over; otherwise only a start does."""
     in_info: Optional[Callable[[Dict[str, Any]], Any]] = None
     """From `docker info`."""
     in_event: Optional[Callable[[str], Any]] = None
@@ -37,28 +36,28 @@ def _features(text: str) -> Any:
 
 
 KEYS = {
-    "debug": Key(bool, False, ALWAYS, lambda info: bool(info.get("Debug"))),
-    "labels": Key(list, [], ALWAYS, lambda info: sorted(info.get("Labels") or [])),
-    "insecure-registries": Key(list, [], ALWAYS, in_event=_listed),
-    "max-concurrent-downloads": Key(int, 3, ALWAYS, in_event=int),
-    "max-concurrent-uploads": Key(int, 5, ALWAYS, in_event=int),
-    "max-download-attempts": Key(int, 5, ALWAYS, in_event=int),
-    "shutdown-timeout": Key(int, 15, ALWAYS, in_event=int),
-    "features": Key(dict, {}, ALWAYS, in_event=_features),
-    "experimental": Key(bool, False, (23, 0, 0), lambda info: bool(info.get("ExperimentalBuild"))),
-    "log-driver": Key(str, "json-file", None, lambda info: info.get("LoggingDriver")),
-    "log-opts": Key(dict, {}, None),
-    "log-level": Key(str, "info", None),
-    "dns": Key(list, [], None),
-    "dns-opts": Key(list, [], None),
-    "dns-search": Key(list, [], None),
-    "default-address-pools": Key(list, [], None),
-    "default-ulimits": Key(dict, {}, None),
-    "builder": Key(dict, {}, None),
-    "proxies": Key(dict, {}, None),
-    "metrics-addr": Key(str, "", None),
-    "userland-proxy": Key(bool, True, None),
-    "init": Key(bool, False, None),
+    "debug": Key(bool, False, True, lambda info: bool(info.get("Debug"))),
+    "labels": Key(list, [], True, lambda info: sorted(info.get("Labels") or [])),
+    "insecure-registries": Key(list, [], True, in_event=_listed),
+    "max-concurrent-downloads": Key(int, 3, True, in_event=int),
+    "max-concurrent-uploads": Key(int, 5, True, in_event=int),
+    "max-download-attempts": Key(int, 5, True, in_event=int),
+    "shutdown-timeout": Key(int, 15, True, in_event=int),
+    "features": Key(dict, {}, True, in_event=_features),
+    "experimental": Key(bool, False, False, lambda info: bool(info.get("ExperimentalBuild"))),
+    "log-driver": Key(str, "json-file", False, lambda info: info.get("LoggingDriver")),
+    "log-opts": Key(dict, {}, False),
+    "log-level": Key(str, "info", False),
+    "dns": Key(list, [], False),
+    "dns-opts": Key(list, [], False),
+    "dns-search": Key(list, [], False),
+    "default-address-pools": Key(list, [], False),
+    "default-ulimits": Key(dict, {}, False),
+    "builder": Key(dict, {}, False),
+    "proxies": Key(dict, {}, False),
+    "metrics-addr": Key(str, "", False),
+    "userland-proxy": Key(bool, True, False),
+    "init": Key(bool, False, False),
 }
 
 NEVER = {
@@ -75,17 +74,6 @@ def version_of(text: str) -> Version:
     """`26.1.5+dfsg1` as numbers; what cannot be read counts as new, which is careful: the newer, the more needs a restart."""
     numbers = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
     return (int(numbers.group(1)), int(numbers.group(2)), int(numbers.group(3) or 0)) if numbers else (998, 0, 0)
-
-
-def reloads(key: str, version: Version) -> bool:
-    """Whether this engine takes a change of `key` over with a reload."""
-    before = KEYS[key].reloads_before
-    return before is not None and version < before
-
-
-def may_need_restart(key: str) -> bool:
-    """Whether there is an engine that needs a restart for a change of `key`."""
-    return KEYS[key].reloads_before != ALWAYS
 
 
 def fault(key: str, value: Any) -> Optional[str]:

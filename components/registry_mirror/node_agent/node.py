@@ -17,7 +17,7 @@ from typing import Any, Callable, Dict, List, Optional
 
 from . import daemon_json, engine, files, preflight, probe
 from .files import Failed
-from .keys import reloads, version_of
+from .keys import KEYS
 from .plan import Plan, Wanted, explicit, plan, untaken, values_after
 from .preflight import Facts
 from .record import Record
@@ -99,7 +99,7 @@ def remove(request: Dict[str, Any]) -> str:
         found = preflight.findings(facts, names) + _dockerds_word(between, facts)
         if found:
             raise Failed("nothing was changed: " + "; ".join(found))
-    expected = values_after(daemon_json.decode(after), reloadable(names, info))
+    expected = values_after(daemon_json.decode(after), reloadable(names))
     try:
         if reload:
             record.own(between.encode())
@@ -161,7 +161,7 @@ def change(
     text, after = daemon_json.decode(before), todo.after.encode()
     between = todo.between.encode()
     touched = [key for key in {**record.keys, **entered} if key not in todo.due]
-    expected = values_after(todo.after, reloadable(touched, info))
+    expected = values_after(todo.after, reloadable(touched))
     insecure = _insecure(info)
     gone = [mirror for mirror in record.mirrors if not _lists(todo.after, mirror)]
     record.begin(url, before, after, {**record.keys, **entered})
@@ -182,10 +182,9 @@ def change(
         raise Failed("%s; %s" % (error, outcome)) from error
 
 
-def reloadable(names: List[str], info: Dict[str, Any]) -> List[str]:
-    """Those of some keys that this engine takes over with a reload."""
-    version = version_of(str(info.get("ServerVersion", "")))
-    return [key for key in names if reloads(key, version)]
+def reloadable(names: List[str]) -> List[str]:
+    """Those of some keys that dockerd takes over with a reload."""
+    return [key for key in names if KEYS[key].reloads]
 
 
 def _complaint(url: Optional[str], gone: List[str], expected: Dict[str, Any]) -> engine.Complaint:
@@ -244,7 +243,7 @@ def put_back(path: str, before: Optional[bytes], unit: str, url: str, names: Lis
         text = daemon_json.decode(before)
         used = used or _lists(text, url)
         out_loud = explicit(text, names)
-        told = _complaint(url if used else None, [] if used else [url], values_after(text, reloadable(names, engine.info(unit))))
+        told = _complaint(url if used else None, [] if used else [url], values_after(text, reloadable(names)))
         if out_loud != text:
             # As in `remove`: drop from the running daemon what the old text does not mention.
             files.replace(path, out_loud.encode())

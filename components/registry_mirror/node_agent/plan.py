@@ -51,12 +51,11 @@ def plan(wanted: Wanted, facts: Facts, restart: str = "never", restarting: bool 
         reasons.append("docker does not use %s yet" % wanted.mirror)
     reasons += ["docker still uses %s" % url for url in wanted.gone if daemon_json.contains(used, url)]
 
-    version = keys.version_of(str(facts.info.get("ServerVersion", "")))
     due, dropped = [], []
     spelt: Dict[str, Optional[str]] = {key: json.dumps(value, ensure_ascii=False) for key, value in wanted.keys.items()}
     for key, spelling in {**wanted.former, **spelt}.items():
         reason = _difference(key, spelling, facts)
-        if reason is not None and not keys.reloads(key, version):
+        if reason is not None and not keys.KEYS[key].reloads:
             due.append(key)
             reasons.append(reason + ", which needs a restart")
             if not restarting:
@@ -85,7 +84,7 @@ def with_spelling(text: str, key: str, spelling: Optional[str]) -> str:
 def explicit(text: str, dropped: List[str]) -> str:
     """`text` that says everything out loud: where a key is absent, a reload keeps what the daemon has (moby daemon/reload.go)."""
     for key in dropped:
-        if keys.KEYS[key].reloads_before is not None and daemon_json.spelling(text, key) is None:
+        if keys.KEYS[key].reloads and daemon_json.spelling(text, key) is None:
             text = daemon_json.set_key(text, key, json.dumps(keys.KEYS[key].default))
     return daemon_json.add_empty_list(text)
 

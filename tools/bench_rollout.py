@@ -1,0 +1,268 @@
+"""`make bench-rollout`: telling 100 and 500 simulated nodes, beside Ansible, pyinfra and bare ssh. Prints, asserts nothing.
+
+Everyone runs the same node agent with the same request on the same nodes (`lab/fleet/`), checks host keys, and is tuned by its
+own documentation; client and nodes share this computer's cores. The contestants take turns within each round.
+
+    python3 -m tools.bench_rollout [NODES…]
+"""
+
+import base64
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.fleet.machines import FOLDER, MIRROR_HOST, Fleet, most_at_once
+from tools import toolchain
+from tools.progress import StageError, main_guard, run_logged, stage
+from tools.table import table
+from tools.toolchain import CHECKOUT, TOOLS, VENV
+
+COUNTS = (100, 500)
+ROUNDS = 2
+AT_ONCE = 10
+"""Nodes at the same time, for everyone: the component's default. Where that does a contestant no good, it gets its own best."""
+FORKS = 20
+"""Of Ansible: 100 were slower on two cores."""
+RIVALS = TOOLS / "bench"
+
+PROGRAM = """
+import json, pulumi
+from components.registry_mirror import RegistryMirrorArgs, SwarmNode
+from components.registry_mirror.node import roll_out
+fleet = json.load(open("fleet.json"))
+nodes = [SwarmNode(name=f"n{i}", address=address, host_key=fleet["host_key"]) for i, address in enumerate(fleet["addresses"])]
+args = RegistryMirrorArgs(hostname=fleet["mirror"], image="registry:3.1.1@sha256:" + "0" * 64, nodes=nodes,
+                          private_key=pulumi.Output.secret(fleet["key"]), max_parallel=fleet["at_once"])
+start = pulumi.ComponentResource("fleet:index:Start", "start", None)
+roll_out("mirror", args, "mirror", after=start, parent=start)
+"""
+
+REQUEST = """
+import json
+from components.registry_mirror import ship
+settings = {"owner": "mirror", "mirror": "https://%s", "check_image": "library/hello-world:latest", "keys": {},
+            "daemon_json": "/etc/docker/daemon.json", "service": "docker", "restart": "never"}
+print(json.dumps([ship.command("node.apply", None), ship.request("node", settings)]))
+"""
+
+PLAYBOOK = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - ansible.builtin.shell: {cmd: "{{ lookup('file', 'command') }}", stdin: "{{ lookup('file', 'request.json') }}"}
+"""
+
+DEPLOY = """
+from pyinfra.operations import server
+server.shell(commands=[open("pipeline").read()])
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One roll-out: seconds, seconds of the client's processors, MiB of its largest process, nodes told, most at once."""
+
+    wall: float
+    cpu: float
+    memory: float
+    told: int
+    sessions: int
+    at_once: int
+
+
+def bench(counts: tuple[int, ...]) -> None:
+    """Measure and print."""
+    _bring_rivals()
+    for count in counts:
+        fleet = Fleet(count)
+        with stage(f"{count} simulated nodes"):
+            fleet.start()
+        try:
+            _measure(fleet)
+        finally:
+            fleet.stop()
+
+
+def _measure(fleet: Fleet) -> None:
+    contestants = Contestants(fleet)
+    rows: dict[str, list[Run]] = {}
+    for number in range(1, ROUNDS + 1):
+        for name, (first, again) in contestants.all().items():
+            with stage(f"round {number}: {name}") as running:
+                fleet.reset()
+                contestants.forget()
+                found = _timed(fleet, first)
+                rows.setdefault(name, []).append(found)
+                running.note(f"{found.wall:.1f} s")
+                if found.told != fleet.count:
+                    raise StageError(f"{name} told {found.told} of {fleet.count} nodes", "see the log", contestants.log)
+                if again is not None:
+                    rows.setdefault(f"{name}, nothing to do", []).append(_timed(fleet, again))
+    _print(fleet, rows)
+
+
+def _print(fleet: Fleet, rows: dict[str, list[Run]]) -> None:
+    def median(name: str, what: str) -> float:
+        return float(statistics.median(getattr(run, what) for run in rows[name]))
+
+    bare = median("bare ssh", "wall")
+    shown = []
+    for name in rows:
+        cells = [f"{median(name, 'wall'):.1f} s", f"{median(name, 'cpu'):.1f} s", f"{median(name, 'memory'):.0f} MiB"]
+        told = [f"{median(name, 'sessions'):.0f}", f"{median(name, 'at_once'):.0f}", f"{median(name, 'wall') / bare:.2f}"]
+        shown.append((name, *cells, *told))
+    head = ("contestant", "wall", "its CPU", "largest process", "commands", "most at once", "× bare ssh")
+    plugin = "official" if toolchain.official_plugin("command") else "stand-in (an ssh process per node)"
+    print("\n" + table(head, shown))
+    print(f"\n  {fleet.count} nodes, {os.cpu_count()} cores shared with them, Linux {platform.release()}, medians of {ROUNDS}.")
+    print(f"  Command plugin: {plugin}. Canary first: {'yes' if Contestants.canary_was_first else 'NO'}.\n")
+
+
+def _timed(fleet: Fleet, work: Callable[[], None]) -> Run:
+    (fleet.inside / "sessions").write_text("")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.monotonic()
+    work()
+    wall = time.monotonic() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    sessions = fleet.sessions()
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Run(wall, cpu, after.ru_maxrss / 1024, fleet.told(), len(sessions), most_at_once(sessions))
+
+
+class Contestants:
+    """Each way to tell all nodes, as (first time, again or None)."""
+
+    canary_was_first = True
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self.folder = FOLDER / "client"
+        self.folder.mkdir(exist_ok=True)
+        self.log = FOLDER / "client.log"
+        self.environment = {**os.environ, **toolchain.environment(), "PYTHONPATH": str(CHECKOUT), "HOME": str(self.folder)}
+        self.environment |= {"PULUMI_BACKEND_URL": f"file://{self.folder}/state", "PULUMI_CONFIG_PASSPHRASE": ""}
+        answer = subprocess.run(
+            [VENV / "bin" / "python", "-c", REQUEST % MIRROR_HOST], cwd=CHECKOUT, capture_output=True, text=True, check=True
+        )
+        self.command, self.request = json.loads(answer.stdout)
+        self._write_files()
+
+    def all(self) -> dict[str, tuple[Callable[[], None], Callable[[], None] | None]]:
+        """Bare ssh first: it is what the others are measured by."""
+        return {
+            "bare ssh": (self.bare_ssh, None),
+            "pulumi up": (self.pulumi, self.pulumi),
+            "pyinfra": (self.pyinfra, None),
+            "ansible": (self.ansible, self.ansible),
+        }
+
+    def forget(self) -> None:
+        """No stack yet, no connection kept open by an earlier run."""
+        subprocess.run(["rm", "-rf", self.folder / "state", self.folder / ".ansible"], check=True)
+        (self.folder / "state").mkdir()
+
+    def bare_ssh(self) -> None:
+        """As many ssh processes as may be; what nobody can be faster than who uses OpenSSH."""
+
+        def tell(address: str) -> None:
+            argv = ["ssh", "-T", "-F", "/dev/null", *self.options, f"root@{address}", "--", self.command]
+            self._run(argv, stdin=self.request)
+
+        tell(self.fleet.addresses[0])
+        with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+            list(pool.map(tell, self.fleet.addresses[1:]))
+
+    def pulumi(self) -> None:
+        """The component's own commands and waves, at Pulumi's own parallelism; starting Pulumi included."""
+        if not list((self.folder / "state").iterdir()):
+            self._run(["pulumi", "stack", "init", "t"])
+        self._run(["pulumi", "up", "--yes", "--skip-preview", "--non-interactive", "--stack", "t"])
+        sessions = self.fleet.sessions()
+        if len(sessions) > 1:
+            Contestants.canary_was_first &= sessions[0].end <= sessions[1].begin
+
+    def pyinfra(self) -> None:
+        """As its documentation has it, all nodes in one inventory."""
+        self._run([str(RIVALS / "bin" / "pyinfra"), "-y", "--parallel", "50", "inventory.py", "deploy.py"])
+
+    def ansible(self) -> None:
+        """Pipelining, no facts, FORKS forks, no callback but the default."""
+        self._run([str(RIVALS / "bin" / "ansible-playbook"), "-i", "hosts", "playbook.yml"])
+
+    @property
+    def options(self) -> list[str]:
+        """Of the ssh program: host keys are checked, and no connection is shared."""
+        return [
+            "-i", str(self.fleet.key), "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR",
+            "-o", f"UserKnownHostsFile={self.folder}/.ssh/known_hosts", "-o", "GlobalKnownHostsFile=/dev/null",
+        ]  # fmt: skip
+
+    def _run(self, argv: list[str], stdin: str = "") -> None:
+        done = subprocess.run(
+            self.fleet.command(argv),
+            cwd=self.folder,
+            env=self.environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        with self.log.open("a") as log:
+            log.write(f"$ {' '.join(argv)[:200]}\n{done.stdout}{done.stderr}")
+        if done.returncode != 0:
+            raise StageError(f"{Path(argv[0]).name} ended with {done.returncode}", "see the log", self.log)
+
+    def _write_files(self) -> None:
+        fleet = self.fleet
+        encoded = base64.b64encode(self.request.encode()).decode()
+        data = f"{{'ssh_user': 'root', 'ssh_key': {str(fleet.key)!r}, 'ssh_known_hosts_file': '{self.folder}/.ssh/known_hosts'}}"
+        hosts = "\n".join(f"{address}" for address in fleet.addresses)
+        common = "ansible_user=root ansible_python_interpreter=/usr/bin/python3"
+        files = {
+            ".ssh/known_hosts": "".join(f"{address} {fleet.host_key}\n" for address in fleet.addresses),
+            "Pulumi.yaml": "name: fleet\nruntime: python\n",
+            "__main__.py": PROGRAM,
+            "fleet.json": json.dumps(
+                {"addresses": fleet.addresses, "host_key": fleet.host_key, "mirror": MIRROR_HOST, "key": fleet.key.read_text(),
+                 "at_once": AT_ONCE}
+            ),
+            "command": self.command,
+            "request.json": self.request,
+            "pipeline": f"echo {encoded} | base64 -d | {self.command}",
+            "deploy.py": DEPLOY,
+            "inventory.py": f"nodes = ([{', '.join(map(repr, fleet.addresses))}], {data})\n",
+            "playbook.yml": PLAYBOOK,
+            "hosts": f"[all]\n{hosts}\n[all:vars]\n{common} ansible_ssh_private_key_file={fleet.key}\n",
+            "ansible.cfg": f"[defaults]\nforks={FORKS}\n[ssh_connection]\npipelining=True\n",
+        }  # fmt: skip
+        for name, text in files.items():
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+            path.write_text(text)
+
+
+def _bring_rivals() -> None:
+    locked = CHECKOUT / "requirements-bench.txt"
+    stamp = RIVALS / ".stamp"
+    if stamp.exists() and stamp.read_text() == locked.read_text():
+        return
+    with stage("Ansible and pyinfra, in an environment of their own"):
+        log = toolchain.LOGS / "bench.log"
+        run_logged([sys.executable, "-m", "venv", "--clear", RIVALS], log)
+        run_logged([RIVALS / "bin" / "pip", "install", "--quiet", "--require-hashes", "-r", locked], log)
+        stamp.write_text(locked.read_text())
+
+
+if __name__ == "__main__":
+    sys.exit(main_guard(lambda: bench(tuple(int(word) for word in sys.argv[1:]) or COUNTS)))
