@@ -4,13 +4,13 @@ PYTHON ?= python3
 ENV ?= dev
 VENV := .tools/venv/bin
 
-.PHONY: help up down test check unit lab lab-down lab-status tools preview shell ssh status repair forget bench-up reference lock clean
+.PHONY: help up down test check unit lab lab-down lab-status tools preview shell ssh status repair forget bench-up bench-rollout reference lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
-up:  ## tools, lab, pulumi up, proof; ENV=<stack> for a real swarm
-	@$(PYTHON) -m tools.up $(ENV)
+up:  ## tools, lab, pulumi up, proof; ENV=<stack> for a real swarm, UNREACHABLE=skip-and-report past dead nodes
+	@$(PYTHON) -m tools.up $(ENV) $(UNREACHABLE)
 
 down:  ## destroy the stack; every node as it was before; remove the lab
 	@$(PYTHON) -m tools.down $(ENV)
@@ -54,6 +54,9 @@ forget:  ## NODE=node3: strike a node that is gone for good from the state
 bench-up: tools  ## how long things take, printed
 	@$(PYTHON) -m tools.bench_up
 
+bench-rollout: tools  ## 100 and 500 simulated nodes, beside Ansible, pyinfra and bare ssh
+	@$(PYTHON) -m tools.bench_rollout $(NODES)
+
 tools:
 	@$(PYTHON) -m tools.toolchain --with-lab
 
@@ -61,7 +64,7 @@ reference: tools  ## write Pulumi.yaml's and the README's configuration referenc
 	@$(VENV)/python -m config.reference
 
 lock: tools  ## pin and hash the Python packages of requirements*.in
-	@for f in requirements requirements-dev requirements-go; do \
+	@for f in requirements requirements-dev requirements-go requirements-bench; do \
 	  $(VENV)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-emit-index-url \
 	    --no-emit-find-links --no-annotate $$f.in -o $$f.txt; done
 

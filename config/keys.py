@@ -25,6 +25,7 @@ KEYS = {
     ),
     "imageDigestFile": Key("string", "", "file that holds the image's digest, where `image` has none"),
     "nodes": Key("array", "nodes", "every node that uses the mirror; see below", required=True),
+    "without": Key("array", "", "names of nodes to leave out for now; `make up UNREACHABLE=skip-and-report` sets it"),
     "manager": Key("string", "manager", "name of the node on which the service and the shared storage are looked after"),
     "sshPrivateKeyFile": Key("string", "", "file with the SSH private key for all nodes, without a passphrase"),
     "sshPrivateKey": Key("string", "", "the key itself, as a secret: `pulumi config set --secret sshPrivateKey < FILE`"),

@@ -73,6 +73,7 @@ def parse(values: Mapping[str, object], read_file: ReadFile) -> Settings:
         found["image"] = f"{found['image']}@{digest.strip()}"
 
     nodes = [_node(node, f"nodes[{index}]", known_hosts, faults) for index, node in enumerate(_list(found, "nodes"))]
+    nodes = _left(nodes, found.pop("without", []), faults)
     missing = {key: value for key, value in _PLACEHOLDERS.items() if key not in found}
     arguments = {KEYS[key].field: value for key, value in {**found, **missing}.items()}
     if "nodes" in missing:
@@ -159,6 +160,15 @@ def _node(value: object, place: str, known_hosts: str | None, faults: list[Fault
             found["hostKey"] = key
     complete = {"name": missing, "address": missing, "hostKey": _ANY_KEY, **found}
     return SwarmNode(**{NODE_KEYS[key].field: value for key, value in complete.items()})
+
+
+def _left(nodes: list[SwarmNode], without: list[object], faults: list[Fault]) -> list[SwarmNode]:
+    """The nodes without those that are left out by name."""
+    names = [node.name for node in nodes]
+    unknown = [name for name in without if name not in names]
+    if unknown:
+        faults.append(Fault("without", unknown, f"must be names of nodes; they are {', '.join(names)}"))
+    return [node for node in nodes if node.name not in without]
 
 
 def _private_key(found: dict[str, Any], read_file: ReadFile, faults: list[Fault]) -> tuple[str, str | None]:

@@ -113,7 +113,8 @@ def wait_for_traefik(sandbox: Sandbox, seconds: float = 90) -> None:
     tasks = ""
     while time.monotonic() < deadline:
         try:
-            tasks = run_on(sandbox, MANAGER, "docker service ps traefik --no-trunc --format '{{.CurrentState}} {{.Error}}'")
+            here = f"docker service ps traefik --no-trunc --filter node={MANAGER.name} --filter desired-state=running"
+            tasks = run_on(sandbox, MANAGER, f"{here} --format '{{{{.CurrentState}}}} {{{{.Error}}}}'")
         except SandboxError as error:
             tasks = str(error)
         if tasks.startswith("Running"):

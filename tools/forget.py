@@ -38,11 +38,10 @@ def strike(state: dict[str, Any], node: str) -> dict[str, Any]:
     `pulumi state delete` would refuse because of those edges, or take the later waves along.
     """
     resources = state["deployment"].get("resources", [])
-    names = {r["urn"]: r["urn"].rpartition("-node-")[2] for r in resources if _is_node(r)}
-    urn = next((urn for urn, found in names.items() if found == node), None)
-    if urn is None:
-        known = ", ".join(sorted(names.values())) or "none"
-        raise StageError(f"the stack knows no node {node!r}", f"name one of its nodes: {known}")
+    known = nodes_in(state)
+    if node not in known:
+        raise StageError(f"the stack knows no node {node!r}", f"name one of its nodes: {', '.join(sorted(known)) or 'none'}")
+    urn = known[node]
     left = [_without(r, urn) for r in resources if r["urn"] != urn]
     return {**state, "deployment": {**state["deployment"], "resources": left}}
 
@@ -52,6 +51,12 @@ def _without(resource: dict[str, Any], urn: str) -> dict[str, Any]:
     by_property = {key: [d for d in urns if d != urn] for key, urns in resource.get("propertyDependencies", {}).items()}
     edges = {"dependencies": [d for d in resource.get("dependencies", []) if d != urn], "propertyDependencies": by_property}
     return {**resource, **{name: edge for name, edge in edges.items() if name in resource}}
+
+
+def nodes_in(state: dict[str, Any]) -> dict[str, str]:
+    """The nodes that an exported state knows: name -> URN of its command."""
+    resources = state["deployment"].get("resources", [])
+    return {r["urn"].rpartition("-node-")[2]: r["urn"] for r in resources if _is_node(r)}
 
 
 def _is_node(resource: dict[str, Any]) -> bool:

@@ -5,6 +5,7 @@ a restart for the other key alone.
 """
 
 import json
+import re
 import time
 from collections.abc import Iterator
 
@@ -23,8 +24,10 @@ LABEL = "docker node inspect --format '{{.Spec.Labels}}' node1 node2 node3"
 @pytest.fixture(scope="module")
 def mirror(lab: Lab) -> Iterator[Mirror]:
     found = Mirror(lab)
-    if found.stack.outputs():
+    if found.stack.outputs():  # a lab that was kept from an earlier run (KEEP_LAB=1)
+        promote(lab)
         found.destroy()
+        lab.on("node1", "docker node demote node2 node3; docker node update --availability active node3")
     yield found
     lab.on("node1", "docker node demote node2 node3")
 
@@ -47,7 +50,7 @@ def test_a_key_that_needs_a_restart_is_refused_where_none_is_allowed(lab: Lab, m
     mirror.configure(daemonKeys=KEYS)
     reason = mirror.up_fails()
     assert "nothing was changed: " in reason
-    assert "log-driver" in reason
+    assert "experimental is read by this docker (20.10.24" in reason
     assert "set restart to when-needed" in reason
     assert lab.daemon_json("node2") == NODE2_DAEMON_JSON.encode()
 
@@ -76,12 +79,8 @@ def test_with_three_managers_those_who_need_it_are_restarted_in_turn(lab: Lab, m
     lab.on("node1", "docker node update --availability pause node3")
     daemons = {node: lab.daemon_pid(node) for node in NODES}
     text = mirror.up()
-    turns = [line.strip() for line in text.splitlines() if "its docker is restarted" in line]
-    assert list(dict.fromkeys(turns)) == [
-        "node2: its docker is restarted (1 of 3)",
-        "node3: its docker is restarted (2 of 3)",
-        "node1: its docker is restarted (3 of 3)",  # the leader is last
-    ]
+    turns = re.findall(r"(node\d): its docker is restarted \(\d of 3\)", text)
+    assert list(dict.fromkeys(turns)) == ["node2", "node3", "node1"]  # the leader is last
     assert [seen(lab, node) for node in NODES] == [(True, "journald")] * 3
     assert all(lab.mirrors(node)[0] == URL for node in NODES)
     assert not [node for node in NODES if lab.daemon_pid(node) == daemons[node]]

@@ -25,15 +25,25 @@ class Server:
         self.cert = cert
         self.answers: list[tuple[int, bool]] = [(200, True)]
         self.asked = 0
+        self.manifests: list[tuple[str, str]] = []
+        self.manifest_status = 200
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
             def do_GET(self) -> None:
                 status, is_registry = outer.answers[min(outer.asked, len(outer.answers) - 1)]
                 outer.asked += 1
                 self.send_response(status)
                 if is_registry:
                     self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def do_HEAD(self) -> None:
+                outer.manifests.append((self.path, self.headers["Accept"] or ""))
+                self.send_response(outer.manifest_status)
                 self.end_headers()
 
             def log_message(self, format: str, *args: object) -> None:
@@ -58,6 +68,21 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 def test_a_registry_that_answers_is_well(server: Server) -> None:
     assert probe.fault(server.url) is None
+
+
+def test_a_manifest_is_asked_for_without_being_pulled(server: Server) -> None:
+    assert probe.fault(server.url, image="library/hello-world:latest") is None
+    ((path, accept),) = server.manifests
+    assert path == "/v2/library/hello-world/manifests/latest"
+    assert "application/vnd.oci.image.index.v1+json" in accept
+
+
+@pytest.mark.parametrize("status", [404, 429, 500])
+def test_a_mirror_through_which_no_manifest_passes_is_worse_than_none(server: Server, status: int) -> None:
+    server.manifest_status = status
+    found = probe.fault(server.url, image="library/hello-world:latest") or ""
+    assert f"library/hello-world:latest does not pass through it ({status})" in found
+    assert "checkImage" in found
 
 
 @pytest.mark.parametrize(

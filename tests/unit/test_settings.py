@@ -61,6 +61,11 @@ def test_a_manager_may_have_an_ipv6_address_and_a_port_of_its_own() -> None:
     assert parse(values(nodes=json.dumps(nodes)), read).docker_host == "ssh://ops@[2001:db8::1]:2222"
 
 
+def test_a_node_can_be_left_out_for_now() -> None:
+    assert [node.name for node in parse(values(without='["n2"]'), read).mirror.nodes] == ["n1"]
+    assert "they are n1, n2" in faults(without='["n3"]')["without"]
+
+
 def test_the_empty_defaults_that_pulumi_needs_mean_not_given() -> None:
     settings = parse(values(manager="", certResolver="", placementConstraints="[]", serviceName=""), read)
     assert settings.mirror.service_name is None

@@ -21,6 +21,7 @@ from tools.forget import strike
 from tools.progress import StageError, main_guard, run_logged, telling_line
 from tools.stack import changes, reason
 from tools.table import table
+from tools.up import past_unreachable
 
 AGENT_FAILED = """
  +  command:remote:Command registry-mirror-node-node3 **creating failed** error: Process exited with status 1: running "sudo …":
@@ -161,14 +162,19 @@ def test_plugin_versions_are_those_that_the_sdks_ask_for() -> None:
         assert f"pulumi-{name}=={version} " in locked
 
 
+def resource(name: str, *dependencies: str, type_: str = "command:remote:Command") -> dict[str, Any]:
+    """A resource of an exported state."""
+    urns = [f"urn:x::{dependency}" for dependency in dependencies]
+    edges = {"dependencies": urns, "propertyDependencies": {"stdin": urns}}
+    return {"urn": f"urn:x::{name}", "type": type_, **edges, "inputs": {"kept": True}}
+
+
+def state(*resources: dict[str, Any]) -> dict[str, Any]:
+    """An exported state."""
+    return {"version": 3, "deployment": {"resources": list(resources), "manifest": {}}}
+
+
 def test_striking_a_node_takes_its_command_and_the_edges_to_it_and_nothing_else() -> None:
-    def resource(name: str, *dependencies: str, type_: str = "command:remote:Command") -> dict[str, Any]:
-        urns = [f"urn:x::{dependency}" for dependency in dependencies]
-        return {"urn": f"urn:x::{name}", "type": type_, "dependencies": urns, "inputs": {"kept": True}}
-
-    def state(*resources: dict[str, Any]) -> dict[str, Any]:
-        return {"version": 3, "deployment": {"resources": list(resources), "manifest": {}}}
-
     before = state(
         resource("m-ready"), resource("m-node-a", "m-ready"), resource("m-node-b", "m-node-a"), resource("m-node-c", "m-node-b")
     )
@@ -176,6 +182,13 @@ def test_striking_a_node_takes_its_command_and_the_edges_to_it_and_nothing_else(
     with pytest.raises(StageError) as refused:
         strike(before, "z")
     assert refused.value.remedy == "name one of its nodes: a, b, c"
+
+
+def test_past_a_dead_node_goes_who_excludes_it_if_it_was_told_and_leaves_it_out_if_not() -> None:
+    exported = state(resource("m-ready"), resource("m-node-a", "m-ready"), resource("m-node-b", "m-node-a"))
+    excluded, left_out = past_unreachable(["b", "c"], exported)
+    assert [urn.rpartition("::")[2] for urn in excluded] == ["m-node-b"]
+    assert left_out == ["c"]
 
 
 class Release:
