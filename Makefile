@@ -4,7 +4,7 @@ PYTHON ?= python3
 ENV ?= dev
 VENV := .tools/venv/bin
 
-.PHONY: help up down test check unit lab lab-down lab-status tools preview shell ssh status repair forget bench-up bench-rollout reference lock clean
+.PHONY: help up down test check unit lab lab-down lab-status tools preview shell ssh status repair sudoers forget bench-up bench-rollout reference lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -47,6 +47,9 @@ status:  ## how every node is: reachable, told, using the mirror (scripts: see t
 
 repair:  ## apply the mirror again on nodes that have drifted
 	@$(PYTHON) -m tools.operate repair $(ENV)
+
+sudoers: tools  ## SSH_USER=ops: what a user that is not root must be allowed on a node, for /etc/sudoers.d
+	@$(VENV)/python -c "from components.registry_mirror.ship import sudoers; print(sudoers('$(SSH_USER)'), end='')"
 
 forget:  ## NODE=node3: strike a node that is gone for good from the state
 	@$(PYTHON) -m tools.forget "$(NODE)" $(ENV)

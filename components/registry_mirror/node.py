@@ -17,9 +17,6 @@ DIAL_ATTEMPTS = 2
 """The plugin's default of 10 would hold up the roll-out for minutes at a node that is off."""
 DIAL_SECONDS = 8
 
-RESTART_LIMIT = 600
-"""Seconds for a restart on a node and, if that fails, another one with the old file; each may take three minutes."""
-
 
 def connection(node: SwarmNode, args: RegistryMirrorArgs) -> remote.ConnectionArgs:
     """How to reach a node. With a host key always: without one the plugin believes whoever answers."""
@@ -125,7 +122,7 @@ def restart_request(
                 "user": node.user,
                 "host_key": node.host_key,
                 "private_key": private_keys[node.name],
-                "command": ship.command("ACTION", node.become, RESTART_LIMIT),
+                "command": ship.command("ACTION", node.become, ship.RESTART_LIMIT),
                 "settings": node_settings(service, node, args),
             }
             for node in args.nodes

@@ -9,6 +9,7 @@ import base64
 import functools
 import io
 import json
+import re
 import tokenize
 import zlib
 from collections.abc import Mapping
@@ -50,6 +51,8 @@ _START = (
 
 TIME_LIMIT = 300
 """Seconds after which a run on a node is ended from outside, whatever it does; a healthy one takes under one."""
+RESTART_LIMIT = 600
+"""Seconds for a restart on a node and, if that fails, another one with the old file; each may take three minutes."""
 
 
 def request(agent: str, settings: Mapping[str, Any]) -> str:
@@ -64,6 +67,35 @@ def command(action: str, become: str | None, time_limit: int = TIME_LIMIT) -> st
     """
     prefix = "sudo -n " if become == "sudo" else ""
     return f"{prefix}timeout {time_limit} python3 -c '{_START}' {action}"
+
+
+SUDO_ACTIONS = {
+    TIME_LIMIT: ("node.apply", "node.remove", "node.look"),
+    RESTART_LIMIT: (
+        "restart.due",
+        "restart.run",
+        "restart.verify",
+        "swarm.view",
+        "swarm.drain",
+        "swarm.await_ready",
+        "swarm.give_back",
+    ),
+}
+"""What is run on a node by `sudo`, by its time limit."""
+
+
+def sudoers(user: str) -> str:
+    """The lines for a file in /etc/sudoers.d that let `user` run the node agent, and nothing else, as root.
+
+    Against accidents, not against malice: the agent's program comes with the request, so whoever may send one is root.
+    """
+    text = re.sub(r"([,:=\\\\])", r"\\\1", _START)  # the characters that sudoers(5) wants escaped in arguments
+    lines = [
+        f"{user} ALL=(root) NOPASSWD: /usr/bin/timeout {limit} python3 -c {text} {action}"
+        for limit, actions in SUDO_ACTIONS.items()
+        for action in actions
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def local_command(action: str) -> str:

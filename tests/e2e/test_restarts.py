@@ -27,9 +27,10 @@ def mirror(lab: Lab) -> Iterator[Mirror]:
     if found.stack.outputs():  # a lab that was kept from an earlier run (KEEP_LAB=1)
         promote(lab)
         found.destroy()
-        lab.on("node1", "docker node demote node2 node3; docker node update --availability active node3")
+        lab.on("node1", "docker node update --availability active node3")
+    demote(lab)
     yield found
-    lab.on("node1", "docker node demote node2 node3")
+    demote(lab)
 
 
 def seen(lab: Lab, node: str) -> tuple[bool, str]:
@@ -39,11 +40,26 @@ def seen(lab: Lab, node: str) -> tuple[bool, str]:
 
 def promote(lab: Lab) -> None:
     lab.on("node1", "docker node promote node2 node3")
-    for _ in range(60):
-        if lab.on("node1", "docker node ls --format '{{.ManagerStatus}}'").split().count("Reachable") == 2:
+    wait_for_managers(lab, ["Leader", "Reachable", "Reachable"])
+
+
+def demote(lab: Lab) -> None:
+    for _ in range(20):  # refused while managers are still choosing their leader
+        lab.on("node1", "docker node demote node2 node3 || true")
+        if "Reachable" not in lab.on("node1", "docker node ls --format '{{.ManagerStatus}}'"):
+            break
+        time.sleep(0.5)
+    wait_for_managers(lab, ["Leader"])
+
+
+def wait_for_managers(lab: Lab, wanted: list[str]) -> None:
+    found: list[str] = []
+    for _ in range(120):
+        found = sorted(lab.on("node1", "docker node ls --format '{{.ManagerStatus}}'").split())
+        if found == wanted:
             return
         time.sleep(0.5)
-    raise AssertionError("the lab has no three managers")
+    raise AssertionError(f"the managers are {found}")
 
 
 def test_a_key_that_needs_a_restart_is_refused_where_none_is_allowed(lab: Lab, mirror: Mirror) -> None:
@@ -114,10 +130,7 @@ def test_a_docker_that_does_not_start_has_its_old_file_back_and_nobody_else_is_r
 
 def test_a_manager_that_is_away_keeps_the_others_from_being_restarted(lab: Lab, mirror: Mirror) -> None:
     lab.power_off("node2")
-    for _ in range(60):
-        if "Unreachable" in lab.on("node1", "docker node ls --format '{{.ManagerStatus}}'"):
-            break
-        time.sleep(0.5)
+    wait_for_managers(lab, ["Leader", "Reachable", "Unreachable"])
     daemons = {node: lab.daemon_pid(node) for node in ("node1", "node3")}
     mirror.configure(daemonKeys={**KEYS, "log-driver": "local"}, restart="when-needed", without=("node2",))
     exported = mirror.stack.quietly("stack", "export")
@@ -128,10 +141,7 @@ def test_a_manager_that_is_away_keeps_the_others_from_being_restarted(lab: Lab, 
     lab.power_on("node2")
     mirror.stack.quietly("stack", "import", stdin=exported)
     mirror.configure(daemonKeys=KEYS, restart="when-needed")
-    for _ in range(60):
-        if lab.on("node1", "docker node ls --format '{{.ManagerStatus}}'").split().count("Reachable") == 2:
-            break
-        time.sleep(0.5)
+    wait_for_managers(lab, ["Leader", "Reachable", "Reachable"])
     mirror.up()
 
 

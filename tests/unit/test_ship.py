@@ -103,6 +103,19 @@ def test_a_command_is_short_because_it_is_printed_whole_when_it_fails() -> None:
     assert ship.command("node.apply", "sudo").startswith("sudo -n timeout 300 python3 -c ")
 
 
+def test_sudo_is_asked_for_every_action_of_the_agent_and_for_no_other() -> None:
+    allowed = ship.sudoers("ops").splitlines()
+    assert all(line.startswith("ops ALL=(root) NOPASSWD: /usr/bin/timeout ") for line in allowed)
+    actions = {line.rpartition(" ")[2] for line in allowed}
+    assert actions == {
+        "node.apply", "node.remove", "node.look", "restart.due", "restart.run", "restart.verify",
+        "swarm.view", "swarm.drain", "swarm.await_ready", "swarm.give_back",
+    }  # fmt: skip
+    # Unescaped, these end an argument or a rule for sudo (sudoers(5)); wildcards would allow more than is written.
+    plain = [line.partition("NOPASSWD:")[2].replace("\\,", "").replace("\\=", "") for line in allowed]
+    assert not any(character in line for line in plain for character in ",:=*?[")
+
+
 def test_settings_are_readable_in_the_request_and_come_before_the_program() -> None:
     request = ship.request("node", {"mirror": "https://m.test"})
     assert request.splitlines()[1] == ' "mirror": "https://m.test",'

@@ -28,6 +28,8 @@ LOCK = "/run/lock/swarm-registry-mirror"
 PATIENCE = 40
 """Seconds that a mirror may be away when a node is told of it: swarm moves a task off a dead machine in about half of that."""
 
+EDITED_MEANWHILE = "somebody edited daemon.json meanwhile, so it is left as it is now"
+
 Action = Callable[[Dict[str, Any]], str]
 
 
@@ -110,7 +112,8 @@ def remove(request: Dict[str, Any]) -> str:
         elif after != (between.encode() if reload else before):
             files.replace(path, after)
     except Exception as error:
-        raise Failed("%s; %s" % (error, put_back(path, before, unit, url, names, used=_lists(text, url)))) from error
+        mine = [between.encode(), after]
+        raise Failed("%s; %s" % (error, put_back(path, before, unit, url, names, mine, used=_lists(text, url)))) from error
     record.drop()
     return "forgotten"
 
@@ -177,7 +180,7 @@ def change(
             if lost:
                 raise Failed("docker lost its insecure-registries with the reload (moby#45552); it has them again once restarted")
     except Exception as error:
-        outcome = put_back(path, before, unit, url, touched)
+        outcome = put_back(path, before, unit, url, touched, [between, after])
         record.rewind()
         raise Failed("%s; %s" % (error, outcome)) from error
 
@@ -237,9 +240,22 @@ def _without_us(record: Record, url: str, before: Optional[bytes]) -> Optional[b
     return without.encode()
 
 
-def put_back(path: str, before: Optional[bytes], unit: str, url: str, names: List[str], used: bool = False) -> str:
-    """Restore the old bytes and tell dockerd; returns the sentence that the failure ends with."""
+def put_back(
+    path: str,
+    before: Optional[bytes],
+    unit: str,
+    url: str,
+    names: List[str],
+    mine: List[Optional[bytes]],
+    used: bool = False,
+) -> str:
+    """Restore the old bytes and tell dockerd; returns the sentence that the failure ends with.
+
+    `mine`: what we may have written. Anything else is somebody's edit of this very moment, and stays.
+    """
     try:
+        if files.read(path) not in [before, *mine]:
+            return EDITED_MEANWHILE
         text = daemon_json.decode(before)
         used = used or _lists(text, url)
         out_loud = explicit(text, names)

@@ -11,7 +11,7 @@ from typing import Any, Dict, Optional
 
 from . import daemon_json, engine, files, probe
 from .files import Failed
-from .node import change, keys_in_file, locked, look_around, refuse, restore, wishes
+from .node import EDITED_MEANWHILE, change, keys_in_file, locked, look_around, refuse, restore, wishes
 from .plan import Plan, plan, untaken, values_after
 from .preflight import Facts
 from .record import Record
@@ -61,7 +61,7 @@ def run(request: Dict[str, Any]) -> str:
         if used and not daemon_json.contains(engine.mirrors_of(info), url):
             raise Failed("docker was restarted and does not use %s any more" % url)
     except Exception as error:
-        outcome = _back(path, before, unit)
+        outcome = _back(path, before, after, unit)
         record.rewind()
         raise Failed("%s; %s" % (error, outcome)) from error
     record.settle(url, after, entered)
@@ -87,10 +87,15 @@ def _plan(request: Dict[str, Any]) -> "tuple[Record, Facts, Plan]":
     return record, facts, plan(wishes(record, request), facts, request["restart"], restarting=True)
 
 
-def _back(path: str, before: Optional[bytes], unit: str) -> str:
+def _back(path: str, before: Optional[bytes], after: Optional[bytes], unit: str) -> str:
+    """Have docker run again, with the old file unless somebody has just written another; returns how that went."""
+    words = "the old daemon.json is back"
     try:
-        restore(path, before)
+        if files.read(path) in (before, after):
+            restore(path, before)
+        else:
+            words = EDITED_MEANWHILE
         engine.restart(unit)
     except Exception as error:
-        return "THE OLD daemon.json IS BACK, BUT DOCKER DID NOT START WITH IT: %s" % error
-    return "the old daemon.json is back, and docker runs with it"
+        return "%s, BUT DOCKER DID NOT START WITH IT: %s" % (words, error)
+    return words + ", and docker runs with it"
