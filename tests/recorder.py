@@ -31,6 +31,7 @@ class Registered:
     aliases: int
     ignore_changes: list[str]
     replace_on_changes: list[str]
+    create_timeout: str
 
 
 @dataclass
@@ -71,6 +72,7 @@ class _Monitor(mocks.MockMonitor):
                 aliases=len(request.aliases) + len(request.aliasURNs),
                 ignore_changes=list(request.ignoreChanges),
                 replace_on_changes=list(request.replaceOnChanges),
+                create_timeout=request.customTimeouts.create,
             )
         )
         return super().RegisterResource(request)  # type: ignore[no-untyped-call]

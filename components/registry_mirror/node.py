@@ -17,6 +17,10 @@ DIAL_ATTEMPTS = 2
 """The plugin's default of 10 would hold up the roll-out for minutes at a node that is off."""
 DIAL_SECONDS = 8
 
+SILENCE_SECONDS = 120
+"""Beyond the agent's own limit, for a machine that accepts a connection and then says nothing: the dial's limit does not
+cover that (pulumi-command connection.go), and the agent's has not begun."""
+
 
 def connection(node: SwarmNode, args: RegistryMirrorArgs) -> remote.ConnectionArgs:
     """How to reach a node. With a host key always: without one the plugin believes whoever answers."""
@@ -49,6 +53,8 @@ def agent_command(
     Data goes in `stdin`, never in `triggers`: a changed trigger replaces the resource, and then the old `delete` would undo
     what the new `create` has just done. There is no `update`: the plugin then runs `create`, which is what we want.
     """
+    limit = f"{time_limit + SILENCE_SECONDS}s"
+    limits = pulumi.ResourceOptions(custom_timeouts=pulumi.CustomTimeouts(create=limit, update=limit, delete=limit))
     return remote.Command(
         name,
         connection=connection(node, args),
@@ -59,7 +65,7 @@ def agent_command(
         add_previous_output_in_env=False,
         # What the agent says on a failure comes with the error; printing it twice helps nobody.
         logging=remote.Logging.NONE,
-        opts=opts,
+        opts=pulumi.ResourceOptions.merge(limits, opts),
     )
 
 

@@ -75,6 +75,7 @@ SUDO_ACTIONS = {
         "restart.due",
         "restart.run",
         "restart.verify",
+        "restart.undo",
         "swarm.view",
         "swarm.drain",
         "swarm.await_ready",

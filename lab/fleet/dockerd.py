@@ -34,6 +34,7 @@ DEFAULTS: dict[str, Any] = {
     "experimental": False,
     "log-driver": "json-file",
 }
+LOG_OPTS = ("max-size", "max-file", "compress", "tag", "labels", "env", "mode")
 LOG_DRIVERS = ("json-file", "local", "journald", "syslog", "none", "fluentd", "gelf")
 
 
@@ -88,8 +89,9 @@ class Dockerd:
         self.starts.append(now)
         try:
             found = read(data)
-            if found.get("log-driver", "json-file") not in LOG_DRIVERS:
-                raise Refused(f"failed to find log driver: logger: no log driver named '{found['log-driver']}' is registered")
+            unknown = [name for name in found.get("log-opts", {}) if name not in LOG_OPTS]
+            if unknown:
+                raise Refused(f"failed to set log opts: unknown log opt '{unknown[0]}'")
             if found.get("live-restore") and self.in_swarm:
                 raise Refused("--live-restore daemon configuration is incompatible with swarm mode")
         except Refused as error:
@@ -113,6 +115,7 @@ class Dockerd:
             "LiveRestoreEnabled": self.live["live-restore"],
             "ExperimentalBuild": self.live["experimental"],
             "LoggingDriver": self.live["log-driver"],
+            "Plugins": {"Log": list(LOG_DRIVERS), "Authorization": None},
             "Swarm": {"LocalNodeState": "active" if self.in_swarm else "inactive", "NodeID": "id"},
             "RegistryConfig": {
                 "Mirrors": [url.rstrip("/") + "/" for url in self.live["registry-mirrors"]],

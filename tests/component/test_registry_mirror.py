@@ -68,6 +68,12 @@ def test_every_connection_pins_the_host_key_and_gives_up_soon() -> None:
         assert connection["value"]["perDialTimeout"] <= 10
 
 
+def test_no_machine_that_falls_silent_holds_a_roll_out_up_for_ever() -> None:
+    found = build(ready_timeout=200)
+    assert found.named("mirror-node-w1").create_timeout == "420s"
+    assert found.named("mirror-ready").create_timeout == "380s"
+
+
 def test_the_private_key_is_nowhere_in_the_clear() -> None:
     def clear(value: Any) -> str:
         if isinstance(value, dict):

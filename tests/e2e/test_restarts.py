@@ -112,12 +112,20 @@ def test_up_again_restarts_and_contacts_nobody(lab: Lab, mirror: Mirror) -> None
     assert mirror.operate("status")[0] == 0
 
 
+def test_a_log_driver_that_a_node_does_not_have_is_refused_there_before_anything_is_changed(lab: Lab, mirror: Mirror) -> None:
+    # docker would start with it, and then no container would.
+    files = {node: lab.daemon_json(node) for node in NODES}
+    mirror.configure(daemonKeys={**KEYS, "log-driver": "no-such-driver"}, restart="when-needed")
+    assert "nothing was changed: docker here has no log driver no-such-driver" in mirror.up_fails()
+    assert {node: lab.daemon_json(node) for node in NODES} == files
+
+
 def test_a_docker_that_does_not_start_has_its_old_file_back_and_nobody_else_is_restarted(lab: Lab, mirror: Mirror) -> None:
     daemons = {node: lab.daemon_pid(node) for node in NODES}
     files = {node: lab.daemon_json(node) for node in NODES}
-    mirror.configure(daemonKeys={**KEYS, "log-driver": "no-such-driver"}, restart="when-needed")
+    mirror.configure(daemonKeys={**KEYS, "log-opts": {"no-such-option": "1"}}, restart="when-needed")
     reason = mirror.up_fails()
-    assert "no-such-driver" in reason
+    assert "no-such-option" in reason
     assert "the old daemon.json is back, and docker runs with it; not restarted: " in reason
     changed = [node for node in NODES if lab.daemon_pid(node) != daemons[node]]
     assert len(changed) == 1, "a bad change costs one node a restart, and no more"

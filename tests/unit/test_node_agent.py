@@ -84,6 +84,7 @@ def docker(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeD
     fake = FakeDocker(path)
     monkeypatch.setattr(engine, "run", fake.run)
     monkeypatch.setattr(engine, "RELOAD_SECONDS", 0.1)
+    monkeypatch.setattr(engine, "has_systemd", lambda: True)
     monkeypatch.setattr(probe, "fault", lambda url, patience=0, image=None: None)
     monkeypatch.setattr(record, "STATE", str(tmp_path / "state"))
     monkeypatch.setattr(node, "LOCK", str(tmp_path / "lock"))
@@ -430,15 +431,48 @@ def test_a_restart_is_waited_for_then_done_then_given_back(docker: FakeDocker, p
 
 
 def test_a_docker_that_does_not_start_gets_its_old_file_back_and_starts(docker: FakeDocker, path: Path) -> None:
-    wish = request(path, keys={"log-driver": "no-such"}, may="when-needed")
+    wish = request(path, keys={"log-opts": {"no-such": "1"}}, may="when-needed")
     node.apply(wish)
     before = path.read_bytes()
-    with pytest.raises(files.Failed, match=r"no log driver named 'no-such'.*the old daemon.json is back, and docker runs"):
+    with pytest.raises(files.Failed, match=r"unknown log opt 'no-such'.*the old daemon.json is back, and docker runs"):
         restart.run(wish)
     assert path.read_bytes() == before
     assert docker.daemon.running
     assert docker.mirrors == [URL]
     assert node.apply(request(path)) == "unchanged"
+
+
+def test_a_log_driver_that_is_not_there_is_refused_because_docker_would_start_with_it_and_no_container_would(
+    docker: FakeDocker, path: Path
+) -> None:
+    with pytest.raises(files.Failed, match="nothing was changed: docker here has no log driver no-such; it has fluentd, gelf"):
+        node.apply(request(path, keys={"log-driver": "no-such"}, may="when-needed"))
+
+
+def test_a_node_that_is_not_well_after_its_restart_goes_back_to_what_it_was(
+    docker: FakeDocker, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit(docker, path, '{"labels": ["a=b"]}')
+    first = request(path, keys=DRIVER, may="when-needed")
+    node.apply(first)
+    restart.run(first)
+    restart.verify(first)
+    before = path.read_bytes()
+    second = request(path, keys={**DRIVER, "dns": ["192.0.2.1"]}, may="when-needed")
+    restart.run(second)
+    monkeypatch.setattr(restart, "VERIFY_SECONDS", -1)
+    with monkeypatch.context() as patch:
+        patch.setattr(probe, "fault", lambda url, patience=0, image=None: "the name does not resolve")
+        with pytest.raises(files.Failed, match="docker was restarted, and then, from this node, the name does not resolve"):
+            restart.verify(second)
+    assert restart.undo(second) == "the old daemon.json is back, and docker runs with it"
+    assert path.read_bytes() == before
+    assert restart.undo(second) == "there is nothing to put back"
+    assert not list((tmp_path / "state").glob("*/before-restart"))
+    assert json.loads(restart.due(second))["due"] == ["dns"]
+    restart.run(request(path, may="when-needed"))
+    node.remove(request(path))
+    assert path.read_text() == '{"labels": ["a=b"]}'
 
 
 def test_live_restore_in_a_swarm_is_told_by_look_and_forbids_the_restart(docker: FakeDocker, path: Path) -> None:

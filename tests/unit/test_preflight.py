@@ -65,6 +65,7 @@ def test_a_snap_is_none_of_ours() -> None:
         ('{"debug": true}', {}, "debug"),
         ('{"labels": ["a=b"]}', {"Labels": ["a=c"]}, "labels"),
         ('{"live-restore": true}', {"LiveRestoreEnabled": False}, "live-restore"),
+        ('{"authorization-plugins": ["no-such"]}', {"Plugins": {"Authorization": None}}, "authorization-plugins"),
         ('{"registry-mirrors": ["https://other.test"]}', {}, "registry-mirrors"),
         ('{"registry-mirrors": []}', {"mirrors": ["https://other.test/"]}, "registry-mirrors"),
     ],

@@ -134,6 +134,17 @@ def test_a_node_that_cannot_be_given_back_is_said_to_be_drained_still(fleet: Fle
         run.run(request())
 
 
+def test_a_node_that_is_not_well_once_it_has_its_tasks_again_is_drained_and_undone(fleet: Fleet) -> None:
+    fleet.fails["restart.verify w1"] = "docker was restarted, and then, from this node, no route"
+    with pytest.raises(
+        run.RestartFailed, match=r"w1: docker was restarted, and then.*no route; done; not restarted: w2, m2, m3, m1"
+    ):
+        run.run(request())
+    steps = ["drain", "await_ready", "give_back"]
+    assert fleet.done[-4:] == ["swarm.drain w1", "restart.undo w1", *(f"swarm.{step} w1" for step in steps[1:])]
+    assert {member["availability"] for member in fleet.members} == {"active"}
+
+
 def test_a_manager_that_is_lost_on_the_way_ends_the_roll_out_before_quorum_does(fleet: Fleet) -> None:
     fleet.after["restart.verify w2"] = lambda: fleet.members[2].update(reachable=False)
     with pytest.raises(run.RestartFailed, match="m2: not restarted: 2 of 3 managers are reachable"):

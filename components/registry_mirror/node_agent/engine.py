@@ -63,14 +63,22 @@ def reload_until(unit: str, complaint: Complaint, with_event: bool = False) -> N
         run("kill", "-HUP", pid(unit))
     deadline = time.monotonic() + RELOAD_SECONDS
     while True:
-        event = _reload_event(started) if with_event else None
-        wrong = "take the file over" if with_event and event is None else complaint(info(unit), event)
+        wrong = _untaken(unit, complaint, started, with_event)
         if wrong is None:
             return
         if time.monotonic() > deadline:
             words = "dockerd did not %s within %d s of a reload%s"
             raise EngineProblem(words % (wrong, RELOAD_SECONDS, its_reason(unit, started)))
         time.sleep(POLL_SECONDS)
+
+
+def _untaken(unit: str, complaint: Complaint, since: float, with_event: bool) -> Optional[str]:
+    try:
+        event = _reload_event(since) if with_event else None
+        return "take the file over" if with_event and event is None else complaint(info(unit), event)
+    except EngineProblem as error:
+        # A reload can end dockerd (an authorization plugin that does not answer); systemd then starts it again.
+        return "answer (%s)" % error
 
 
 def _reload_event(since: float) -> Optional[Dict[str, str]]:

@@ -138,6 +138,11 @@ def _refusals(facts: Facts, wanted: Wanted, due: List[str], restart: str, restar
         words = "%s %s read by this docker (%s) at its start only; set restart to when-needed, or take it out of daemonKeys"
         found.append(words % (", ".join(due), verb, facts.info.get("ServerVersion", "?")))
     handed_over = [*wanted.keys, *wanted.former]
+    drivers = (facts.info.get("Plugins") or {}).get("Log") or []
+    driver = wanted.keys.get("log-driver")
+    if driver is not None and drivers and driver not in drivers:
+        # dockerd starts with it all the same, and then not one container does (seen on 26.1.5).
+        found.append("docker here has no log driver %s; it has %s" % (driver, ", ".join(sorted(drivers))))
     if step != "none":
         found += preflight.findings(facts, handed_over)
     if restarting and step == "restart":

@@ -150,6 +150,8 @@ def _pending(text: str, info: Dict[str, Any], ours: List[str]) -> List[str]:
         "debug": bool(info.get("Debug")),
         "labels": sorted(info.get("Labels") or []),
         "live-restore": bool(info.get("LiveRestoreEnabled")),
+        # dockerd ends at a reload that names one which does not answer (moby daemon/command/daemon.go).
+        "authorization-plugins": (info.get("Plugins") or {}).get("Authorization") or [],
         daemon_json.KEY: theirs(engine.mirrors_of(info)),
     }
     wanted = {

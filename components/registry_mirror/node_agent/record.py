@@ -61,6 +61,25 @@ class Record:
         """The keys that were handed over to other owners, with their values."""
         return {key: value for owner in self.others for key, value in self._known.get("keys", {}).get(owner, {}).items()}
 
+    @property
+    def before_restart(self) -> Optional[bytes]:
+        """The file as it was before the restart that is not verified yet; raises KeyError where there is none."""
+        return files.read(os.path.join(self.folder, "before-restart")) if self._known["restarted"] else None
+
+    def keep_before_restart(self, data: Optional[bytes]) -> None:
+        """Keep what `undo` needs if the node turns out not to be well after its restart."""
+        if data is not None:
+            files.replace(os.path.join(self.folder, "before-restart"), data, mode=0o600)
+        self._known["restarted"] = data is not None
+        self._save()
+
+    def forget_before_restart(self) -> None:
+        """The restart is verified, or undone."""
+        if "restarted" in self._known:
+            self._known.pop("restarted")
+            self._save()
+            files.remove(os.path.join(self.folder, "before-restart"))
+
     def original_spellings(self, names: List[str]) -> Dict[str, Optional[str]]:
         """How the original spells some keys; None where it has none."""
         text = daemon_json.decode(self.original)

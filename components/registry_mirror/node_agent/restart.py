@@ -1,8 +1,8 @@
-"""Restarts docker on one node, which is drained, for keys that nothing else changes: `due` asks, `run` does, `verify` checks.
+"""Restarts docker on one node, which is drained, for keys that nothing else changes: `due`, `run`, `verify`, `undo`.
 
-Owns the restart and its way back: if docker does not come up with the new file, the old one is put back and docker started
-with that. It deliberately knows nothing of other nodes; `rolling_restart/` on the computer of `pulumi up` decides whose turn
-it is.
+Owns the restart and its way back: if docker does not come up with the new file, or comes up and the mirror does not answer
+once the node has its tasks again, the old file is put back and docker started with that. It deliberately knows nothing of
+other nodes; `rolling_restart/` on the computer of `pulumi up` decides whose turn it is.
 """
 
 import json
@@ -65,19 +65,41 @@ def run(request: Dict[str, Any]) -> str:
         record.rewind()
         raise Failed("%s; %s" % (error, outcome)) from error
     record.settle(url, after, entered)
+    record.keep_before_restart(before)
     return "restarted"
 
 
+@locked
 def verify(request: Dict[str, Any]) -> str:
-    """Whether the mirror answers from this node; returns `well`. Raises Failed."""
+    """Whether the mirror answers from this node, which has its tasks again; returns `well`. Raises Failed: then `undo`."""
     deadline = time.monotonic() + VERIFY_SECONDS
     while True:
         wrong = probe.fault(request["mirror"], image=request["check_image"])
         if wrong is None:
+            Record(request["daemon_json"], request["owner"]).forget_before_restart()
             return "well"
         if time.monotonic() > deadline:
-            raise Failed("docker was restarted and is well, but from this node, " + wrong)
+            raise Failed("docker was restarted, and then, from this node, " + wrong)
         time.sleep(1)
+
+
+@locked
+def undo(request: Dict[str, Any]) -> str:
+    """Put back what was there before the last restart, and restart docker with that; returns how that went."""
+    record = Record(request["daemon_json"], request["owner"])
+    path, url, unit = request["daemon_json"], request["mirror"], request["service"]
+    try:
+        before = record.before_restart
+    except KeyError:
+        return "there is nothing to put back"
+    # What the file has of our keys is read from it: they may have been handed over by an earlier restart.
+    text = daemon_json.decode(before)
+    spelt = {key: daemon_json.spelling(text, key) for key in record.keys}
+    entered = {key: json.loads(spelling) for key, spelling in spelt.items() if spelling is not None}
+    words = _back(path, before, files.read(path), unit)
+    record.forget_before_restart()
+    record.settle(url, before, entered)
+    return words
 
 
 def _plan(request: Dict[str, Any]) -> "tuple[Record, Facts, Plan]":

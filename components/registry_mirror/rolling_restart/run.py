@@ -96,7 +96,22 @@ def _restart(request: Mapping[str, Any], nodes: list[Node], node: Node, identity
             raise RestartFailed(f"{error}; IT IS STILL DRAINED: {too}") from None
         raise
     _give_back(request, nodes, node, identity)
-    _agent(request, node, "restart.verify")
+    try:
+        _agent(request, node, "restart.verify")
+    except RestartFailed as error:
+        raise RestartFailed(f"{error}; {_undo(request, nodes, node, identity)}") from None
+
+
+def _undo(request: Mapping[str, Any], nodes: list[Node], node: Node, identity: str) -> str:
+    """Have a node that is not well after its restart go back to what it was; returns how that went."""
+    try:
+        manager, _ = _swarm(request, nodes, without=node)
+        _agent(request, manager, "swarm.drain", id=identity)
+        words = _agent(request, node, "restart.undo")
+        _give_back(request, nodes, node, identity)
+    except RestartFailed as error:
+        return f"UNDOING THAT FAILED TOO: {error}"
+    return words
 
 
 def _give_back(request: Mapping[str, Any], nodes: list[Node], node: Node, identity: str) -> None:

@@ -1,0 +1,393 @@
+"""Faults at the worst moment, on real machines: the file stays whole, docker runs and agrees with it, a new run converges.
+
+Numbers are those of the project's list of faults; `make faults` repeats what has randomness in it 20 times and prints the list.
+Node 2 is nobody's here: the agent is sent to it directly. Node 3 is a node of the stack.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.registry_mirror import ship
+from components.registry_mirror.rolling_restart.ssh import ssh_command
+from lab.plan import CHECKOUT, NODE2_DAEMON_JSON
+from tests.lab_fixture import Lab, Mirror, counts
+from tools.progress import StageError
+from tools.stack import reason
+
+URL = "https://mirror.lab.test"
+REPEATS = int(os.environ.get("FAULT_REPEATS", "2"))
+OLD = NODE2_DAEMON_JSON.encode()
+NEW = OLD.replace(b'[ "https', f'[ "{URL}", "https'.encode())
+
+
+class Agent:
+    """The node agent, sent to a node over SSH as a roll-out does."""
+
+    def __init__(self, lab: Lab, node: str) -> None:
+        self.lab, self.node, self.name = lab, lab.nodes[node], node
+        self.settings = {
+            "owner": "faults", "mirror": URL, "check_image": "library/swarm-mirror-proof:1", "service": "docker",
+            "daemon_json": "/etc/docker/daemon.json", "keys": {}, "restart": "never",
+        }  # fmt: skip
+
+    def start(self, action: str) -> "subprocess.Popen[str]":
+        become = None if self.node.user == "root" else "sudo"
+        with ssh_command(
+            self.node.address, user=self.node.user, port=22, private_key=self.lab.private_key(),
+            host_key=self.lab.host_key(self.name), connect_seconds=5,
+        ) as prefix:  # fmt: skip
+            argv = self.lab.sandbox.command([*prefix, ship.command(action, become)], network_only=True)
+            running = subprocess.Popen(
+                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )  # fmt: skip
+            assert running.stdin is not None
+            running.stdin.write(ship.request(action.partition(".")[0], self.settings))
+            running.stdin.close()
+            running.stdin = None
+            # The key's file goes with the context; ssh has read it once the agent begins.
+            self._wait_for_login(running)
+        return running
+
+    def _wait_for_login(self, running: "subprocess.Popen[str]") -> None:
+        for _ in range(100):
+            if running.poll() is not None or self.lab.on(self.name, "pgrep -f 'REQUEST=json' || true"):
+                return
+            time.sleep(0.02)
+
+    def run(self, action: str) -> tuple[int, str]:
+        """Exit code, and what it said."""
+        running = self.start(action)
+        output, errors = running.communicate(timeout=120)
+        return running.returncode, (output + errors).strip()
+
+    def whole(self) -> None:
+        """The file is old or new to the last byte, and docker runs."""
+        assert self.lab.daemon_json(self.name) in (OLD, NEW)
+        self.lab.info(self.name)
+
+    def converges(self) -> None:
+        """Told again, the node uses the mirror; forgetting it, it is as it was."""
+        code, words = self.run("node.apply")
+        assert code == 0, words
+        assert self.lab.daemon_json(self.name) == NEW
+        assert self.lab.mirrors(self.name)[0] == f"{URL}/"
+        code, words = self.run("node.remove")
+        assert code == 0, words
+        assert self.lab.daemon_json(self.name) == OLD
+        assert f"{URL}/" not in self.lab.mirrors(self.name)
+
+
+@pytest.fixture(scope="module")
+def mirror(lab: Lab) -> Iterator[Mirror]:
+    found = Mirror(lab)
+    found.configure(without=("node2",))
+    found.up()
+    yield found
+    found.configure(without=("node2",))
+    found.destroy()
+
+
+@pytest.fixture
+def agent(lab: Lab, mirror: Mirror) -> Agent:
+    return Agent(lab, "node2")
+
+
+def restored(lab: Lab, node: str, undo: str) -> Callable[[], str]:
+    return lambda: lab.on(node, undo)
+
+
+@pytest.mark.fault("F1", "the agent is killed (-9) at any moment")
+@pytest.mark.parametrize("action", ["node.apply", "node.remove"])
+def test_the_agent_is_killed(lab: Lab, agent: Agent, action: str) -> None:
+    for _ in range(REPEATS):
+        if action == "node.remove":
+            agent.run("node.apply")
+        running = agent.start(action)
+        time.sleep(random.uniform(0, 0.3))
+        lab.on("node2", "pkill -9 -f 'REQUEST=json' || true")
+        running.wait(timeout=30)
+        agent.whole()
+        agent.converges()
+
+
+@pytest.mark.fault("F3", "the SSH connection is cut while the agent works")
+def test_the_connection_is_cut(lab: Lab, agent: Agent) -> None:
+    for _ in range(REPEATS):
+        running = agent.start("node.apply")
+        time.sleep(random.uniform(0, 0.2))
+        lab.on("node2", "pkill -9 -f 'sshd: root' || true")
+        running.wait(timeout=30)
+        for _ in range(100):  # whom the agent does not hear any more, it works to its end for
+            if not lab.on("node2", "pgrep -f 'REQUEST=json' || true"):
+                break
+            time.sleep(0.1)
+        agent.whole()
+        agent.converges()
+
+
+@pytest.mark.fault("F26", "the power goes at any moment")
+def test_the_power_goes(lab: Lab, agent: Agent) -> None:
+    for _ in range(max(1, REPEATS // 2)):
+        running = agent.start("node.apply")
+        time.sleep(random.uniform(0, 0.25))
+        lab.power_off("node2")
+        running.kill()
+        running.wait()
+        lab.power_on("node2")
+        agent.whole()
+        agent.converges()
+
+
+@pytest.mark.fault("F8", "the disk is full")
+@pytest.mark.parametrize("folder", ["/etc/docker", "/var/lib/swarm-registry-mirror"])
+def test_the_disk_is_full(lab: Lab, agent: Agent, folder: str) -> None:
+    lab.on(
+        "node2",
+        f"mkdir -p {folder}; cp -a {folder} /tmp/kept; mount -t tmpfs -o size=16k tmpfs {folder}; cp -a /tmp/kept/. {folder};"
+        f" cat /dev/zero > {folder}/full 2>/dev/null || true",
+    )
+    try:
+        code, words = agent.run("node.apply")
+        assert code == 1
+        assert "is the disk full" in words
+        agent.whole()
+        assert lab.daemon_json("node2") == OLD
+    finally:
+        lab.on("node2", f"umount {folder}; rm -rf /tmp/kept; rmdir /var/lib/swarm-registry-mirror 2>/dev/null || true")
+    agent.converges()
+
+
+@pytest.mark.fault("F9", "/etc is read-only")
+def test_etc_is_read_only(lab: Lab, agent: Agent) -> None:
+    lab.on("node2", "mount --bind /etc/docker /etc/docker && mount -o remount,bind,ro /etc/docker")
+    try:
+        code, words = agent.run("node.apply")
+        assert code == 1
+        assert "Read-only file system" in words
+        agent.whole()
+    finally:
+        lab.on("node2", "umount /etc/docker")
+    agent.converges()
+
+
+@pytest.mark.fault("F12", "docker is down before we come")
+def test_docker_is_down(lab: Lab, agent: Agent) -> None:
+    lab.on("node2", "systemctl stop docker.socket docker")
+    try:
+        code, words = agent.run("node.apply")
+        assert code == 1
+        assert "nothing was changed: docker does not answer" in words
+        assert "systemctl start docker" in words
+        assert lab.daemon_json("node2") == OLD
+        assert "inactive" in lab.on("node2", "systemctl is-active docker || true"), "what is down is not ours to start"
+    finally:
+        lab.on("node2", "systemctl start docker.socket docker")
+    agent.converges()
+
+
+DYING = "[Service]\\nExecReload=\\nExecReload=/bin/kill -9 \\$MAINPID\\n"
+
+
+@pytest.mark.fault("F13", "dockerd dies when it is told to reload")
+def test_dockerd_dies_on_reload(lab: Lab, agent: Agent) -> None:
+    folder = "/run/systemd/system/docker.service.d"
+    lab.on("node2", f'mkdir -p {folder}; printf "{DYING}" > {folder}/dies.conf; systemctl daemon-reload')
+    try:
+        code, words = agent.run("node.apply")
+        assert lab.daemon_json("node2") in (OLD, NEW)
+        assert (code == 0) == (f"{URL}/" in lab.mirrors("node2")), words
+    finally:
+        lab.on("node2", f"rm {folder}/dies.conf; systemctl daemon-reload; systemctl reset-failed docker; systemctl start docker")
+    agent.converges()
+
+
+@pytest.mark.fault("F14", "systemd has given up starting docker")
+def test_systemd_has_given_up(lab: Lab, agent: Agent) -> None:
+    lab.on("node2", "systemctl stop docker.socket docker; echo '{' > /etc/docker/daemon.json")
+    lab.on("node2", "for i in 1 2 3 4; do systemctl start docker || true; done 2>/dev/null")
+    lab.on("node2", "cat > /etc/docker/daemon.json", OLD)
+    try:
+        code, words = agent.run("node.apply")
+        assert code == 1
+        assert "systemd has given up after too many starts" in words
+        assert "systemctl reset-failed docker" in words
+        assert lab.daemon_json("node2") == OLD
+    finally:
+        lab.on("node2", "systemctl reset-failed docker; systemctl start docker.socket docker")
+    agent.converges()
+
+
+@pytest.mark.fault("F15", "docker does not answer and does not refuse either")
+def test_docker_hangs(lab: Lab, agent: Agent) -> None:
+    lab.on("node2", "kill -STOP $(systemctl show --property=MainPID --value docker)")
+    try:
+        code, words = agent.run("node.apply")
+        assert code == 1
+        assert "did not answer within 20 s" in words
+        assert lab.daemon_json("node2") == OLD
+    finally:
+        lab.on("node2", "kill -CONT $(systemctl show --property=MainPID --value docker)")
+    agent.converges()
+
+
+@pytest.mark.fault("F24", "two roll-outs at the same time")
+def test_two_at_once(lab: Lab, agent: Agent) -> None:
+    for _ in range(REPEATS):
+        both = [agent.start("node.apply") for _ in range(2)]
+        words = [running.communicate(timeout=60)[1] for running in both]
+        assert [running.returncode for running in both].count(0) >= 1
+        assert all("another roll-out is at work" in said for said, running in zip(words, both, strict=True) if running.returncode)
+        assert lab.daemon_json("node2") == NEW
+        agent.converges()
+
+
+@pytest.mark.fault("F25", "somebody edits the file while we work")
+def test_somebody_edits_meanwhile(lab: Lab, agent: Agent) -> None:
+    theirs = OLD.replace(b"rack=b", b"rack=c")
+    for _ in range(REPEATS):
+        running = agent.start("node.apply")
+        time.sleep(random.uniform(0, 0.3))
+        lab.on("node2", "cat > /etc/docker/daemon.json", theirs)
+        running.communicate(timeout=60)
+        # His edit is there, with our entry or without it.
+        assert lab.daemon_json("node2") in (theirs, theirs.replace(b'[ "https', f'[ "{URL}", "https'.encode()))
+        agent.run("node.remove")
+        lab.on("node2", "cat > /etc/docker/daemon.json; systemctl reload docker; sleep 0.3", OLD)
+        agent.converges()
+
+
+@pytest.mark.fault("F10", "sudo refuses")
+def test_sudo_refuses(lab: Lab, mirror: Mirror) -> None:
+    before = lab.daemon_json("node3")
+    lab.on("node3", "mv /etc/sudoers.d/ops /root/sudoers")
+    try:
+        code, words = Agent(lab, "node3").run("node.apply")
+        assert code == 1
+        assert "a password is required" in words
+        assert lab.daemon_json("node3") == before
+    finally:
+        lab.on("node3", "mv /root/sudoers /etc/sudoers.d/ops")
+
+
+def again(mirror: Mirror, keys: dict[str, Any]) -> None:
+    """A change for every node of the stack, so that the next `up` has something to do there."""
+    mirror.configure(without=("node2",), daemonKeys=keys)
+
+
+@pytest.mark.fault("F2", "pulumi is killed (-9) in the middle of `up`")
+def test_pulumi_is_killed(lab: Lab, mirror: Mirror) -> None:
+    for number in range(REPEATS):
+        again(mirror, {"max-concurrent-downloads": 4 + number})
+        running = subprocess.Popen(
+            mirror.stack.command("up", "--yes", "--skip-preview"), cwd=CHECKOUT, env=mirror.stack.environment,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, text=True,
+        )  # fmt: skip
+        time.sleep(random.uniform(1.0, 5.0))
+        kill_session(running.pid)
+        running.communicate()
+        for node in ("node1", "node3"):
+            lab.info(node)
+            json.loads(lab.daemon_json(node) or b"{}")
+        text = up_after_kill(mirror)
+        assert set(counts(text)) <= {"updated", "unchanged", "created", "deleted"}
+        assert mirror.operate("status")[0] == 0
+        for node in ("node1", "node3"):
+            assert json.loads(lab.daemon_json(node) or b"{}")["max-concurrent-downloads"] == 4 + number
+    again(mirror, {})
+    mirror.up()
+
+
+def kill_session(leader: int) -> None:
+    """Kill every process of a session, plugins and all, as the end of a CI job does."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if os.getsid(int(entry.name)) == leader:
+                    os.kill(int(entry.name), signal.SIGKILL)
+            except OSError:
+                continue
+
+
+def up_after_kill(mirror: Mirror) -> str:
+    """What a person does: the same command again, and what it says if it says something."""
+    try:
+        return mirror.up()
+    except StageError as error:
+        way_out = f"{error.reason} {error.remedy}"
+    assert "pulumi cancel" in way_out
+    mirror.stack.quietly("cancel", "--yes")
+    return mirror.up()
+
+
+@pytest.mark.fault("F5", "a node swallows every packet")
+def test_a_node_is_a_black_hole(lab: Lab, mirror: Mirror) -> None:
+    again(mirror, {"max-concurrent-downloads": 9})
+    lab.on("node3", "iptables -I INPUT -p tcp --dport 22 -j DROP")
+    started = time.monotonic()
+    try:
+        assert "198.18.0.13" in mirror.up_fails()
+        assert time.monotonic() - started < 60
+    finally:
+        lab.on("node3", "iptables -D INPUT -p tcp --dport 22 -j DROP")
+    mirror.up()
+    assert mirror.operate("status")[0] == 0
+
+
+TARPIT = "import socket,time\\ns=socket.create_server(('',22))\\nk=[]\\nwhile 1: k.append(s.accept())"
+
+
+@pytest.mark.fault("F6", "a node accepts the connection and says nothing")
+def test_a_node_is_a_tarpit(lab: Lab, mirror: Mirror) -> None:
+    again(mirror, {"max-concurrent-downloads": 8})
+    lab.on("node3", "systemctl stop ssh.socket ssh 2>/dev/null; true")
+    thread = threading.Thread(target=lambda: lab.on("node3", f'timeout 90 python3 -c "$(printf "{TARPIT}")" || true'))
+    thread.start()
+    started = time.monotonic()
+    try:
+        assert "198.18.0.13" in mirror.up_fails()
+        assert time.monotonic() - started < 80
+    finally:
+        lab.on("node3", "pkill -f create_server; sleep 0.3; systemctl start ssh")
+        thread.join()
+    mirror.up()
+    assert mirror.operate("status")[0] == 0
+
+
+@pytest.mark.fault("F17", "the mirror dies in the middle of the roll-out")
+def test_the_mirror_dies_meanwhile(lab: Lab, mirror: Mirror) -> None:
+    files = {node: lab.daemon_json(node) for node in ("node1", "node3")}
+    lab.on("node1", "docker service scale --detach registry-mirror=0")
+    lab.on("node3", "for i in $(seq 60); do docker ps -q --filter name=registry-mirror | grep -q . || exit 0; sleep 0.5; done")
+    try:
+        code, words = Agent(lab, "node3").run("node.apply")
+        assert code == 1
+        assert "nothing was changed: from this node, Traefik has" in words
+        assert {node: lab.daemon_json(node) for node in files} == files
+        # Docker goes on without it: the next endpoint is asked at once.
+        assert (
+            lab.on("node3", "timeout 30 docker pull images.lab.test/registry:3.1.1 >/dev/null && echo pulled").strip() == "pulled"
+        )
+    finally:
+        lab.on("node1", "docker service scale --detach registry-mirror=1")
+    lab.wait_for_mirror("node3")
+    assert Agent(lab, "node3").run("node.apply")[0] == 0
+    assert Agent(lab, "node3").run("node.remove")[0] == 0
+    mirror.operate("repair")
+    assert mirror.operate("status")[0] == 0
+
+
+def test_the_reason_of_a_lock_names_the_way_out() -> None:
+    text = (
+        "error: the stack is currently locked by 1 lock(s). Either wait for the other process(es) to end or run `pulumi cancel`"
+    )
+    assert "pulumi cancel" in reason(text)
