@@ -4,7 +4,7 @@ PYTHON ?= python3
 ENV ?= dev
 VENV := .tools/venv/bin
 
-.PHONY: help up down test check unit lab lab-down lab-status tools preview shell ssh status repair sudoers forget bench-up bench-rollout reference lock clean
+.PHONY: help up down test check faults unit lab lab-down lab-status tools preview shell ssh status repair sudoers forget bench-up bench-rollout reference lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -20,6 +20,9 @@ test: tools  ## lint, types, unit, component, program, contract, and the lab end
 
 check: tools  ## lint and types only
 	@$(PYTHON) -m tools.test check
+
+faults: tools  ## every fault of the project's list, 20 times where there is chance in it; prints fault and outcome
+	@FAULT_REPEATS=20 $(PYTHON) -m tools.test unit contract e2e faults
 
 unit: tools  ## the tests that need no lab: seconds
 	@$(PYTHON) -m tools.test check unit component program

@@ -1,6 +1,8 @@
 """What several kinds of tests need."""
 
 import os
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -11,10 +13,35 @@ settings.register_profile("ours", deadline=None, max_examples=200)
 settings.load_profile("ours")
 
 
+FAULTS: dict[tuple[str, str], list[bool]] = {}
+"""(number, title) -> whether each test of it passed."""
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Keep the outcome of every test that stands for a fault of the project's list."""
+    outcome: Any = yield
+    report = outcome.get_result()
+    if report.when == "call":
+        for mark in item.iter_markers("fault"):
+            FAULTS.setdefault((mark.args[0], mark.args[1]), []).append(report.passed)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The list: fault, outcome."""
+    if FAULTS:
+        terminalreporter.section("faults")
+        repeats = os.environ.get("FAULT_REPEATS", "2")
+        for (number, title), passed in sorted(FAULTS.items(), key=lambda fault: (int(fault[0][0][1:]), fault[0][1])):
+            outcome = "survived" if all(passed) else "NOT SURVIVED"
+            terminalreporter.write_line(f"  {number:<4} {title:<84} {outcome} ({len(passed)} tests)")
+        terminalreporter.write_line(f"  What has randomness in it was repeated {repeats} times; FAULT_REPEATS changes that.")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests in `contract` and `e2e` need the lab's machines."""
+    """Tests in `contract`, `e2e` and `faults` need the lab's machines."""
     for item in items:
-        if {"contract", "e2e"} & set(item.path.parts):
+        if {"contract", "e2e", "faults"} & set(item.path.parts):
             item.add_marker(pytest.mark.lab)
 
 

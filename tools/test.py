@@ -1,9 +1,9 @@
 """`make test`: lint, strict types, unit, component, whole program, contract, and the lab end to end.
 
-    python3 -m tools.test [check] [unit] [component] [program] [contract] [e2e]
+    python3 -m tools.test [check] [unit] [component] [program] [contract] [e2e] [faults]
 
-Without names it runs all. Where no lab can be (no root, no Debian) the last two are left out, and that is said in one line;
-in CI (CI=true) they are mandatory.
+Without names it runs all. Where no lab can be (no root, no Debian) the last three are left out, and that is said in one line;
+in CI (CI=true) they are mandatory. FAULT_REPEATS says how often what has randomness in it is repeated.
 """
 
 import os
@@ -22,7 +22,7 @@ CHECKS = (
     ("types of the program", ["mypy", "__main__.py"]),
 )
 FAST = ("unit", "component", "program")
-LAB = ("contract", "e2e")
+LAB = ("contract", "e2e", "faults")
 
 
 def test(names: list[str]) -> None:

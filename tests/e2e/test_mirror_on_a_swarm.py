@@ -167,6 +167,7 @@ def test_a_mirror_whose_container_dies_is_back_with_its_cache(lab: Lab) -> None:
     assert lab.upstream()["bytes"] < 50_000
 
 
+@pytest.mark.fault("F16", "the mirror never gets ready")
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
@@ -232,6 +233,7 @@ def test_a_file_that_cannot_be_used_is_left_as_it_is(lab: Lab, mirror: Mirror, n
         lab.on("node3", "chattr -i /etc/docker /etc/docker/daemon.json 2>/dev/null; rm -rf /etc/docker/daemon.json")
 
 
+@pytest.mark.fault("F11", "dockerd refuses the file at the reload")
 def test_docker_says_in_the_message_why_it_refused(lab: Lab, mirror: Mirror) -> None:
     lab.on("node3", "echo '{\"no-such-key\": 1}' > /etc/docker/daemon.json")
     reason = mirror.up_fails()
@@ -239,6 +241,7 @@ def test_docker_says_in_the_message_why_it_refused(lab: Lab, mirror: Mirror) -> 
     assert "no-such-key" in reason
 
 
+@pytest.mark.fault("F4", "a node is off")
 def test_a_node_that_is_off_is_named_soon_and_its_peers_keep_working(lab: Lab, mirror: Mirror) -> None:
     lab.power_off("node3")
     started = time.monotonic()
@@ -251,6 +254,7 @@ def test_a_node_that_is_off_is_named_soon_and_its_peers_keep_working(lab: Lab, m
     lab.on("node2", f"docker image rm {PROOF} && docker pull --quiet {PROOF}")
 
 
+@pytest.mark.fault("F28", "a dead node is taken out of the list")
 def test_a_node_that_is_gone_for_good_can_leave_the_list(lab: Lab, mirror: Mirror) -> None:
     lab.power_on("node3")
     mirror.up()
@@ -275,6 +279,7 @@ def test_the_node_that_comes_back_is_told_by_the_same_command(lab: Lab, mirror: 
     assert lab.mirrors("node3") == [URL]
 
 
+@pytest.mark.fault("F7", "a machine answers with another host key")
 def test_a_machine_that_answers_with_another_host_key_gets_nothing(lab: Lab, mirror: Mirror) -> None:
     before = lab.daemon_json("node3")
     nodes = json.loads(json.dumps(mirror.base["config"]["swarm-registry-mirror:nodes"]))

@@ -329,6 +329,23 @@ def up_after_kill(mirror: Mirror) -> str:
     return mirror.up()
 
 
+@pytest.mark.fault("F30", "the canary fails")
+def test_the_canary_fails(lab: Lab, mirror: Mirror) -> None:
+    others = {node: lab.on(node, "stat -c '%i %y' /etc/docker/daemon.json") for node in ("node1", "node2")}
+    canary = lab.daemon_json("node3") or b""
+    daemons = {node: lab.daemon_pid(node) for node in lab.nodes}
+    lab.on("node3", "cat > /etc/docker/daemon.json", canary.replace(b"{", b'{"no-such-key": 1,', 1))
+    again(mirror, {"max-concurrent-downloads": 7})
+    started = time.monotonic()
+    assert "no-such-key" in mirror.up_fails()
+    assert time.monotonic() - started < 60
+    assert {node: lab.on(node, "stat -c '%i %y' /etc/docker/daemon.json") for node in others} == others
+    assert {node: lab.daemon_pid(node) for node in lab.nodes} == daemons
+    lab.on("node3", "cat > /etc/docker/daemon.json", canary)
+    mirror.up()
+    assert mirror.operate("status")[0] == 0
+
+
 @pytest.mark.fault("F5", "a node swallows every packet")
 def test_a_node_is_a_black_hole(lab: Lab, mirror: Mirror) -> None:
     again(mirror, {"max-concurrent-downloads": 9})

@@ -492,7 +492,9 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("original", [None, "", '{"labels": ["a=b"]}\n', '{"registry-mirrors": ["https://other.example.com"]}'])
-@pytest.mark.parametrize("action", ["apply", "remove", "restart"])
+@pytest.mark.fault("F1", "the agent is killed (-9) at any moment: every write, removal and command, before and after")
+@pytest.mark.fault("F27", "the way back is interrupted itself")
+@pytest.mark.parametrize("action", ["apply", "remove", "restart", "fail and go back"])
 def test_killed_between_any_two_changes_the_file_is_whole_and_the_next_run_converges(
     docker: FakeDocker, path: Path, monkeypatch: pytest.MonkeyPatch, original: str | None, action: str
 ) -> None:
@@ -523,8 +525,9 @@ def test_killed_between_any_two_changes_the_file_is_whole_and_the_next_run_conve
         if original is not None:
             edit(docker, path, original)
         wish = request(path, keys={**KEYS, **DRIVER}, may="when-needed") if action == "restart" else request(path, keys=KEYS)
-        if action != "apply":
+        if action in ("remove", "restart"):
             node.apply(wish)
+        docker.deaf = action == "fail and go back"
         allowed = {path.read_bytes() if path.exists() else None}
         with monkeypatch.context() as patch:
             steps = 0
@@ -532,10 +535,13 @@ def test_killed_between_any_two_changes_the_file_is_whole_and_the_next_run_conve
             patch.setattr(files, "remove", dying(remove))
             patch.setattr(engine, "run", dying(run))
             try:
-                (restart.run if action == "restart" else getattr(node, action))(wish)
+                {"remove": node.remove, "restart": restart.run}.get(action, node.apply)(wish)
                 survived = True
             except Killed:
                 survived = False
+            except files.Failed:
+                survived = action == "fail and go back"
+        docker.deaf = False
         if path.exists():
             daemon_json.mirrors(daemon_json.decode(path.read_bytes()))  # parses: wholly old, or wholly new
         else:

@@ -113,7 +113,7 @@ def remove(request: Dict[str, Any]) -> str:
             files.replace(path, after)
     except Exception as error:
         mine = [between.encode(), after]
-        raise Failed("%s; %s" % (error, put_back(path, before, unit, url, names, mine, used=_lists(text, url)))) from error
+        raise Failed("%s; %s" % (error, put_back(record, request, before, url, names, mine, used=_lists(text, url)))) from error
     record.drop()
     return "forgotten"
 
@@ -180,7 +180,7 @@ def change(
             if lost:
                 raise Failed("docker lost its insecure-registries with the reload (moby#45552); it has them again once restarted")
     except Exception as error:
-        outcome = put_back(path, before, unit, url, touched, [between, after])
+        outcome = put_back(record, request, before, url, touched, [between, after])
         record.rewind()
         raise Failed("%s; %s" % (error, outcome)) from error
 
@@ -241,9 +241,9 @@ def _without_us(record: Record, url: str, before: Optional[bytes]) -> Optional[b
 
 
 def put_back(
-    path: str,
+    record: Record,
+    request: Dict[str, Any],
     before: Optional[bytes],
-    unit: str,
     url: str,
     names: List[str],
     mine: List[Optional[bytes]],
@@ -253,6 +253,7 @@ def put_back(
 
     `mine`: what we may have written. Anything else is somebody's edit of this very moment, and stays.
     """
+    path, unit = request["daemon_json"], request["service"]
     try:
         if files.read(path) not in [before, *mine]:
             return EDITED_MEANWHILE
@@ -262,6 +263,7 @@ def put_back(
         told = _complaint(url if used else None, [] if used else [url], values_after(text, reloadable(names)))
         if out_loud != text:
             # As in `remove`: drop from the running daemon what the old text does not mention.
+            record.own(out_loud.encode())
             files.replace(path, out_loud.encode())
             with contextlib.suppress(engine.EngineProblem):
                 engine.reload_until(unit, told)
