@@ -180,6 +180,7 @@ def test_the_way_back_asks_for_everything_but_the_keys_that_need_a_restart(fleet
         return fleet.agent(request, node, action, **settings)
 
     monkeypatch.setattr(run, "_agent", agent)
-    run.release(request())
+    run.release(request(dict.fromkeys(DUE, "unchanged")))
+    assert fleet.due == set(), "whatever a node said last, it is asked"
     assert all(keys == {"debug": True} for keys in asked)
     assert len(asked) > 5

@@ -64,7 +64,8 @@ def _ask(url: str, image: Optional[str]) -> Tuple[Optional[str], bool]:
     except ssl.SSLError as error:
         return "%s does not speak TLS there: %s; is that Traefik's HTTPS port?" % (host, error.reason), False
     except socket.timeout:
-        return "%s did not answer within %d s; is a firewall in between?" % (url, SECONDS), False
+        # Traefik answers nothing while the machine that had the mirror's task is dead and swarm has not noticed.
+        return "%s did not answer within %d s; is a firewall in between?" % (url, SECONDS), True
     except ConnectionRefusedError:
         return "%s refused the connection; is Traefik running, and does the name point to it?" % url, True
     except OSError as error:

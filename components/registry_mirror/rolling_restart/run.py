@@ -7,11 +7,14 @@ touched. What happens on a machine is done by the node agent, which is sent ther
 import json
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from . import order, ssh
 
 CONNECT_SECONDS = 8
+AT_ONCE = 8
+"""Nodes that are asked at the same time; restarted is one after the other."""
 AGENT_SECONDS = 660
 """Longer than the limit under which the agent runs on the node (node.py, RESTART_LIMIT)."""
 
@@ -33,29 +36,31 @@ def run(request: Mapping[str, Any]) -> str:
     where the action goes) and `settings` for the agent. `told`: node name -> what the agent said when it was last told; only
     those that were left waiting are asked again. `manager`: name of the node that is asked about the swarm first.
     """
-    return _restart_all(request, request["nodes"])
+    asked = [node for node in request["nodes"] if DUE in request["told"].get(node["name"], "")]
+    return _restart_all(request, request["nodes"], asked)
 
 
 def release(request: Mapping[str, Any]) -> str:
-    """The way back: have the nodes go without `restart_keys`, as they were before. Raises RestartFailed."""
+    """The way back: have the nodes go without `restart_keys`, as they were before. Raises RestartFailed.
+
+    Every node is asked: what was said when it was last told is no history of what it has.
+    """
     nodes: list[Node] = []
     for node in request["nodes"]:
         keys = {key: value for key, value in node["settings"]["keys"].items() if key not in request["restart_keys"]}
         nodes.append({**node, "settings": {**node["settings"], "keys": keys}})
-    return _restart_all(request, nodes)
+    return _restart_all(request, nodes, nodes)
 
 
-def _restart_all(request: Mapping[str, Any], nodes: list[Node]) -> str:
-    waiting = {}
-    for node in nodes:
-        if DUE in request["told"].get(node["name"], ""):
-            found = json.loads(_agent(request, node, "restart.due"))
-            if found["due"]:
-                waiting[node["name"]] = found
-                for reason in found["reasons"]:
-                    _say(f"{node['name']}: {reason}")
-    if not any(DUE in word for word in request["told"].values()):
+def _restart_all(request: Mapping[str, Any], nodes: list[Node], asked: list[Node]) -> str:
+    if not asked:
         return "no restart was needed"
+    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+        answers = [json.loads(found) for found in pool.map(lambda node: _agent(request, node, "restart.due"), asked)]
+    waiting = {node["name"]: found for node, found in zip(asked, answers, strict=True) if found["due"]}
+    for name, found in waiting.items():
+        for reason in found["reasons"]:
+            _say(f"{name}: {reason}")
     manager, members = _swarm(request, nodes)
     _heal(request, manager, members, waiting)
     if not waiting:
