@@ -1,4 +1,4 @@
-"""The simulated dockerd (lab/fleet/dockerd.py) against the lab's real ones: the same files, the same reloads, the same answers."""
+"""The simulated dockerd (lab/fleet/dockerd.py) beside the real ones: the same files, the same reloads, the same answers."""
 
 import json
 from collections.abc import Iterator

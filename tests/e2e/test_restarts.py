@@ -46,7 +46,7 @@ def promote(lab: Lab) -> None:
 def demote(lab: Lab) -> None:
     for _ in range(20):  # refused while managers are still choosing their leader
         lab.on("node1", "docker node demote node2 node3 || true")
-        if "Reachable" not in lab.on("node1", "docker node ls --format '{{.ManagerStatus}}'"):
+        if "Reachable" not in lab.on("node1", "docker node ls --format '{{.ManagerStatus}}' || echo Reachable"):
             break
         time.sleep(0.5)
     wait_for_managers(lab, ["Leader"])
@@ -55,7 +55,8 @@ def demote(lab: Lab) -> None:
 def wait_for_managers(lab: Lab, wanted: list[str]) -> None:
     found: list[str] = []
     for _ in range(120):
-        found = sorted(lab.on("node1", "docker node ls --format '{{.ManagerStatus}}'").split())
+        # It answers nothing while managers are choosing their leader.
+        found = sorted(lab.on("node1", "docker node ls --format '{{.ManagerStatus}}' || true").split())
         if found == wanted:
             return
         time.sleep(0.5)
