@@ -39,7 +39,7 @@ class Stack:
         argv = [program, *words]
         if words[:2] != ("stack", "ls"):
             argv += ["--stack", self.name]
-        if self.config_file and words[0] != "stack":
+        if self.config_file and words[0] not in ("stack", "cancel"):
             argv += ["--config-file", str(self.config_file)]
         return self.inside(argv if self.lab is None else [*argv, "--non-interactive"])
 

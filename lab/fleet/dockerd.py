@@ -5,6 +5,7 @@ holds this model against the lab's real daemons. It knows nothing of files, sign
 """
 
 import json
+from codecs import BOM_UTF8
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -64,6 +65,8 @@ class Dockerd:
         """What a SIGHUP does; it never fails, whatever comes of it."""
         self.reloads += 1
         try:
+            if self._major < 23 and data is not None and (not data.strip() or data.startswith(BOM_UTF8)):
+                raise Refused("EOF, or invalid character 'ï'")  # seen on 20.10.24; 26.1.5 takes both
             found = read(data)
         except Refused as error:
             self.log.append(f'level=error msg="Error reloading configuration: {error}"')

@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 
 from components.registry_mirror import ship
-from components.registry_mirror.rolling_restart.ssh import ssh_command
 from lab.plan import CHECKOUT, NODE2_DAEMON_JSON
 from tests.lab_fixture import Lab, Mirror, counts
 from tools.progress import StageError
@@ -41,28 +40,24 @@ class Agent:
         }  # fmt: skip
 
     def start(self, action: str) -> "subprocess.Popen[str]":
+        """Returns at once; what the agent is to do has been sent."""
         become = None if self.node.user == "root" else "sudo"
-        with ssh_command(
-            self.node.address, user=self.node.user, port=22, private_key=self.lab.private_key(),
-            host_key=self.lab.host_key(self.name), connect_seconds=5,
-        ) as prefix:  # fmt: skip
-            argv = self.lab.sandbox.command([*prefix, ship.command(action, become)], network_only=True)
-            running = subprocess.Popen(
-                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-            )  # fmt: skip
-            assert running.stdin is not None
-            running.stdin.write(ship.request(action.partition(".")[0], self.settings))
-            running.stdin.close()
-            running.stdin = None
-            # The key's file goes with the context; ssh has read it once the agent begins.
-            self._wait_for_login(running)
-        return running
-
-    def _wait_for_login(self, running: "subprocess.Popen[str]") -> None:
-        for _ in range(100):
-            if running.poll() is not None or self.lab.on(self.name, "pgrep -f 'REQUEST=json' || true"):
-                return
+        folder = self.lab.folder
+        options = ["-F", "/dev/null", "-i", str(folder.ssh_key), "-o", f"UserKnownHostsFile={folder.known_hosts}", "-T"]
+        argv = ["ssh", *options, f"{self.node.user}@{self.node.address}", ship.command(action, become)]
+        running = subprocess.Popen(
+            self.lab.sandbox.command(argv, network_only=True),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert running.stdin is not None
+        running.stdin.write(ship.request(action.partition(".")[0], self.settings))
+        running.stdin.close()
+        running.stdin = None
+        for _ in range(100):  # the chance is to be in what the agent does, not in what ssh does before
+            if running.poll() is not None or self.lab.on(self.name, "pgrep -f '[R]EQUEST=json' || true"):
+                break
             time.sleep(0.02)
+        return running
 
     def run(self, action: str) -> tuple[int, str]:
         """Exit code, and what it said."""
@@ -91,7 +86,7 @@ class Agent:
 def mirror(lab: Lab) -> Iterator[Mirror]:
     found = Mirror(lab)
     found.configure(without=("node2",))
-    found.up()
+    up_after_kill(found)  # a lab that was kept from an interrupted run (KEEP_LAB=1) may be locked
     yield found
     found.configure(without=("node2",))
     found.destroy()
@@ -114,7 +109,7 @@ def test_the_agent_is_killed(lab: Lab, agent: Agent, action: str) -> None:
             agent.run("node.apply")
         running = agent.start(action)
         time.sleep(random.uniform(0, 0.3))
-        lab.on("node2", "pkill -9 -f 'REQUEST=json' || true")
+        lab.on("node2", "pkill -9 -f '[R]EQUEST=json' || true")
         running.wait(timeout=30)
         agent.whole()
         agent.converges()
@@ -125,10 +120,10 @@ def test_the_connection_is_cut(lab: Lab, agent: Agent) -> None:
     for _ in range(REPEATS):
         running = agent.start("node.apply")
         time.sleep(random.uniform(0, 0.2))
-        lab.on("node2", "pkill -9 -f 'sshd: root' || true")
+        lab.on("node2", "pkill -9 -f '[s]shd: root' || true")
         running.wait(timeout=30)
         for _ in range(100):  # whom the agent does not hear any more, it works to its end for
-            if not lab.on("node2", "pgrep -f 'REQUEST=json' || true"):
+            if not lab.on("node2", "pgrep -f '[R]EQUEST=json' || true"):
                 break
             time.sleep(0.1)
         agent.whole()
@@ -219,7 +214,7 @@ def test_systemd_has_given_up(lab: Lab, agent: Agent) -> None:
     try:
         code, words = agent.run("node.apply")
         assert code == 1
-        assert "systemd has given up after too many starts" in words
+        assert "after three starts in a minute systemd does not try again" in words
         assert "systemctl reset-failed docker" in words
         assert lab.daemon_json("node2") == OLD
     finally:
@@ -374,7 +369,7 @@ def test_a_node_is_a_tarpit(lab: Lab, mirror: Mirror) -> None:
         assert "198.18.0.13" in mirror.up_fails()
         assert time.monotonic() - started < 80
     finally:
-        lab.on("node3", "pkill -f create_server; sleep 0.3; systemctl start ssh")
+        lab.on("node3", "pkill -f '[c]reate_server'; sleep 0.3; systemctl start ssh")
         thread.join()
     mirror.up()
     assert mirror.operate("status")[0] == 0
@@ -386,7 +381,9 @@ def test_the_mirror_dies_meanwhile(lab: Lab, mirror: Mirror) -> None:
     lab.on("node1", "docker service scale --detach registry-mirror=0")
     lab.on("node3", "for i in $(seq 60); do docker ps -q --filter name=registry-mirror | grep -q . || exit 0; sleep 0.5; done")
     try:
-        code, words = Agent(lab, "node3").run("node.apply")
+        told = Agent(lab, "node3")
+        told.settings["owner"] = "registry-mirror"
+        code, words = told.run("node.apply")
         assert code == 1
         assert "nothing was changed: from this node, Traefik has" in words
         assert {node: lab.daemon_json(node) for node in files} == files
@@ -397,9 +394,6 @@ def test_the_mirror_dies_meanwhile(lab: Lab, mirror: Mirror) -> None:
     finally:
         lab.on("node1", "docker service scale --detach registry-mirror=1")
     lab.wait_for_mirror("node3")
-    assert Agent(lab, "node3").run("node.apply")[0] == 0
-    assert Agent(lab, "node3").run("node.remove")[0] == 0
-    mirror.operate("repair")
     assert mirror.operate("status")[0] == 0
 
 

@@ -149,8 +149,10 @@ def _its_end(unit: str) -> str:
         return ": there is no unit of that name; set the node's key service to that of its dockerd"
     if found.get("ActiveState") == "active":
         return ""
-    if found.get("Result") == "start-limit-hit":
-        return ": systemd has given up after too many starts; mend the cause, then systemctl reset-failed %s" % unit
+    if found.get("ActiveState") == "failed":
+        # Whether systemd has also given up for good it does not tell (its Result stays that of the first failure, seen on 252).
+        words = ": it has failed (%s), and after three starts in a minute systemd does not try again; mend the cause (journalctl -u %s),"
+        return words % (found.get("Result"), unit) + " then systemctl reset-failed %s; systemctl start %s" % (unit, unit)
     return ": it is %s; systemctl start %s" % (found.get("ActiveState", "away"), unit)
 
 
