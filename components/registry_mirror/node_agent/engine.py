@@ -151,8 +151,8 @@ def _its_end(unit: str) -> str:
         return ""
     if found.get("ActiveState") == "failed":
         # Whether systemd has also given up for good it does not tell (its Result stays that of the first failure, seen on 252).
-        words = ": it has failed (%s), and after three starts in a minute systemd does not try again; mend the cause (journalctl -u %s),"
-        return words % (found.get("Result"), unit) + " then systemctl reset-failed %s; systemctl start %s" % (unit, unit)
+        why = ": it has failed (%s), and after three starts in a minute systemd does not try again" % found.get("Result")
+        return why + "; see journalctl -u %s, then systemctl reset-failed %s; systemctl start %s" % (unit, unit, unit)
     return ": it is %s; systemctl start %s" % (found.get("ActiveState", "away"), unit)
 
 
