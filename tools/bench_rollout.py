@@ -42,8 +42,8 @@ fleet = json.load(open("fleet.json"))
 nodes = [SwarmNode(name=f"n{i}", address=address, host_key=fleet["host_key"]) for i, address in enumerate(fleet["addresses"])]
 args = RegistryMirrorArgs(hostname=fleet["mirror"], image="registry:3.1.1@sha256:" + "0" * 64, nodes=nodes,
                           private_key=pulumi.Output.secret(fleet["key"]), max_parallel=fleet["at_once"])
-start = pulumi.ComponentResource("fleet:index:Start", "start", None)
-roll_out("mirror", args, "mirror", after=start, parent=start)
+fleet, ready = (pulumi.ComponentResource(f"fleet:index:{name}", name) for name in ("Fleet", "Ready"))
+roll_out("mirror", args, "mirror", after=ready, parent=fleet)
 """
 
 REQUEST = """
@@ -243,7 +243,8 @@ class Contestants:
             "inventory.py": f"nodes = ([{', '.join(map(repr, fleet.addresses))}], {data})\n",
             "playbook.yml": PLAYBOOK,
             "hosts": f"[all]\n{hosts}\n[all:vars]\n{common} ansible_ssh_private_key_file={fleet.key}\n",
-            "ansible.cfg": f"[defaults]\nforks={FORKS}\n[ssh_connection]\npipelining=True\n",
+            "ansible.cfg": f"[defaults]\nforks={FORKS}\n[ssh_connection]\npipelining=True\n"
+            f"ssh_args=-o ControlMaster=auto -o ControlPersist=60s -o UserKnownHostsFile={self.folder}/.ssh/known_hosts\n",
         }  # fmt: skip
         for name, text in files.items():
             path = self.folder / name
