@@ -11,7 +11,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +95,6 @@ def mirror(lab: Lab) -> Iterator[Mirror]:
 @pytest.fixture
 def agent(lab: Lab, mirror: Mirror) -> Agent:
     return Agent(lab, "node2")
-
-
-def restored(lab: Lab, node: str, undo: str) -> Callable[[], str]:
-    return lambda: lab.on(node, undo)
 
 
 @pytest.mark.fault("F1", "the agent is killed (-9) at any moment")
