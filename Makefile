@@ -4,7 +4,7 @@ PYTHON ?= python3
 ENV ?= dev
 VENV := .tools/venv/bin
 
-.PHONY: help up down test check faults unit lab lab-down lab-status tools preview shell ssh status repair sudoers forget bench-up bench-rollout reference lock clean
+.PHONY: help up down test check faults unit lab lab-down lab-status tools preview shell ssh status repair sudoers unlock forget bench-up bench-rollout reference lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -53,6 +53,9 @@ repair:  ## apply the mirror again on nodes that have drifted
 
 sudoers: tools  ## SSH_USER=ops: what a user that is not root must be allowed on a node, for /etc/sudoers.d
 	@$(VENV)/python -c "from components.registry_mirror.ship import sudoers; print(sudoers('$(SSH_USER)'), end='')"
+
+unlock:  ## take away the lock that a killed pulumi has left on a stack
+	@$(PYTHON) -m tools.unlock $(ENV)
 
 forget:  ## NODE=node3: strike a node that is gone for good from the state
 	@$(PYTHON) -m tools.forget "$(NODE)" $(ENV)

@@ -15,7 +15,8 @@ T = TypeVar("T")
 
 AT_ONCE = 16
 """Connections at the same time when only looking; sshd's own limit is per machine, so this is for the computer that asks."""
-SECONDS = 60
+SECONDS = 120
+"""For a run on a node; one that waits for a mirror which is being moved takes most of a minute."""
 
 
 @dataclass(frozen=True)

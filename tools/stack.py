@@ -64,7 +64,7 @@ class Stack:
         with self.log.open("a") as log:
             log.write(f"\n$ pulumi {' '.join(words)} --stack {self.name}\n{done.stdout}")
         if done.returncode != 0:
-            raise StageError(reason(done.stdout), "mend that, then run the same command again", self.log)
+            raise StageError(reason(done.stdout), remedy(done.stdout, self.name), self.log)
         return done.stdout
 
     def run_attached(self, *words: str) -> None:
@@ -109,6 +109,13 @@ class Stack:
 def stack_named(name: str) -> Stack:
     """The stack that a person means by ENV=…: the lab's, or one of a real swarm."""
     return Stack(name, lab=LAB_STACK if name == LAB_STACK else None)
+
+
+def remedy(output: str, name: str) -> str:
+    """What to do about a failed run."""
+    if "the stack is currently locked" in output:
+        return f"if no other run is at work, one was killed: `make unlock ENV={name}`, then run the same command again"
+    return "mend that, then run the same command again"
 
 
 def reason(output: str) -> str:

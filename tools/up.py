@@ -100,8 +100,8 @@ def _up_past_unreachable(stack: Stack) -> list[str]:
         # Never in the stack's own file: what cannot be reached today is no setting.
         stack.config_file = Path(folder, f"Pulumi.{stack.name}.yaml")
         shutil.copyfile(CHECKOUT / f"Pulumi.{stack.name}.yaml", stack.config_file)
-        if left_out:
-            stack.quietly("config", "set", "without", json.dumps(left_out))
+        for index, node in enumerate(left_out):  # as a list: a text that looks like one is not one to Pulumi
+            stack.quietly("config", "set", "--path", f"without[{index}]", node)
         stack.run_attached("up", *(word for urn in excluded for word in ("--exclude", urn)))
         stack.config_file = None
     return list(away)

@@ -19,7 +19,7 @@ from lab.sandbox import Sandbox, SandboxError
 from tools import forget, toolchain
 from tools.forget import strike
 from tools.progress import StageError, main_guard, run_logged, telling_line
-from tools.stack import changes, reason
+from tools.stack import changes, reason, remedy
 from tools.table import table
 from tools.up import past_unreachable
 
@@ -182,6 +182,12 @@ def test_striking_a_node_takes_its_command_and_the_edges_to_it_and_nothing_else(
     with pytest.raises(StageError) as refused:
         strike(before, "z")
     assert refused.value.remedy == "name one of its nodes: a, b, c"
+
+
+def test_a_lock_that_a_killed_run_has_left_is_told_with_the_command_that_takes_it_away() -> None:
+    text = "error: the stack is currently locked by 1 lock(s). Either wait for the other process(es) to end or delete the lock"
+    assert "`make unlock ENV=prod`" in remedy(text, "prod")
+    assert "unlock" not in remedy("error: update failed", "prod")
 
 
 def test_past_a_dead_node_goes_who_excludes_it_if_it_was_told_and_leaves_it_out_if_not() -> None:
