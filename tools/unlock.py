@@ -1,4 +1,4 @@
-"""`make unlock ENV=<stack>`: take away the lock that a killed `pulumi` has left on a stack. What it was at is done by the next run.
+"""`make unlock ENV=<stack>`: take away the lock that a killed `pulumi` has left on a stack. The next run finishes what it was at.
 
 python3 -m tools.unlock [STACK]
 """
