@@ -87,7 +87,7 @@ class Session:
 
 
 class Fleet:
-    """`count` simulated nodes; `address(n)` is the n-th."""
+    """`count` simulated nodes, at `addresses`."""
 
     def __init__(self, count: int) -> None:
         self.count = count

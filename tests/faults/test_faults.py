@@ -128,7 +128,7 @@ def test_the_connection_is_cut(lab: Lab, agent: Agent) -> None:
 
 @pytest.mark.fault("F26", "the power goes at any moment")
 def test_the_power_goes(lab: Lab, agent: Agent) -> None:
-    for _ in range(max(1, REPEATS // 2)):
+    for _ in range(REPEATS):
         running = agent.start("node.apply")
         time.sleep(random.uniform(0, 0.25))
         lab.power_off("node2")

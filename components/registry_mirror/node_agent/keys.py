@@ -71,7 +71,7 @@ A_KIND = {bool: "true or false", int: "a whole number", str: "a text", list: "a 
 
 
 def version_of(text: str) -> Version:
-    """`26.1.5+dfsg1` as numbers; what cannot be read counts as new, which is careful: the newer, the more needs a restart."""
+    """`26.1.5+dfsg1` as numbers; what cannot be read counts as newer than all."""
     numbers = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
     return (int(numbers.group(1)), int(numbers.group(2)), int(numbers.group(3) or 0)) if numbers else (998, 0, 0)
 

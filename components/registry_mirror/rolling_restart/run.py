@@ -16,10 +16,9 @@ CONNECT_SECONDS = 8
 AT_ONCE = 8
 """Nodes that are asked at the same time; restarted is one after the other."""
 AGENT_SECONDS = 660
-"""Longer than the limit under which the agent runs on the node (node.py, RESTART_LIMIT)."""
+"""Longer than the limit under which the agent runs on the node (ship.py, RESTART_LIMIT)."""
 
 Node = Mapping[str, Any]
-
 
 DUE = "restart due"
 """What the agent's word ends with when a node waits (node_agent/node.py)."""
