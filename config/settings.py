@@ -68,9 +68,12 @@ def parse(values: Mapping[str, object], read_file: ReadFile) -> Settings:
     found = _typed(values, KEYS, "", faults)
     known_hosts = _file(found.pop("knownHostsFile", None), "knownHostsFile", read_file, faults)
     private_key, key_file = _private_key(found, read_file, faults)
-    digest = _file(found.pop("imageDigestFile", None), "imageDigestFile", read_file, faults)
-    if digest is not None and "@" not in str(found.get("image", "@")):
-        found["image"] = f"{found['image']}@{digest.strip()}"
+    for image, file in (("image", "imageDigestFile"), ("varnishImage", "varnishDigestFile")):
+        digest = _file(found.pop(file, None), file, read_file, faults)
+        if digest is not None and "@" not in str(found.get(image, "@")):
+            found[image] = f"{found[image]}@{digest.strip()}"
+    if "upstreamToken" in found:
+        found["upstreamToken"] = pulumi.Output.secret(found["upstreamToken"])
 
     nodes = [_node(node, f"nodes[{index}]", known_hosts, faults) for index, node in enumerate(_list(found, "nodes"))]
     nodes = _left(nodes, found.pop("without", []), faults)

@@ -5,6 +5,7 @@ Owns `.lab/base/<suite>`. Nodes lay an overlay of their own over it (`machines.p
 
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from lab.plan import LABS, SUITES
@@ -66,6 +67,17 @@ def _make(suite: str, folder: Path) -> None:
     )  # fmt: skip
     (building / COMPLETE).touch()
     building.rename(folder)
+
+
+def debian_tree(suite: str, target: Path, packages: str, unused: Iterable[str] = ()) -> None:
+    """A small Debian with `packages` as a tar file or folder, without the files that match `unused`. Raises StageError."""
+    LABS.joinpath("base").mkdir(parents=True, exist_ok=True)
+    run_logged(
+        ["unshare", "--mount", "mmdebstrap", "--variant=essential", f"--include={packages}",
+         *(f"--dpkgopt=path-exclude=/{pattern}" for pattern in (*UNUSED, *unused)), suite, target, *_sources(suite)],
+        LABS / "logs" / f"{target.parent.name}-image.log",
+        remedy="check that Debian's package servers answer (apt-get update), then run the same command again",
+    )  # fmt: skip
 
 
 def _sources(suite: str) -> list[Path]:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.base_systems import base_folder
+from lab.base_systems import base_folder, debian_tree
 from lab.internet import HUB_PORT, NAMESPACE
 from lab.plan import IMAGES, IMAGES_HOST, LABS, LabFolder
 from lab.sandbox import Sandbox
@@ -29,23 +29,9 @@ HUB_SECONDS = 8
 """How long Docker Hub may take to say whether it is there."""
 
 BUSYBOX_APPLETS = (
-    "sh",
-    "cat",
-    "chmod",
-    "cp",
-    "echo",
-    "env",
-    "grep",
-    "id",
-    "ls",
-    "mkdir",
-    "mv",
-    "nc",
-    "ps",
-    "rm",
-    "sleep",
-    "wget",
-)
+    "sh", "basename", "cat", "chmod", "cp", "date", "df", "dirname", "du", "echo", "env", "find", "grep", "head", "id", "ls",
+    "mkdir", "mv", "nc", "nice", "ps", "rm", "sed", "sha256sum", "sleep", "stat", "touch", "tr", "wc", "wget",
+)  # fmt: skip
 
 REGISTRY_ENTRYPOINT = """#!/bin/sh
 
@@ -84,6 +70,12 @@ class LabImage:
 REGISTRY = LabImage("registry", "docker.io/library/registry:3.1.1", f"{IMAGES_HOST}/registry", "3.1.1")
 TRAEFIK = LabImage("traefik", "docker.io/library/traefik:v3.7.15", f"{IMAGES_HOST}/traefik", "v3.7.15")
 
+REGISTRY_2 = LabImage("registry2", "docker.io/library/registry:2.8.3", f"{IMAGES_HOST}/registry", "2.8.3")
+"""Built from Debian's package where Docker Hub is away: that is 2.8.2, which differs in nothing that matters here."""
+TRAEFIK_3_0 = LabImage("traefik-3.0", "docker.io/library/traefik:v3.0.4", f"{IMAGES_HOST}/traefik", "v3.0.4")
+VARNISH = LabImage("varnish", "docker.io/library/varnish:7.7.0", f"{IMAGES_HOST}/varnish", "7.7.0")
+IMAGES_OF_A_LAB = (REGISTRY, TRAEFIK, VARNISH)
+
 PROOF = "swarm-mirror-proof:1"
 """What every node pulls, by this plain name: an image that exists on no registry but the lab's hub."""
 PROOF_LAYERS = (8, 8, 6)
@@ -92,7 +84,7 @@ PROOF_LAYERS = (8, 8, 6)
 
 def make_images() -> None:
     """Have an archive of every image; raises StageError if one can be had neither way."""
-    for image in (REGISTRY, TRAEFIK):
+    for image in IMAGES_OF_A_LAB:
         archive = LABS / "images" / image.name / "image.tar"
         if archive.exists():
             continue
@@ -117,7 +109,7 @@ def publish_images(sandbox: Sandbox, folder: LabFolder) -> None:
              f"echo '{IMAGES} {IMAGES_HOST}' >> /run/hosts; mount --bind /run/hosts /etc/hosts; }}"]  # fmt: skip
     sandbox.run(names)
     crane = str(BIN / "crane")
-    for image in (REGISTRY, TRAEFIK):
+    for image in IMAGES_OF_A_LAB:
         target = f"{image.repository}:{image.tag}"
         archive = LABS / "images" / image.name / "image.tar"
         sandbox.run([*trust, crane, "push", str(archive), target], timeout=120)
@@ -175,6 +167,23 @@ def _build_traefik(archive: Path) -> None:
     _write_archive(archive, [_layer(files)], config, f"{TRAEFIK.repository}:{TRAEFIK.tag}")
 
 
+VARNISH_UNUSED = (
+    "usr/bin/*lto-dump*", "usr/libexec/gcc/*/*/lto1", "usr/lib/*/lib?san.so*", "usr/lib/*/libhwasan.so*",
+    "usr/lib/*/libubsan.so*", "usr/lib/*/*.a",
+)  # fmt: skip
+"""Of what Debian's varnish and its compiler bring: half, and none of it is used to compile a configuration."""
+
+
+def _build_varnish(archive: Path) -> None:
+    """Debian's varnish as it is: the official image is made of the same parts, C compiler included, and runs as the same user."""
+    layer = archive.with_name("layer.tar")
+    debian_tree("trixie", layer, "varnish", VARNISH_UNUSED)
+    config = {"Entrypoint": ["varnishd", "-F"], "User": "varnish", "ExposedPorts": {"80/tcp": {}},
+              "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]}  # fmt: skip
+    _write_archive(archive, [layer.read_bytes()], config, f"{VARNISH.repository}:{VARNISH.tag}")
+    layer.unlink()
+
+
 def _build_proof(archive: Path) -> None:
     source = random.Random("swarm-registry-mirror")  # the same bytes every time, so the same digest
     layers = [_layer({f"data/{index}": (source.randbytes(size << 20), 0o644)}) for index, size in enumerate(PROOF_LAYERS)]
@@ -183,7 +192,7 @@ def _build_proof(archive: Path) -> None:
     _write_archive(archive, layers, {"Cmd": ["/bin/busybox", "true"]}, f"docker.io/library/{PROOF}")
 
 
-_BUILDERS = {"registry": _build_registry, "traefik": _build_traefik}
+_BUILDERS = {"registry": _build_registry, "traefik": _build_traefik, "varnish": _build_varnish}
 
 
 def _small_root() -> dict[str, tuple[bytes, int]]:

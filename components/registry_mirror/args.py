@@ -12,6 +12,7 @@ import pulumi
 
 from . import rules
 from .node_agent import keys
+from .registry import RegistryVersion
 from .rules import Fault, InvalidArgs
 
 
@@ -60,6 +61,14 @@ class RegistryMirrorArgs:
     """DNS name of the mirror; nodes use `https://<hostname>`, Traefik routes it."""
     image: str
     """CNCF Distribution 3.1.1 or later, with tag and digest: `registry:3.1.1@sha256:…`."""
+    accept_registry_2: bool = False
+    """Take an image of registry 2.8.2 or 2.8.3 too: slower, and it does not start while its upstream is away."""
+    coalesce: bool = True
+    """Varnish in front, so that nodes that pull the same at the same moment are one download from the upstream."""
+    varnish_image: str | None = None
+    """Varnish 7 or later, with tag and digest: `varnish:7.7.0@sha256:…`. Needed to coalesce."""
+    coalesce_memory: int = 512
+    """MiB in which Varnish holds what is being pulled; layers of more than half of it pass through uncoalesced."""
     nodes: Sequence[SwarmNode]
     """Every node that uses the mirror, in the order in which they are told; the first that is not the manager is the canary."""
     private_key: pulumi.Input[str] | None = field(default=None, repr=False)
@@ -68,6 +77,14 @@ class RegistryMirrorArgs:
     """Name of the node on which the service is looked after and the shared storage written; default the first node."""
     upstream: str = "https://registry-1.docker.io"
     """The registry that is cached. `http://` is for a registry on a network that you trust."""
+    upstream_username: pulumi.Input[str] | None = None
+    """Account at the upstream. What it may read, everybody who reaches the mirror may: give one that may little."""
+    upstream_token: pulumi.Input[str] | None = field(default=None, repr=False)
+    """Its read-only token: becomes a Swarm secret and is nowhere else."""
+    ttl_hours: int = 0
+    """Hours after which an image is forgotten, counted from its first pull; 0: never."""
+    cache_write_seconds: int | None = None
+    """Seconds that writing a layer to slow storage may take; left out, the registry's own 5 minutes."""
     service_name: str | None = None
     """Name of the swarm service, and of our traces on a node; default the component's name."""
     network: str = "traefik_public"
@@ -78,12 +95,22 @@ class RegistryMirrorArgs:
     """Directory on shared storage for the cached layers. Kept by destroy."""
     config_path: str = "/var/data/registry/registry-mirror-config.yml"
     """The registry's configuration file, on shared storage."""
+    traefik: str = "v3"
+    """Generation of the Traefik that reads the labels: v1, v2, v3.0 (before 3.2.2) or v3."""
     entrypoint: str = "websecure"
     """Traefik's entrypoint for HTTPS."""
     cert_resolver: str | None = None
     """Traefik's certificate resolver; left out, Traefik's default certificate."""
+    allow_from: Sequence[str] = ()
+    """Networks (CIDR) from which the mirror may be used; empty: from everywhere that reaches Traefik."""
+    metrics_from: Sequence[str] = ()
+    """Networks (CIDR) from which `https://<hostname>/metrics` may be read; empty: from nowhere."""
+    publish_unencrypted_port_5000: bool = False
+    """The recipe's `5000:5000`: plain HTTP, past Traefik, on every node. For a swarm that still has clients of it."""
     placement_constraints: Sequence[str] = ()
-    """Swarm constraints for where the mirror's task may run, like `node.labels.storage == shared`."""
+    """Swarm constraints for where the mirror's tasks may run, like `node.labels.storage == shared`."""
+    memory: int = 1024
+    """MiB that the registry's container may use."""
     ready_timeout: int = 180
     """Seconds that the mirror may take to answer over HTTPS before the roll-out is called off; ACME can need minutes."""
     max_parallel: int = 10
@@ -108,12 +135,23 @@ class RegistryMirrorArgs:
         nodes = [(f"nodes[{index}]", node) for index, node in enumerate(self.nodes)]
         faults = [
             *rules.check("hostname", self.hostname, rules.hostname),
-            *rules.check("image", self.image, rules.image),
+            *rules.check("image", self.image, lambda value: rules.image(value, self.accept_registry_2)),
+            *self._coalesce_faults(),
             *rules.check("upstream", self.upstream, rules.upstream),
             *rules.check("network", self.network, rules.name),
             *rules.check("cachePath", self.cache_path, rules.absolute_path),
             *rules.check("configPath", self.config_path, rules.absolute_path),
             *rules.check("entrypoint", self.entrypoint, rules.name),
+            *rules.check("traefik", self.traefik, rules.traefik),
+            *self._access_faults(),
+            *self._registry_2_faults(),
+            *(
+                []
+                if self.cache_write_seconds is None
+                else rules.check("cacheWriteSeconds", self.cache_write_seconds, rules.positive)
+            ),
+            *rules.check("ttlHours", self.ttl_hours, rules.not_negative),
+            *rules.check("memory", self.memory, rules.memory),
             *rules.check("readyTimeout", self.ready_timeout, rules.positive),
             *rules.check("maxParallel", self.max_parallel, rules.positive),
             *rules.check("checkImage", self.check_image, rules.tagged_image),
@@ -139,6 +177,60 @@ class RegistryMirrorArgs:
                 if node.private_key is None
             ]
         return faults
+
+    def _coalesce_faults(self) -> list[Fault]:
+        """Of Varnish."""
+        if not self.coalesce:
+            return []
+        if self.varnish_image is None:
+            remedy = "name Varnish's, like varnish:7.7.0@sha256:… (`make pin` looks the digest up), or set coalesce to false"
+            return [Fault("varnishImage", None, f"is missing: {remedy}")]
+        return [
+            *rules.check("varnishImage", self.varnish_image, rules.varnish_image),
+            *rules.check("coalesceMemory", self.coalesce_memory, rules.memory),
+        ]
+
+    def _access_faults(self) -> list[Fault]:
+        """Of who may use the mirror, and what he could get there."""
+        faults = [
+            fault
+            for key, sources in (("allowFrom", self.allow_from), ("metricsFrom", self.metrics_from))
+            for index, source in enumerate(sources)
+            for fault in rules.check(f"{key}[{index}]", source, rules.network_range)
+        ]
+        if self.metrics_from and self.traefik == "v1":
+            faults.append(Fault("metricsFrom", list(self.metrics_from), "needs Traefik 2 or later (traefik: v2)"))
+        if (self.upstream_username is None) != (self.upstream_token is None):
+            missing = "upstreamToken" if self.upstream_token is None else "upstreamUsername"
+            faults.append(Fault(missing, None, "is missing: credentials are an account and its token"))
+        if self.has_credentials:
+            if not self.allow_from:
+                reason = "with credentials, whoever reaches the mirror can read that account's private images"
+                faults.append(Fault("allowFrom", None, f"is missing: {reason}; list the networks of your nodes"))
+            if self.publish_unencrypted_port_5000:
+                reason = "goes past the allow-list, and with credentials that hands out private images; remove one of them"
+                faults.append(Fault("publishUnencryptedPort5000", True, reason))
+        return faults
+
+    def _registry_2_faults(self) -> list[Fault]:
+        """Of what registry 2 would ignore in silence."""
+        version = RegistryVersion.of(self.image)
+        if version is None or version.major != 2:
+            return []
+        faults = []
+        if self.ttl_hours:
+            faults.append(Fault("ttlHours", self.ttl_hours, "is for registry 3; registry 2 forgets after seven days, always"))
+        if self.cache_write_seconds is not None:
+            faults.append(Fault("cacheWriteSeconds", self.cache_write_seconds, "is for registry 3; remove it"))
+        if self.has_credentials:
+            reason = "may send them to strangers (CVE-2026-33540); use registry:3.1.1 or later"
+            faults.append(Fault("upstreamUsername", None, f"is given, and registry 2 {reason}"))
+        return faults
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether the upstream is asked by an account."""
+        return self.upstream_username is not None and self.upstream_token is not None
 
     @property
     def restart_keys(self) -> list[str]:

@@ -1,10 +1,11 @@
 """RegistryMirror: the component resource. Wiring only; what is declared follows from `args.py` and `render.py`.
 
-Owns the graph: network -> storage -> service -> ready -> canary -> wave -> wave -> rolling restart (where keys were handed
-over that may need one). Deleting goes the other way round, so nodes forget the mirror before it disappears. Constructing it
-does no I/O: a preview opens no connection.
+Owns the graph: network -> storage -> registry -> Varnish -> ready -> canary -> wave -> wave -> rolling restart (where keys
+were handed over that may need one). Deleting goes the other way round, so nodes forget the mirror before it disappears.
+Constructing it does no I/O: a preview opens no connection.
 """
 
+import json
 from collections.abc import Mapping
 
 import pulumi
@@ -14,6 +15,8 @@ from pulumi_command import remote
 from . import render, ship
 from .args import RegistryMirrorArgs
 from .node import agent_command, connection, restart_command, roll_out
+from .registry import MARKER, RegistryVersion, registry_config
+from .service import MirrorServices
 
 
 class RegistryMirror(pulumi.ComponentResource):
@@ -38,10 +41,16 @@ class RegistryMirror(pulumi.ComponentResource):
     def __init__(self, name: str, args: RegistryMirrorArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("swarm-registry-mirror:index:RegistryMirror", name, None, opts)
         service = args.service_name or name
-        config = render.registry_config(service, args.upstream)
-        labels = render.traefik_labels(service, args.hostname, args.network, args.entrypoint, args.cert_resolver)
-        digest = render.digest(config)
-
+        version = RegistryVersion.of(args.image)
+        assert version is not None  # the args have refused anything else
+        config = registry_config(
+            service,
+            args.upstream,
+            version,
+            ttl_hours=args.ttl_hours,
+            cache_write_seconds=args.cache_write_seconds,
+            metrics=bool(args.metrics_from),
+        )
         self.network_id = self._network(name, args)
         storage = agent_command(
             f"{name}-storage",
@@ -51,37 +60,45 @@ class RegistryMirror(pulumi.ComponentResource):
             delete="storage.remove",
             stdin=ship.request(
                 "storage",
-                {"config_path": args.config_path, "cache_path": args.cache_path, "marker": render.MARKER, "config": config},
+                {
+                    "owner": service,
+                    "config_path": args.config_path,
+                    "cache_path": args.cache_path,
+                    "marker": MARKER,
+                    "config": config,
+                },
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        registry = self._service(name, args, service, labels, digest, storage)
+        services = MirrorServices(name, args, service, config=config, network_id=self.network_id, storage=storage, parent=self)
         ready = agent_command(
             f"{name}-ready",
             args.manager_node,
             args,
             create="ready.wait",
-            stdin=ship.request(
-                "ready",
-                {
-                    "service": service,
-                    "mirror": render.mirror_url(args.hostname),
-                    "label": render.DIGEST_LABEL,
-                    "digest": digest,
-                    "image": args.image,
-                    "check_image": args.check_image,
-                    "labels": labels,  # not used there; a changed route is a reason to look again
-                    "timeout": args.ready_timeout,
-                },
+            stdin=pulumi.Output.json_dumps(services.expected).apply(
+                lambda expected: ship.request(
+                    "ready",
+                    {
+                        "mirror": render.mirror_url(args.hostname),
+                        "services": json.loads(expected),
+                        "label": render.DIGEST_LABEL,
+                        "check_image": args.check_image,
+                        "network": args.network,
+                        "allow_from": list(args.allow_from),
+                        "labels": services.labels,  # not used there; a changed route is a reason to look again
+                        "timeout": args.ready_timeout,
+                    },
+                )
             ),
             # The agent ends by itself, with a reason; the limit from outside is for one that cannot.
             time_limit=args.ready_timeout + 60,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[registry]),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[services.front]),
         )
 
         self.url = pulumi.Output.from_input(render.mirror_url(args.hostname))
-        self.service_id = registry.id
-        self.config_digest = pulumi.Output.from_input(digest)
+        self.service_id = services.registry.id
+        self.config_digest = pulumi.Output.from_input(render.digest(config))
         commands = roll_out(name, args, service, after=ready, parent=self)
         self.nodes = pulumi.Output.all(**{node_name: command.stdout for node_name, command in commands.items()})
         self.restarts = self._restarts(name, args, service, commands)
@@ -120,46 +137,6 @@ class RegistryMirror(pulumi.ComponentResource):
         )
         return learnt.stdout
 
-    def _service(
-        self,
-        name: str,
-        args: RegistryMirrorArgs,
-        service: str,
-        labels: dict[str, str],
-        digest: str,
-        storage: pulumi.Resource,
-    ) -> docker.Service:
-        """The registry as a swarm service: one task, because two would overwrite each other's state in the cache."""
-        container = docker.ServiceTaskSpecContainerSpecArgs(
-            image=args.image,
-            env={"OTEL_TRACES_EXPORTER": "none"},
-            labels=[docker.ServiceTaskSpecContainerSpecLabelArgs(label=render.DIGEST_LABEL, value=digest)],
-            mounts=[
-                _bind(args.config_path, render.CONFIG_TARGET, read_only=True),
-                _bind(args.cache_path, render.CACHE_TARGET, read_only=False),
-            ],
-            healthcheck=docker.ServiceTaskSpecContainerSpecHealthcheckArgs(
-                tests=list(render.HEALTH_CHECK), interval="5s", timeout="5s", retries=3, start_period="10s"
-            ),
-        )
-        constraints = list(args.placement_constraints)
-        placement = docker.ServiceTaskSpecPlacementArgs(constraints=constraints) if constraints else None
-        return docker.Service(
-            f"{name}-service",
-            name=service,
-            labels=[docker.ServiceLabelArgs(label=key, value=value) for key, value in sorted(labels.items())],
-            mode=docker.ServiceModeArgs(replicated=docker.ServiceModeReplicatedArgs(replicas=1)),
-            # The old task must have let go of the cache before the new one takes it.
-            update_config=docker.ServiceUpdateConfigArgs(parallelism=1, order="stop-first", failure_action="pause"),
-            task_spec=docker.ServiceTaskSpecArgs(
-                container_spec=container,
-                networks_advanceds=[docker.ServiceTaskSpecNetworksAdvancedArgs(id=self.network_id)],
-                restart_policy=docker.ServiceTaskSpecRestartPolicyArgs(condition="any", delay="5s"),
-                placement=placement,
-            ),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[storage]),
-        )
-
     def _restarts(
         self, name: str, args: RegistryMirrorArgs, service: str, commands: Mapping[str, remote.Command]
     ) -> pulumi.Output[str]:
@@ -175,7 +152,3 @@ class RegistryMirror(pulumi.ComponentResource):
             pulumi.log.info(f"{', '.join(args.restart_keys)}: {words}, workers first, the leader last", self)
         command = restart_command(f"{name}-restarts", args, service, commands, pulumi.ResourceOptions(parent=self))
         return command.stdout
-
-
-def _bind(source: str, target: str, *, read_only: bool) -> docker.ServiceTaskSpecContainerSpecMountArgs:
-    return docker.ServiceTaskSpecContainerSpecMountArgs(type="bind", source=source, target=target, read_only=read_only)

@@ -43,7 +43,7 @@ def agent_command(
     args: RegistryMirrorArgs,
     *,
     create: str,
-    stdin: str,
+    stdin: pulumi.Input[str],
     delete: str | None = None,
     time_limit: int = ship.TIME_LIMIT,
     opts: pulumi.ResourceOptions,
@@ -107,6 +107,8 @@ def node_settings(service: str, node: SwarmNode, args: RegistryMirrorArgs) -> di
         "service": node.service,
         "keys": dict(args.daemon_keys),
         "restart": args.restart,
+        # With constraints, which machines may run the task is for swarm to say; without, all of them must see its storage.
+        "shared": None if args.placement_constraints else args.cache_path,
     }
 
 

@@ -11,10 +11,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from .coalesce import VARNISH_FLOOR
 from .node_agent import keys
+from .registry import RegistryVersion
+from .traefik import DIALECTS
 
 REGISTRY_FLOOR = (3, 1, 1)
 """CVE-2026-33540 (credentials sent to a foreign realm, in exactly this mode) and CVE-2026-41888 are fixed from here on."""
+REGISTRY_2_FLOOR = (2, 8, 2)
+"""CVE-2023-2253 is fixed from here on; 2.8.3, of 2023, is the last of its line."""
 
 HOST_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
 """In order of preference. The last is last because pinning it pins the SHA-1 signature that current sshds refuse."""
@@ -73,20 +78,50 @@ def hostname(value: str) -> str | None:
     return None
 
 
-def image(value: str) -> str | None:
+def image(value: str, accept_registry_2: bool = False) -> str | None:
     """The registry's image: tag for people, digest for docker, at least the version that is safe as a mirror."""
-    reference, _, digest = value.partition("@")
-    if not _DIGEST.fullmatch(digest):
-        return "must end with @sha256: and 64 hex digits: a tag alone may be another image tomorrow"
-    tag = reference.rpartition("/")[2].partition(":")[2]
-    numbers = re.fullmatch(r"v?(\d+)\.(\d+)\.(\d+)", tag)
-    if not numbers:
+    wrong = _pinned(value, "registry:3.1.1", "the version decides where its configuration lies")
+    if wrong is not None:
+        return wrong
+    version = RegistryVersion.of(value)
+    assert version is not None  # _pinned has seen to it
+    tag = ".".join(map(str, version.numbers))
+    if version.major == 2 and version.numbers >= REGISTRY_2_FLOOR:
         return (
-            "must have a full version as its tag, like registry:3.1.1@sha256:…: the version decides where its configuration lies"
+            None
+            if accept_registry_2
+            else (
+                f"must be 3.1.1 or later: {tag} downloads everything twice and does not start while its upstream is away;"
+                " acceptRegistry2: true takes it all the same"
+            )
         )
-    if tuple(int(number) for number in numbers.groups()) < REGISTRY_FLOOR:
+    if version.numbers < REGISTRY_FLOOR:
         return f"must be 3.1.1 or later: {tag} may send upstream credentials to strangers (CVE-2026-33540)"
     return None
+
+
+def varnish_image(value: str) -> str | None:
+    """Varnish's image, pinned as the registry's is."""
+    wrong = _pinned(value, "varnish:7.7.0", "the version decides what its configuration may say")
+    if wrong is not None:
+        return wrong
+    numbers = _version(value)
+    return None if numbers >= VARNISH_FLOOR else f"must be {VARNISH_FLOOR[0]}.0.0 or later"
+
+
+def _pinned(value: str, example: str, reason: str) -> str | None:
+    reference, _, digest = value.partition("@")
+    tag = reference.rpartition("/")[2].partition(":")[2]
+    if not re.fullmatch(r"v?\d+\.\d+\.\d+", tag):
+        return f"must have a full version as its tag, like {example}@sha256:…: {reason}"
+    if not _DIGEST.fullmatch(digest):
+        return "must end with @sha256: and 64 hex digits: a tag alone may be another image tomorrow; `make pin` looks it up"
+    return None
+
+
+def _version(image: str) -> tuple[int, ...]:
+    tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2]
+    return tuple(int(number) for number in tag.removeprefix("v").split("."))
 
 
 def upstream(value: str) -> str | None:
@@ -163,6 +198,22 @@ def tagged_image(value: str) -> str | None:
     return None
 
 
+def traefik(value: str) -> str | None:
+    """The generation of Traefik that reads the labels."""
+    return None if value in DIALECTS else f"must be one of {', '.join(DIALECTS)}; v3.0 stands for all before 3.2.2"
+
+
+def network_range(value: object) -> str | None:
+    """An address or a network in CIDR notation."""
+    try:
+        if not isinstance(value, str):
+            raise ValueError  # ipaddress takes numbers, too
+        found = ipaddress.ip_network(value)
+    except ValueError:
+        return "must be a network like 10.0.0.0/24, with zeros behind its prefix, or one address"
+    return "must not be the whole internet; leave the key out if everybody may" if found.prefixlen == 0 else None
+
+
 def restart(value: str) -> str | None:
     """Whether docker may be restarted."""
     return None if value in ("never", "when-needed") else "must be never or when-needed"
@@ -181,6 +232,16 @@ def daemon_keys(values: Mapping[str, object]) -> "list[Fault]":
 def positive(value: int) -> str | None:
     """A number of things or seconds."""
     return None if value >= 1 else "must be 1 or more"
+
+
+def not_negative(value: int) -> str | None:
+    """A number of hours."""
+    return None if value >= 0 else "must be 0 or more"
+
+
+def memory(value: int) -> str | None:
+    """MiB of a container's memory."""
+    return None if value >= 64 else "must be 64 (MiB) or more"
 
 
 def unique(values: Iterable[tuple[str, str]], what: str) -> list[Fault]:

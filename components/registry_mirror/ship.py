@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-_NODE = ("files", "daemon_json", "engine", "keys", "preflight", "plan", "probe", "record", "node")
+_NODE = ("files", "daemon_json", "engine", "keys", "preflight", "plan", "probe", "record", "storage", "node")
 _MODULES = {
     "node": ("node_agent", ("__init__", *_NODE, "main")),
     "storage": ("node_agent", ("__init__", "files", "storage", "main")),

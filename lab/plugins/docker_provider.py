@@ -1,4 +1,4 @@
-"""Stand-in for pulumi-resource-docker 5.2.0: `Service` and `Network`, by docker's API through `docker system dial-stdio`.
+"""Stand-in for pulumi-resource-docker 5.2.0: services, networks, configs and secrets, by docker's API over `dial-stdio`.
 
 As the official plugin does: an `ssh://` host is not contacted in a preview, another one is when the provider is configured
 (pulumi-docker provider/image.go); a service's networks and name are replaced and everything else is updated in place; a
@@ -6,6 +6,7 @@ refresh finds networks by id only, so a service attached by name is replaced for
 resource_docker_service_structures.go, flattenTaskNetworksAdvanced).
 """
 
+import base64
 import http.client
 import json
 import re
@@ -167,6 +168,45 @@ class Network(Named):
             provider.call("DELETE", f"/networks/{id_}")
 
 
+class ServiceConfig(Named):
+    """A Swarm config; it cannot be changed, so every change replaces it."""
+
+    token = "docker:index/serviceConfig:ServiceConfig"
+    names: ClassVar[Mapping[str, Any]] = {"name": None, "data": None, "dataRaw": None}
+    path = "configs"
+
+    def replaces(self, path: str) -> bool:
+        return True
+
+    def create(self, provider: Provider, urn: str, inputs: Values, preview: bool) -> tuple[str, Values]:
+        if preview:
+            return "", inputs
+        assert isinstance(provider, DockerProvider)
+        raw = inputs.get("dataRaw")
+        data = inputs["data"] if raw is None else base64.b64encode(raw.encode()).decode()
+        return provider.call("POST", f"/{self.path}/create", {"Name": inputs["name"], "Data": data})["ID"], inputs
+
+    def update(self, provider: Provider, urn: str, id_: str, old: Values, inputs: Values, preview: bool) -> Values:
+        raise ProviderError(f"docker cannot change {self.path}; every difference replaces them")
+
+    def read(self, provider: Provider, id_: str, old: Values) -> Values | None:
+        assert isinstance(provider, DockerProvider)
+        return None if _find(provider, f"/{self.path}/{id_}") is None else old
+
+    def delete(self, provider: Provider, urn: str, id_: str, old: Values) -> None:
+        assert isinstance(provider, DockerProvider)
+        if _find(provider, f"/{self.path}/{id_}") is not None:
+            provider.call("DELETE", f"/{self.path}/{id_}")
+
+
+class Secret(ServiceConfig):
+    """A Swarm secret."""
+
+    token = "docker:index/secret:Secret"
+    names: ClassVar[Mapping[str, Any]] = {"name": None, "data": None}
+    path = "secrets"
+
+
 class Service(Named):
     """A swarm service."""
 
@@ -176,13 +216,17 @@ class Service(Named):
         "labels": {"label": None, "value": None},
         "mode": {"replicated": {"replicas": None}},
         "updateConfig": {"parallelism": None, "order": None, "failureAction": None},
+        "endpointSpec": {"ports": {"targetPort": None, "publishedPort": None, "publishMode": None, "protocol": None}},
         "taskSpec": {
             "containerSpec": {
-                "image": None, "env": None, "labels": {"label": None, "value": None},
+                "image": None, "commands": None, "env": None, "labels": {"label": None, "value": None}, "sysctl": None,
+                "configs": {"configId": None, "configName": None, "fileName": None, "fileMode": None},
+                "secrets": {"secretId": None, "secretName": None, "fileName": None, "fileMode": None},
                 "mounts": {"type": None, "source": None, "target": None, "readOnly": None},
                 "healthcheck": {"tests": None, "interval": None, "timeout": None, "retries": None, "startPeriod": None},
             },
             "networksAdvanceds": {"id": None, "name": None},
+            "resources": {"limits": {"memoryBytes": None}},
             "restartPolicy": {"condition": None, "delay": None},
             "placement": {"constraints": None},
         },
@@ -238,6 +282,21 @@ def spec_of(inputs: Values) -> Values:
         },
     }  # fmt: skip
     template = spec["TaskTemplate"]
+    if commands := container.get("commands"):
+        template["ContainerSpec"]["Command"] = commands
+    if sysctl := container.get("sysctl"):
+        template["ContainerSpec"]["Sysctls"] = sysctl
+    for kind, key in (("configs", "Config"), ("secrets", "Secret")):
+        if references := container.get(kind):
+            template["ContainerSpec"][f"{key}s"] = [_reference(reference, key) for reference in references]
+    if limits := task.get("resources", {}).get("limits"):
+        template["Resources"] = {"Limits": {"MemoryBytes": limits["memoryBytes"]}}
+    if ports := inputs.get("endpointSpec", {}).get("ports"):
+        spec["EndpointSpec"] = {"Ports": [
+            {"TargetPort": port["targetPort"], "PublishedPort": port["publishedPort"], "PublishMode": port["publishMode"],
+             "Protocol": port["protocol"]}
+            for port in ports
+        ]}  # fmt: skip
     if health := container.get("healthcheck"):
         template["ContainerSpec"]["Healthcheck"] = {
             "Test": health["tests"], "Interval": _nanoseconds(health.get("interval", "0s")),
@@ -274,6 +333,13 @@ def inputs_of(spec: Values) -> Values:
             for mount in container.get("Mounts") or []
         ],
     }
+    if commands := container.get("Command"):
+        found["commands"] = commands
+    if sysctl := container.get("Sysctls"):
+        found["sysctl"] = sysctl
+    for kind, key in (("configs", "Config"), ("secrets", "Secret")):
+        if references := container.get(f"{key}s"):
+            found[kind] = [_reference_inputs(reference, key) for reference in references]
     if health := container.get("Healthcheck"):
         found["healthcheck"] = {
             "tests": health["Test"], "interval": _duration(health.get("Interval", 0)),
@@ -285,10 +351,18 @@ def inputs_of(spec: Values) -> Values:
         "networksAdvanceds": [{"id": network["Target"]} for network in template.get("Networks") or spec.get("Networks") or []],
         "placement": {"constraints": (template.get("Placement") or {}).get("Constraints") or []},
     }
+    if limit := ((template.get("Resources") or {}).get("Limits") or {}).get("MemoryBytes"):
+        task["resources"] = {"limits": {"memoryBytes": limit}}
     if restart := template.get("RestartPolicy"):
         task["restartPolicy"] = {"condition": restart["Condition"], "delay": _duration(restart.get("Delay", 0))}
     update = spec.get("UpdateConfig") or {}
+    ports = [
+        {"targetPort": port["TargetPort"], "publishedPort": port["PublishedPort"], "publishMode": port["PublishMode"],
+         "protocol": port["Protocol"]}
+        for port in (spec.get("EndpointSpec") or {}).get("Ports") or []
+    ]  # fmt: skip
     return {
+        **({"endpointSpec": {"ports": ports}} if ports else {}),
         "name": spec["Name"],
         "labels": _labels(spec.get("Labels")),
         "mode": {"replicated": {"replicas": spec.get("Mode", {}).get("Replicated", {}).get("Replicas", 1)}},
@@ -307,6 +381,25 @@ def _find(provider: DockerProvider, path: str) -> Any:
         if "not found" in str(error).lower() or "no such" in str(error).lower():
             return None
         raise
+
+
+def _reference(reference: Values, kind: str) -> Values:
+    """A config or secret as a service's spec refers to it."""
+    low = kind.lower()
+    mode = reference.get("fileMode", 0o444)
+    return {
+        f"{kind}ID": reference[f"{low}Id"], f"{kind}Name": reference.get(f"{low}Name", ""),
+        "File": {"Name": reference["fileName"], "UID": "0", "GID": "0", "Mode": mode},
+    }  # fmt: skip
+
+
+def _reference_inputs(reference: Values, kind: str) -> Values:
+    low = kind.lower()
+    file = reference["File"]
+    return {
+        f"{low}Id": reference[f"{kind}ID"], f"{low}Name": reference[f"{kind}Name"], "fileName": file["Name"],
+        "fileMode": file["Mode"],
+    }  # fmt: skip
 
 
 def _map(labels: "list[Mapping[str, str]] | None") -> dict[str, str]:
@@ -330,4 +423,4 @@ def _duration(nanoseconds: int) -> str:
 
 
 if __name__ == "__main__":
-    serve(DockerProvider("pulumi-resource-docker", "5.2.0", [Service(), Network()], engine_address()))
+    serve(DockerProvider("pulumi-resource-docker", "5.2.0", [Service(), Network(), ServiceConfig(), Secret()], engine_address()))

@@ -1,5 +1,6 @@
 """What the component declares, one test per invariant. The engine is mocked; nothing is contacted."""
 
+import base64
 import json
 from typing import Any
 
@@ -7,8 +8,10 @@ import pulumi
 import pytest
 
 from components.registry_mirror import RegistryMirror, render
+from components.registry_mirror.registry import RegistryVersion, registry_config
 from tests.recorder import COMMAND, COMPONENT, LOCAL, NETWORK, SECRET, SERVICE, Recorder, Registered, run
 from tests.unit.test_args import args, node
+from tests.unit.test_rules import DIGEST
 
 NODES = [node("m1"), node("w1"), node("w2", user="ops", become="sudo"), node("w3")]
 
@@ -23,10 +26,14 @@ def request(resource: Registered) -> dict[str, Any]:
     return found
 
 
+def labels(found: Recorder, name: str) -> dict[str, str]:
+    return {item["label"]: item["value"] for item in found.named(name).inputs["labels"]}
+
+
 def test_every_child_hangs_on_the_component_and_takes_none_of_the_callers_options() -> None:
     found = build(pulumi.ResourceOptions(aliases=[pulumi.Alias(name="old")], ignore_changes=["x"], depends_on=[]))
     children = [resource for resource in found.resources if resource.type not in (COMPONENT, "pulumi:pulumi:Stack")]
-    assert len(children) == 8
+    assert len(children) == 13
     assert {child.parent for child in children} == {"mirror"}
     assert not any(child.aliases for child in children)
     assert not any("x" in child.ignore_changes for child in children)
@@ -34,8 +41,10 @@ def test_every_child_hangs_on_the_component_and_takes_none_of_the_callers_option
 
 def test_the_order_is_storage_service_ready_canary_waves() -> None:
     found = build()
-    assert found.named("mirror-service").depends_on == ["mirror-network", "mirror-storage"]
-    assert found.named("mirror-ready").depends_on == ["mirror-service"]
+    files = ["mirror-credential-helper", "mirror-start-registry"]
+    assert found.named("mirror-service").depends_on == sorted(["mirror-network", "mirror-storage", *files])
+    assert "mirror-service" in found.named("mirror-front").depends_on
+    assert found.named("mirror-ready").depends_on == ["mirror-front"]
     assert found.named("mirror-node-w1").depends_on == ["mirror-ready"]
     assert found.named("mirror-node-m1").depends_on == ["mirror-node-w1"]
     assert found.named("mirror-node-w2").depends_on == ["mirror-node-m1"]
@@ -106,14 +115,80 @@ def test_each_node_is_one_command_that_applies_and_undoes() -> None:
         "service": "docker",
         "keys": {},
         "restart": "never",
+        "shared": "/var/data/registry/registry-mirror-data",
     }
 
 
 def test_the_service_publishes_no_port_and_runs_one_task_that_stops_before_the_next_starts() -> None:
-    service = build().named("mirror-service").inputs
-    assert "endpointSpec" not in service
+    found = build()
+    assert not any("endpointSpec" in service.inputs for service in found.of(SERVICE))
+    service = found.named("mirror-service").inputs
     assert service["mode"]["replicated"]["replicas"] == 1
     assert service["updateConfig"]["order"] == "stop-first"
+
+
+def test_the_recipes_open_port_is_there_only_by_its_loud_name() -> None:
+    service = build(publish_unencrypted_port_5000=True).named("mirror-service").inputs
+    (port,) = service["endpointSpec"]["ports"]
+    assert (port["targetPort"], port["publishedPort"]) == (5000, 5000)
+
+
+def test_varnish_is_in_front_and_the_registry_behind_is_hidden_from_traefik() -> None:
+    found = build()
+    front, service = labels(found, "mirror-front"), labels(found, "mirror-service")
+    assert front["traefik.http.services.mirror-front.loadbalancer.server.port"] == "6081"
+    assert service == {"traefik.enable": "false"}
+    task = found.named("mirror-front").inputs["taskSpec"]
+    assert "mounts" not in task["containerSpec"], "it is no second writer"
+    assert task["resources"]["limits"]["memoryBytes"] > 512 * 1024 * 1024
+
+
+def test_without_varnish_traefik_leads_to_the_registry() -> None:
+    found = build(coalesce=False, varnish_image=None)
+    assert [service.name for service in found.of(SERVICE)] == ["mirror-service"]
+    assert labels(found, "mirror-service")["traefik.http.services.mirror.loadbalancer.server.port"] == "5000"
+    assert found.named("mirror-ready").depends_on == ["mirror-service"]
+
+
+@pytest.mark.parametrize("coalesce", [True, False])
+def test_metrics_are_routed_from_the_registry_for_scrapers_only(coalesce: bool) -> None:
+    found = labels(build(coalesce=coalesce, metrics_from=["10.9.0.0/16"]), "mirror-service")
+    assert found["traefik.http.middlewares.mirror-metrics-from.ipallowlist.sourcerange"] == "10.9.0.0/16"
+    assert found["traefik.http.services.mirror-metrics.loadbalancer.server.port"] == "5001"
+
+
+def test_registry_2_has_its_configuration_where_it_looks_and_no_helper() -> None:
+    found = build(image=f"registry:2.8.3@{DIGEST}", accept_registry_2=True)
+    container = found.named("mirror-service").inputs["taskSpec"]["containerSpec"]
+    assert "/etc/docker/registry/config.yml" in [mount["target"] for mount in container["mounts"]]
+    assert container["commands"][-1] == "/etc/docker/registry/config.yml"
+    assert "mirror-credential-helper" not in [resource.name for resource in found.resources]
+
+
+CREDENTIALS: dict[str, Any] = {"upstream_username": "bot", "upstream_token": "CANARY-TOKEN", "allow_from": ["10.0.0.0/24"]}
+
+
+def test_the_upstreams_token_is_a_swarm_secret_and_nowhere_else() -> None:
+    found = build(**CREDENTIALS)
+    (secret,) = found.of("docker:index/secret:Secret")
+    assert secret.inputs["data"][SECRET]
+    answer = json.loads(base64.b64decode(secret.inputs["data"]["value"]))
+    assert answer == {"ServerURL": "https://registry-1.docker.io", "Username": "bot", "Secret": "CANARY-TOKEN"}
+    (mounted,) = found.named("mirror-service").inputs["taskSpec"]["containerSpec"]["secrets"]
+    assert (mounted["secretId"], mounted["fileMode"]) == ("mirror-credentials-id", 0o400)
+    for resource in found.resources:
+        if resource is not secret:
+            text = json.dumps(resource.inputs)
+            assert "CANARY-TOKEN" not in text
+            assert secret.inputs["data"]["value"] not in text
+
+
+def test_rotated_credentials_make_a_new_task_that_the_gate_waits_for() -> None:
+    plain, found = build(allow_from=["10.0.0.0/24"]), build(**CREDENTIALS)
+    assert (
+        request(plain.named("mirror-ready"))["services"][0]["digest"]
+        != request(found.named("mirror-ready"))["services"][0]["digest"]
+    )
 
 
 def test_the_service_is_attached_by_network_id_never_by_name() -> None:
@@ -131,18 +206,25 @@ def test_a_changed_configuration_changes_storage_service_and_gate_and_no_node() 
     assert changed == {"mirror-storage", "mirror-service", "mirror-ready"}
 
 
+def test_varnish_is_declared_alike_whatever_the_registry_is_told() -> None:
+    before, after = build(), build(upstream="https://other.example.com", ttl_hours=9)
+    assert before.named("mirror-front").inputs == after.named("mirror-front").inputs
+
+
 def test_a_changed_route_leaves_the_task_alone() -> None:
-    before, after = (build(entrypoint=name).named("mirror-service").inputs for name in ("websecure", "https"))
+    before, after = (build(entrypoint=name).named("mirror-front").inputs for name in ("websecure", "https"))
     assert before["labels"] != after["labels"]
     assert before["taskSpec"] == after["taskSpec"]
 
 
 def test_the_gate_waits_for_exactly_this_configuration_and_image() -> None:
     found = build()
-    container = found.named("mirror-service").inputs["taskSpec"]["containerSpec"]
     gate = request(found.named("mirror-ready"))
-    assert container["labels"] == [{"label": gate["label"], "value": gate["digest"]}]
-    assert container["image"] == gate["image"]
+    for service, wanted in zip(found.of(SERVICE), gate["services"], strict=True):
+        container = service.inputs["taskSpec"]["containerSpec"]
+        assert service.inputs["name"] == wanted["service"]
+        assert container["labels"] == [{"label": gate["label"], "value": wanted["digest"]}]
+        assert container["image"] == wanted["image"]
     assert "delete" not in found.named("mirror-ready").inputs
 
 
@@ -171,7 +253,8 @@ def test_outputs_are_what_the_class_promises() -> None:
             getattr(mirror, name).apply(lambda value, name=name: outputs.__setitem__(name, value))
 
     run(program)
-    assert outputs.pop("config_digest") == render.digest(render.registry_config("mirror", "https://registry-1.docker.io"))
+    config = registry_config("mirror", "https://registry-1.docker.io", RegistryVersion((3, 1, 1)))
+    assert outputs.pop("config_digest") == render.digest(config)
     assert outputs == {
         "url": "https://mirror.example.com",
         "service_id": "mirror-service-id",
@@ -211,6 +294,7 @@ def test_the_service_takes_the_callers_name() -> None:
 def test_constraints_place_the_task_and_none_leave_it_to_swarm() -> None:
     tied = build(placement_constraints=["node.labels.storage == shared"]).named("mirror-service").inputs["taskSpec"]
     assert tied["placement"] == {"constraints": ["node.labels.storage == shared"]}
+    assert request(build(placement_constraints=["node.role == manager"]).named("mirror-node-w1"))["shared"] is None
     assert "placement" not in build().named("mirror-service").inputs["taskSpec"]
 
 
@@ -219,10 +303,10 @@ def test_two_mirrors_live_side_by_side() -> None:
         for name in ("hub", "quay"):
             RegistryMirror(name, args(hostname=f"{name}.example.com", nodes=NODES))
 
-    assert len({resource.name for resource in run(program).of(SERVICE)}) == 2
+    assert len({resource.name for resource in run(program).of(SERVICE)}) == 4
 
 
 @pytest.mark.parametrize("count", [1, 50])
 def test_the_graph_grows_by_one_resource_per_node(count: int) -> None:
     nodes = [node(f"n{index}") for index in range(count)]
-    assert len(build(nodes=nodes, manager="n0", max_parallel=10).resources) == count + 5
+    assert len(build(nodes=nodes, manager="n0", max_parallel=10).resources) == count + 10

@@ -35,6 +35,7 @@ def values_of(path: Path, folder: Path) -> dict[str, Any]:
         "sshPrivateKeyFile": KEY,
         "knownHostsFile": "".join(f"{host} {ED25519}\n" for host in hosts),
         "imageDigestFile": f"{DIGEST}\n",
+        "varnishDigestFile": f"{DIGEST}\n",
     }
     for key, text in files.items():
         if values.get(f"swarm-registry-mirror:{key}"):
@@ -49,7 +50,7 @@ def test_every_stack_builds(path: Path, tmp_path: Path) -> None:
     load(values)
     found = run(program)
     assert len(found.of(COMPONENT)) == 1
-    assert len(found.of(SERVICE)) == 1
+    assert len(found.of(SERVICE)) == 2
     assert len(found.of(COMMAND)) == 3 + len(values["swarm-registry-mirror:nodes"])
     (provider,) = found.of("pulumi:providers:docker")
     assert provider.inputs["host"].startswith("ssh://")

@@ -8,6 +8,9 @@ import pytest
 from components.registry_mirror import InvalidArgs, RegistryMirrorArgs, SwarmNode, render
 from tests.unit.test_rules import DIGEST, ED25519
 
+REGISTRY_2: dict[str, Any] = {"image": f"registry:2.8.3@{DIGEST}", "accept_registry_2": True}
+CREDENTIALS: dict[str, Any] = {"upstream_username": "bot", "upstream_token": "t", "allow_from": ["10.0.0.0/24"]}
+
 
 def node(name: str, **more: Any) -> SwarmNode:
     return SwarmNode(**{"name": name, "address": f"{name}.example.com", "host_key": ED25519, **more})
@@ -15,7 +18,8 @@ def node(name: str, **more: Any) -> SwarmNode:
 
 def args(**more: Any) -> RegistryMirrorArgs:
     nodes = [node("m1"), node("w1"), node("w2")]
-    least = {"hostname": "mirror.example.com", "image": f"registry:3.1.1@{DIGEST}", "nodes": nodes, "private_key": "key"}
+    least = {"hostname": "mirror.example.com", "image": f"registry:3.1.1@{DIGEST}", "nodes": nodes, "private_key": "key",
+             "varnish_image": f"varnish:7.7.0@{DIGEST}"}  # fmt: skip
     return RegistryMirrorArgs(**{**least, **more})
 
 
@@ -42,6 +46,27 @@ def test_all_faults_are_reported_together() -> None:
         ({"service_name": "a b"}, "serviceName", "1 to 63"),
         ({"cert_resolver": "le`x"}, "certResolver", "1 to 63"),
         ({"check_image": "docker.io/library/hello-world"}, "checkImage", "a repository and a tag"),
+        ({"varnish_image": None}, "varnishImage", "or set coalesce to false"),
+        ({"varnish_image": f"varnish:6.0.1@{DIGEST}"}, "varnishImage", "7.0.0 or later"),
+        ({"varnish_image": "varnish:7.7.0"}, "varnishImage", "`make pin` looks it up"),
+        ({"coalesce_memory": 5}, "coalesceMemory", "64 (MiB)"),
+        ({"image": f"registry:2.8.3@{DIGEST}"}, "image", "acceptRegistry2: true"),
+        ({"image": f"registry:2.8.1@{DIGEST}", "accept_registry_2": True}, "image", "CVE-2026-33540"),
+        ({"image": f"registry:3.1.0@{DIGEST}", "accept_registry_2": True}, "image", "CVE-2026-33540"),
+        ({**REGISTRY_2, "ttl_hours": 24}, "ttlHours", "registry 2 forgets after seven days"),
+        ({**REGISTRY_2, "cache_write_seconds": 9}, "cacheWriteSeconds", "for registry 3"),
+        ({**REGISTRY_2, **CREDENTIALS}, "upstreamUsername", "CVE-2026-33540"),
+        ({"upstream_username": "bot"}, "upstreamToken", "is missing"),
+        ({"upstream_token": "t"}, "upstreamUsername", "is missing"),
+        ({**CREDENTIALS, "allow_from": []}, "allowFrom", "private images"),
+        ({**CREDENTIALS, "publish_unencrypted_port_5000": True}, "publishUnencryptedPort5000", "past the allow-list"),
+        ({"allow_from": ["10.0.0.1/24"]}, "allowFrom[0]", "with zeros behind its prefix"),
+        ({"allow_from": ["0.0.0.0/0"]}, "allowFrom[0]", "the whole internet"),
+        ({"metrics_from": ["x"]}, "metricsFrom[0]", "a network like"),
+        ({"metrics_from": ["10.0.0.0/8"], "traefik": "v1"}, "metricsFrom", "Traefik 2 or later"),
+        ({"traefik": "3"}, "traefik", "v1, v2, v3.0, v3"),
+        ({"ttl_hours": -1}, "ttlHours", "0 or more"),
+        ({"memory": 1}, "memory", "64 (MiB)"),
         ({"restart": "always"}, "restart", "never or when-needed"),
         ({"daemon_keys": {"log-driver": 1}}, "daemonKeys.log-driver", "must be a text"),
         ({"nodes": [node("a", service="docker; reboot")]}, "nodes[0].service", "1 to 63"),
@@ -51,6 +76,11 @@ def test_a_fault_has_its_key_and_words(changed: dict[str, Any], key: str, words:
     with pytest.raises(InvalidArgs) as refused:
         args(**changed)
     assert [fault for fault in refused.value.faults if fault.key == key and words in fault.wrong]
+
+
+@pytest.mark.parametrize("changed", [REGISTRY_2, CREDENTIALS, {"coalesce": False, "varnish_image": None}])
+def test_what_is_allowed_is_taken(changed: dict[str, Any]) -> None:
+    assert args(**changed).faults() == []
 
 
 def test_two_nodes_may_share_an_address_behind_different_ports() -> None:

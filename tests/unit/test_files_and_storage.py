@@ -91,7 +91,8 @@ def test_file_and_directory_are_synced_in_the_order_that_survives_a_power_cut(
 
 
 def request(tmp_path: Path, config: str = f"{MARKER}\na: 1\n") -> dict[str, Any]:
-    return {"config_path": f"{tmp_path}/mirror.yml", "cache_path": f"{tmp_path}/cache", "marker": MARKER, "config": config}
+    paths = {"config_path": f"{tmp_path}/mirror.yml", "cache_path": f"{tmp_path}/cache"}
+    return {**paths, "owner": "mirror", "marker": MARKER, "config": config}
 
 
 def test_somebody_elses_configuration_is_kept_aside_and_put_back(tmp_path: Path) -> None:
@@ -115,3 +116,18 @@ def test_the_cache_outlives_the_mirror(tmp_path: Path) -> None:
     (tmp_path / "cache" / "layer").write_text("bytes")
     storage.remove(request(tmp_path))
     assert (tmp_path / "cache" / "layer").read_text() == "bytes"
+
+
+def test_a_second_service_may_not_write_to_the_same_cache(tmp_path: Path) -> None:
+    storage.apply(request(tmp_path))
+    with pytest.raises(files.FileProblem, match="the service mirror writes to this cache; give each mirror a cachePath"):
+        storage.apply({**request(tmp_path), "owner": "another"})
+    storage.remove(request(tmp_path))
+    assert storage.apply({**request(tmp_path), "owner": "another"}) == "written"
+
+
+def test_a_node_sees_the_managers_storage_or_is_told_that_it_does_not(tmp_path: Path) -> None:
+    storage.apply(request(tmp_path))
+    assert storage.seen(f"{tmp_path}/cache", "mirror") is None
+    assert "is not the storage that the manager sees" in (storage.seen(f"{tmp_path}/elsewhere", "mirror") or "")
+    assert "is not the storage that the manager sees" in (storage.seen(f"{tmp_path}/cache", "another") or "")

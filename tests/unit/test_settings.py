@@ -30,6 +30,7 @@ def values(**changed: Any) -> dict[str, Any]:
     least = {
         "hostname": "mirror.example.com",
         "image": f"registry:3.1.1@{DIGEST}",
+        "varnishImage": f"varnish:7.7.0@{DIGEST}",
         # Pulumi hands lists over as JSON text.
         "nodes": json.dumps(
             [{"name": "n1", "address": "node1.test", "hostKey": ED25519}, {"name": "n2", "address": "node2.test"}]

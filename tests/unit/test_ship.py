@@ -37,6 +37,7 @@ def test_every_module_is_python_3_8(path: Path) -> None:
 @pytest.mark.parametrize("python", pythons())
 def test_the_shipped_program_writes_the_shared_storage(python: str, tmp_path: Path) -> None:
     settings = {
+        "owner": "mirror",
         "config_path": f"{tmp_path}/c.yml",
         "cache_path": f"{tmp_path}/cache",
         "marker": "# ours",
@@ -51,7 +52,8 @@ def test_the_shipped_program_writes_the_shared_storage(python: str, tmp_path: Pa
 
 def test_a_failure_is_one_sentence_and_exit_code_1(tmp_path: Path) -> None:
     (tmp_path / "c.yml").mkdir()
-    settings = {"config_path": f"{tmp_path}/c.yml", "cache_path": f"{tmp_path}/cache", "marker": "#", "config": "#"}
+    paths = {"config_path": f"{tmp_path}/c.yml", "cache_path": f"{tmp_path}/cache"}
+    settings = {**paths, "owner": "mirror", "marker": "#", "config": "#"}
     code, output, errors = run(sys.executable, "storage.apply", settings)
     assert (code, output) == (1, "")
     assert errors == f"registry mirror: {tmp_path}/c.yml is a directory; move it away"

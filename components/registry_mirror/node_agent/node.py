@@ -15,7 +15,7 @@ import json
 import os
 from typing import Any, Callable, Dict, List, Optional
 
-from . import daemon_json, engine, files, preflight, probe
+from . import daemon_json, engine, files, preflight, probe, storage
 from .files import Failed
 from .keys import KEYS
 from .plan import Plan, Wanted, explicit, plan, untaken, values_after
@@ -60,6 +60,9 @@ def apply(request: Dict[str, Any]) -> str:
     wrong = probe.fault(url, PATIENCE, request["check_image"])
     if wrong:
         raise Failed("nothing was changed: from this node, " + wrong)
+    apart = storage.seen(request["shared"], request["owner"]) if request.get("shared") else None
+    if apart:
+        raise Failed("nothing was changed: the mirror's task may run here, and " + apart)
     info = engine.info(unit)
     # Read only now, because asking the mirror may take seconds in which somebody else edits the file.
     before = files.read(path)

@@ -17,10 +17,12 @@ class NotReady(files.Failed):
 
 
 def wait(request: Dict[str, Any]) -> str:
-    """Wait for a task with the label `digest` and the image that are wanted; returns `ready`. Raises NotReady."""
+    """Wait for a task of each service with the digest and the image that are wanted; returns `ready`. Raises NotReady."""
     deadline = time.monotonic() + request["timeout"]
     while True:
-        wrong = _task_fault(request) or probe.fault(request["mirror"], image=request["check_image"])
+        wrong = (
+            _tasks_fault(request) or _hidden_addresses(request) or probe.fault(request["mirror"], image=request["check_image"])
+        )
         if wrong is None:
             return "ready"
         if time.monotonic() > deadline:
@@ -28,14 +30,42 @@ def wait(request: Dict[str, Any]) -> str:
         time.sleep(POLL_SECONDS)
 
 
-def _task_fault(request: Dict[str, Any]) -> Optional[str]:
+def _hidden_addresses(request: Dict[str, Any]) -> Optional[str]:
+    """What makes an allow-list worthless: a service on Traefik's network whose HTTPS port goes through the routing mesh.
+
+    The mesh replaces every client's address by its own (moby#25526): all would be let in, or none.
+    """
+    if not request["allow_from"]:
+        return None
+    try:
+        network = engine.run("docker", "network", "inspect", "--format", "{{.ID}}", request["network"]).strip()
+        names = engine.run("docker", "service", "ls", "--quiet").split()
+        services: List[Dict[str, Any]] = json.loads(engine.run("docker", "service", "inspect", *names)) if names else []
+    except engine.EngineProblem as error:
+        return "the swarm's services cannot be looked at: %s" % error
+    for service in services:
+        spec = service["Spec"]
+        networks = spec["TaskTemplate"].get("Networks") or spec.get("Networks") or []
+        ports = (service.get("Endpoint") or {}).get("Ports") or []
+        meshed = [port for port in ports if port.get("PublishedPort") == 443 and port.get("PublishMode") != "host"]
+        if meshed and network in [item.get("Target") for item in networks]:
+            words = "the service %s publishes port 443 through the routing mesh, which hides who a client is from allowFrom; "
+            return words % str(spec["Name"]) + "publish it with mode=host"
+    return None
+
+
+def _tasks_fault(request: Dict[str, Any]) -> Optional[str]:
+    faults = (_task_fault(service["service"], service, request["label"]) for service in request["services"])
+    return next((fault for fault in faults if fault is not None), None)
+
+
+def _task_fault(service: str, wanted: Dict[str, str], label: str) -> Optional[str]:
     """What is wrong with the service's newest task; None if one with our configuration runs (and is healthy)."""
-    service = request["service"]
     try:
         tasks = _tasks(service)
     except engine.EngineProblem as error:
         return "the service %s cannot be looked at: %s" % (service, error)
-    current = [task for task in tasks if _is_wanted(task["Spec"]["ContainerSpec"], request)]
+    current = [task for task in tasks if _is_wanted(task["Spec"]["ContainerSpec"], wanted, label)]
     if any(task["Status"]["State"] == "running" for task in current):
         return None
     if not current:
@@ -54,9 +84,9 @@ def _tasks(service: str) -> List[Dict[str, Any]]:
     return tasks
 
 
-def _is_wanted(spec: Dict[str, Any], request: Dict[str, Any]) -> bool:
+def _is_wanted(spec: Dict[str, Any], wanted: Dict[str, str], label: str) -> bool:
     labels = spec.get("Labels") or {}
-    return bool(labels.get(request["label"]) == request["digest"] and spec["Image"] == request["image"])
+    return bool(labels.get(label) == wanted["digest"] and spec["Image"] == wanted["image"])
 
 
 def _last_log_line(service: str) -> str:

@@ -1,0 +1,32 @@
+"""Varnish in front of the registry: clients that want the same at the same moment become one request. Pure.
+
+The registry itself streams every concurrent request for what it does not have yet from the upstream (distribution
+registry/proxy/proxyblobstore.go): n nodes that pull together would download n times. What Varnish does is in `container/`.
+"""
+
+from collections.abc import Mapping
+
+PORT = 6081
+"""Varnish's usual port, inside the overlay network only."""
+
+VARNISH_FLOOR = (7, 0, 0)
+"""The first major whose VCL has the text literals that `mirror.vcl` uses, and whose 7.x line still gets security fixes."""
+
+CONFIGURATION = "/etc/varnish/mirror.vcl"
+START = "/usr/local/bin/start-mirror"
+
+OVERHEAD_MIB = 384
+"""What Varnish takes beside its storage: 128 MiB for what passes through, compiling its configuration, threads."""
+
+HEALTH_CHECK = ("CMD", "varnishadm", "-n", "/tmp/varnish", "ping")
+
+
+def front_name(service: str) -> str:
+    """Name of the swarm service of Varnish."""
+    return f"{service}-front"
+
+
+def environment(service: str, memory: int) -> Mapping[str, str]:
+    """What `container/start-varnish.sh` is told; `memory` in MiB."""
+    # More than half would leave no room for a second layer of that size at the same time.
+    return {"REGISTRY": service, "PORT": str(PORT), "MEMORY": str(memory), "LARGEST": str(memory * 1024 * 1024 // 2)}

@@ -1,0 +1,110 @@
+"""The registry's side of the mirror: its version, what that version reads and where, its configuration. Pure.
+
+Owns everything that differs between CNCF Distribution 2 and 3. No SDK and no I/O but the package's own files.
+"""
+
+import re
+from dataclasses import dataclass
+from importlib import resources
+
+import yaml
+
+CACHE_TARGET = "/var/lib/registry"
+PORT = 5000
+"""The registry's own port, inside the overlay network only; Traefik, or Varnish behind it, is the way in."""
+METRICS_PORT = 5001
+
+DRAIN_TIMEOUT = "8s"
+"""How long running downloads may go on when the task is stopped: less than the 10 s after which docker kills it."""
+
+MARKER = "# Written by swarm-registry-mirror"
+"""First words of the configuration file: by them our own file is told from somebody else's."""
+
+START = "/usr/local/bin/start-mirror"
+HELPER = "/usr/local/bin/docker-credential-upstream"
+"""A Swarm config and not a file on the share: shares are often mounted noexec."""
+CREDENTIALS = "/run/secrets/upstream"
+"""Where `container/credential-helper.sh` looks."""
+
+SYN_RETRIES = "1"
+"""Of the container's TCP: an upstream that swallows packets is given up after 3 s instead of Go's 30 s, which is as long as
+docker waits for the mirror. The registry asks its upstream about every tag, also about those that it has."""
+
+HEALTH_CHECK = ("CMD", "wget", "-q", "-O", "/dev/null", f"http://127.0.0.1:{PORT}/v2/")
+
+_VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")
+
+
+@dataclass(frozen=True)
+class RegistryVersion:
+    """A version of CNCF Distribution and what follows from it."""
+
+    numbers: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, image: str) -> "RegistryVersion | None":
+        """By the tag of an image; None if that is no full version."""
+        tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2]
+        found = _VERSION.fullmatch(tag)
+        return cls((int(found[1]), int(found[2]), int(found[3]))) if found else None
+
+    @property
+    def major(self) -> int:
+        """2 or 3."""
+        return self.numbers[0]
+
+    @property
+    def config_target(self) -> str:
+        """Where it reads its configuration. At the other's place the file would be ignored in silence: no mirror at all."""
+        return "/etc/docker/registry/config.yml" if self.major == 2 else "/etc/distribution/config.yml"
+
+    @property
+    def has_helper(self) -> bool:
+        """Whether it takes credentials from a program (3.0.0), and so starts while its upstream is away."""
+        return self.major >= 3
+
+
+def registry_config(
+    service: str,
+    upstream: str,
+    version: RegistryVersion,
+    *,
+    ttl_hours: int = 0,
+    cache_write_seconds: int | None = None,
+    metrics: bool = False,
+) -> str:
+    """The registry's configuration file: the recipe's, line for line, but for what is wrong in it for a pull-through cache.
+
+    Left out: `storage.cache.blobdescriptor: inmemory`, which answers for blobs that have expired (distribution#2367).
+    Added: `proxy.ttl: 0s`, never expire, because layers are addressed by content and cannot go stale (registry 3; the
+    default forgets them seven days after the first pull, however often they are used, distribution#4659); `proxy.exec`, with
+    which it starts while its upstream is away, and gets its credentials (registry 3); `http.draintimeout`, without which the
+    registry, as process 1 of its container, does not hear a request to stop.
+    """
+    proxy: dict[str, object] = {"remoteurl": upstream}
+    if version.major >= 3:
+        proxy["ttl"] = f"{ttl_hours}h" if ttl_hours else "0s"  # a bare number would be nanoseconds
+        proxy["exec"] = {"command": HELPER, "lifetime": "1h"}
+        if cache_write_seconds is not None:
+            proxy["cachewritetimeout"] = f"{cache_write_seconds}s"
+    debug = {"addr": f"{'' if metrics else '127.0.0.1'}:{METRICS_PORT}", "prometheus": {"enabled": True, "path": "/metrics"}}
+    config = {
+        "version": 0.1,
+        "log": {"fields": {"service": "registry"}},
+        "storage": {"filesystem": {"rootdirectory": CACHE_TARGET}, "delete": {"enabled": True}},
+        "http": {
+            "addr": f":{PORT}",
+            "draintimeout": DRAIN_TIMEOUT,
+            "headers": {"X-Content-Type-Options": ["nosniff"]},
+            "debug": debug,
+        },
+        "health": {"storagedriver": {"enabled": True, "interval": "10s", "threshold": 3}},
+        "proxy": proxy,
+    }
+    head = f"{MARKER} for the service {service}; the next `pulumi up` undoes edits made here.\n"
+    return head + yaml.safe_dump(config, sort_keys=False)
+
+
+def script(name: str) -> str:
+    """A file of `container/`, which travels as a Swarm config."""
+    return (resources.files(__package__) / "container" / name).read_text(encoding="utf-8")

@@ -1,0 +1,197 @@
+"""The swarm services of the mirror: the registry, and Varnish in front of it. Wiring only; their texts are rendered elsewhere.
+
+Owns what docker is asked for: services, Swarm configs, the Swarm secret. It deliberately knows nothing of nodes.
+"""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+
+import pulumi
+import pulumi_docker as docker
+
+from . import coalesce, registry, render, traefik
+from .args import RegistryMirrorArgs
+from .registry import RegistryVersion
+from .traefik import Route
+
+MIB = 1024 * 1024
+EXECUTABLE = 0o555
+
+
+class MirrorServices:
+    """Everything that runs in the swarm. `front` is what Traefik leads to: Varnish, or the registry itself."""
+
+    def __init__(
+        self,
+        name: str,
+        args: RegistryMirrorArgs,
+        service: str,
+        *,
+        config: str,
+        network_id: pulumi.Input[str],
+        storage: pulumi.Resource,
+        parent: pulumi.Resource,
+    ) -> None:
+        self._name = name
+        self._args = args
+        self._service = service
+        self._network_id = network_id
+        self._opts = pulumi.ResourceOptions(parent=parent)
+        self._route = Route(
+            dialect=args.traefik,
+            hostname=args.hostname,
+            network=args.network,
+            entrypoint=args.entrypoint,
+            cert_resolver=args.cert_resolver,
+            allow_from=args.allow_from,
+        )
+        self.expected: list[dict[str, pulumi.Input[str]]] = []
+        """Name, digest and image of each service, by which the gate tells its new task from an old one."""
+        self.labels: list[dict[str, str]] = []
+        """The labels for Traefik."""
+        self.registry = self._registry(config, storage)
+        self.front = self._varnish() if args.coalesce else self.registry
+
+    def _registry(self, config: str, storage: pulumi.Resource) -> docker.Service:
+        """One task, because two would overwrite each other's state in the cache."""
+        args = self._args
+        version = RegistryVersion.of(args.image)
+        assert version is not None  # the args have refused anything else
+        files = [self._file("start-registry", "start-registry.sh", registry.START)]
+        if version.has_helper:
+            files.append(self._file("credential-helper", "credential-helper.sh", registry.HELPER))
+        secrets, digest = self._credentials(render.digest(config))
+        container = docker.ServiceTaskSpecContainerSpecArgs(
+            image=args.image,
+            commands=["/bin/sh", registry.START, version.config_target],
+            env={"OTEL_TRACES_EXPORTER": "none"},
+            labels=[docker.ServiceTaskSpecContainerSpecLabelArgs(label=render.DIGEST_LABEL, value=digest)],
+            configs=files,
+            secrets=secrets,
+            mounts=[
+                _bind(args.config_path, version.config_target, read_only=True),
+                _bind(args.cache_path, registry.CACHE_TARGET, read_only=False),
+            ],
+            sysctl={"net.ipv4.tcp_syn_retries": registry.SYN_RETRIES},
+            healthcheck=_health_check(registry.HEALTH_CHECK),
+        )
+        self.expected.append({"service": self._service, "digest": digest, "image": args.image})
+        return self._declare(
+            f"{self._name}-service",
+            self._service,
+            container,
+            self._registry_labels(),
+            memory=args.memory,
+            order="stop-first",  # the old task must have let go of the cache before the new one takes it
+            ports=[registry.PORT] if args.publish_unencrypted_port_5000 else [],
+            after=[storage],
+        )
+
+    def _registry_labels(self) -> dict[str, str]:
+        args = self._args
+        labels = {} if args.coalesce else traefik.mirror_labels(self._service, registry.PORT, self._route)
+        if args.metrics_from:
+            labels |= traefik.metrics_labels(self._service, registry.METRICS_PORT, self._route, args.metrics_from)
+        return labels or traefik.hidden_labels()
+
+    def _varnish(self) -> docker.Service:
+        args = self._args
+        assert args.varnish_image is not None  # the args have refused anything else
+        files = [
+            self._file("start-varnish", "start-varnish.sh", coalesce.START),
+            self._file("vcl", "mirror.vcl", coalesce.CONFIGURATION),
+        ]
+        environment = coalesce.environment(self._service, args.coalesce_memory)
+        digest = render.digest(registry.script("start-varnish.sh"), registry.script("mirror.vcl"), json.dumps(environment))
+        front = coalesce.front_name(self._service)
+        container = docker.ServiceTaskSpecContainerSpecArgs(
+            image=args.varnish_image,
+            commands=["/bin/sh", coalesce.START],
+            env=environment,
+            labels=[docker.ServiceTaskSpecContainerSpecLabelArgs(label=render.DIGEST_LABEL, value=digest)],
+            configs=files,
+            healthcheck=_health_check(coalesce.HEALTH_CHECK),
+        )
+        self.expected.append({"service": front, "digest": digest, "image": args.varnish_image})
+        return self._declare(
+            f"{self._name}-front",
+            front,
+            container,
+            traefik.mirror_labels(front, coalesce.PORT, self._route),
+            memory=args.coalesce_memory + coalesce.OVERHEAD_MIB,
+            order="start-first",  # it holds nothing that two could spoil, so an update is not noticed
+            ports=[],
+            after=[self.registry],
+        )
+
+    def _declare(
+        self,
+        name: str,
+        service: str,
+        container: docker.ServiceTaskSpecContainerSpecArgs,
+        labels: Mapping[str, str],
+        *,
+        memory: int,
+        order: str,
+        ports: Sequence[int],
+        after: Sequence[pulumi.Resource],
+    ) -> docker.Service:
+        self.labels.append(dict(labels))
+        constraints = list(self._args.placement_constraints)
+        limits = docker.ServiceTaskSpecResourcesLimitsArgs(memory_bytes=memory * MIB)
+        published = [
+            docker.ServiceEndpointSpecPortArgs(target_port=port, published_port=port, publish_mode="ingress", protocol="tcp")
+            for port in ports
+        ]
+        return docker.Service(
+            name,
+            name=service,
+            labels=[docker.ServiceLabelArgs(label=key, value=value) for key, value in sorted(labels.items())],
+            mode=docker.ServiceModeArgs(replicated=docker.ServiceModeReplicatedArgs(replicas=1)),
+            update_config=docker.ServiceUpdateConfigArgs(parallelism=1, order=order, failure_action="pause"),
+            endpoint_spec=docker.ServiceEndpointSpecArgs(ports=published) if published else None,
+            task_spec=docker.ServiceTaskSpecArgs(
+                container_spec=container,
+                networks_advanceds=[docker.ServiceTaskSpecNetworksAdvancedArgs(id=self._network_id)],
+                resources=docker.ServiceTaskSpecResourcesArgs(limits=limits),
+                restart_policy=docker.ServiceTaskSpecRestartPolicyArgs(condition="any", delay="5s"),
+                placement=docker.ServiceTaskSpecPlacementArgs(constraints=constraints) if constraints else None,
+            ),
+            opts=pulumi.ResourceOptions.merge(self._opts, pulumi.ResourceOptions(depends_on=list(after))),
+        )
+
+    def _file(self, suffix: str, source: str, target: str) -> docker.ServiceTaskSpecContainerSpecConfigArgs:
+        """A file of `container/` as a Swarm config; without a name, so that a changed one can be made beside the old."""
+        made = docker.ServiceConfig(f"{self._name}-{suffix}", data_raw=registry.script(source), opts=self._opts)
+        return docker.ServiceTaskSpecContainerSpecConfigArgs(
+            config_id=made.id, config_name=made.name, file_name=target, file_mode=EXECUTABLE
+        )
+
+    def _credentials(self, digest: str) -> tuple[list[docker.ServiceTaskSpecContainerSpecSecretArgs], pulumi.Input[str]]:
+        """The upstream's credentials as the helper hands them over, and the digest of configuration and credentials."""
+        args = self._args
+        if not args.has_credentials:
+            return [], digest
+        parts = {"username": args.upstream_username, "token": pulumi.Output.secret(args.upstream_token), "url": args.upstream}
+        made = docker.Secret(f"{self._name}-credentials", data=pulumi.Output.all(**parts).apply(_encoded), opts=self._opts)
+        secret = docker.ServiceTaskSpecContainerSpecSecretArgs(
+            secret_id=made.id, secret_name=made.name, file_name="upstream", file_mode=0o400
+        )
+        return [secret], made.id.apply(lambda id_: render.digest(digest, id_))
+
+
+def _encoded(values: Mapping[str, str]) -> str:
+    """What a credential helper answers (docker-credential-helpers credentials.Credentials), as docker's API takes secrets."""
+    answer = {"ServerURL": values["url"], "Username": values["username"], "Secret": values["token"]}
+    return base64.b64encode(json.dumps(answer).encode()).decode()
+
+
+def _bind(source: str, target: str, *, read_only: bool) -> docker.ServiceTaskSpecContainerSpecMountArgs:
+    return docker.ServiceTaskSpecContainerSpecMountArgs(type="bind", source=source, target=target, read_only=read_only)
+
+
+def _health_check(test: Sequence[str]) -> docker.ServiceTaskSpecContainerSpecHealthcheckArgs:
+    return docker.ServiceTaskSpecContainerSpecHealthcheckArgs(
+        tests=list(test), interval="5s", timeout="5s", retries=3, start_period="10s"
+    )

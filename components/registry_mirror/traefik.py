@@ -1,0 +1,84 @@
+"""The labels by which Traefik finds the mirror, exactly as each generation of Traefik reads them. Pure.
+
+Reading only, and never the catalogue: a pull needs GET and HEAD of named images, and the list of everything that was ever
+pulled is nobody's business. Owns labels; which port they lead to is the caller's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+DIALECTS = ("v1", "v2", "v3.0", "v3")
+"""v3.0: up to 3.2.1, which does not know `traefik.swarm.*` yet. v3 from 3.2.2 on, where `traefik.docker.*` is deprecated, and
+both together make Traefik refuse the service (traefik pkg/provider/docker/shared_labels.go)."""
+
+_SAFE = "Host(`{host}`) && PathPrefix(`/v2/`) && (Method(`GET`) || Method(`HEAD`)) && !PathPrefix(`/v2/_`)"
+# Traefik 2 before 2.5 has no `!`, so what a pull asks for is listed instead.
+_SAFE_V2 = (
+    "Host(`{host}`) && Method(`GET`, `HEAD`) && "
+    "(Path(`/v2/`) || Path(`/v2/{{name:.+}}/{{kind:(?:manifests|blobs|tags|referrers)}}/{{reference:[^/]+}}`))"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """A way in through Traefik."""
+
+    dialect: str
+    hostname: str
+    network: str
+    entrypoint: str
+    cert_resolver: str | None = None
+    allow_from: Sequence[str] = ()
+    """Networks that may use it; empty means everybody who reaches Traefik."""
+
+
+def mirror_labels(service: str, port: int, route: Route) -> dict[str, str]:
+    """Labels that route `https://<hostname>/v2/` to `port` of `service`."""
+    if route.dialect == "v1":
+        return _recipe_labels(port, route)
+    rule = (_SAFE_V2 if route.dialect == "v2" else _SAFE).format(host=route.hostname)
+    return _labels(service, port, route, rule, route.allow_from)
+
+
+def metrics_labels(service: str, port: int, route: Route, scrapers: Sequence[str]) -> dict[str, str]:
+    """Labels that route `https://<hostname>/metrics` to `port` of `service`, for the addresses of `scrapers` only."""
+    method = "Method(`GET`)"
+    return _labels(f"{service}-metrics", port, route, f"Host(`{route.hostname}`) && Path(`/metrics`) && {method}", scrapers)
+
+
+def hidden_labels() -> dict[str, str]:
+    """For a service that Traefik must not route to, even where it exposes everything by default."""
+    return {"traefik.enable": "false"}
+
+
+def _labels(router_name: str, port: int, route: Route, rule: str, sources: Sequence[str]) -> dict[str, str]:
+    router = f"traefik.http.routers.{router_name}"
+    labels = {
+        "traefik.enable": "true",
+        f"traefik.{'swarm' if route.dialect == 'v3' else 'docker'}.network": route.network,
+        f"{router}.rule": rule,
+        f"{router}.entrypoints": route.entrypoint,
+        f"{router}.service": router_name,
+        f"traefik.http.services.{router_name}.loadbalancer.server.port": str(port),
+    }
+    if route.cert_resolver:
+        labels[f"{router}.tls.certresolver"] = route.cert_resolver
+    else:
+        labels[f"{router}.tls"] = "true"
+    if sources:
+        middleware = "ipwhitelist" if route.dialect == "v2" else "ipallowlist"
+        labels[f"traefik.http.middlewares.{router_name}-from.{middleware}.sourcerange"] = ",".join(sources)
+        labels[f"{router}.middlewares"] = f"{router_name}-from"
+    return labels
+
+
+def _recipe_labels(port: int, route: Route) -> dict[str, str]:
+    """The recipe's own three; Traefik 1 takes entrypoint and certificate from its own configuration."""
+    labels = {
+        "traefik.frontend.rule": f"Host:{route.hostname}",
+        "traefik.docker.network": route.network,
+        "traefik.port": str(port),
+    }
+    if route.allow_from:
+        labels["traefik.frontend.whiteList.sourceRange"] = ",".join(route.allow_from)
+    return labels

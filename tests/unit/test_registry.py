@@ -1,0 +1,91 @@
+"""What differs between the registry's majors: where it reads its configuration, and what may stand in it."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+from components.registry_mirror import registry
+from components.registry_mirror.registry import RegistryVersion, registry_config
+
+RECIPE = """
+version: 0.1
+log:
+  fields:
+    service: registry
+storage:
+  filesystem:
+    rootdirectory: /var/lib/registry
+  delete:
+    enabled: true
+http:
+  addr: :5000
+  headers:
+    X-Content-Type-Options: [nosniff]
+health:
+  storagedriver:
+    enabled: true
+    interval: 10s
+    threshold: 3
+proxy:
+  remoteurl: https://registry-1.docker.io
+"""
+"""The recipe's file but for its blob descriptor cache, which is wrong in a pull-through cache."""
+
+V3, V2 = RegistryVersion((3, 1, 1)), RegistryVersion((2, 8, 3))
+HUB = "https://registry-1.docker.io"
+
+
+def config(version: RegistryVersion = V3, **more: Any) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(registry_config("registry-mirror", HUB, version, **more))
+    return found
+
+
+def recipe(**proxy: object) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(RECIPE)
+    found["http"]["draintimeout"] = "8s"
+    found["http"]["debug"] = {"addr": "127.0.0.1:5001", "prometheus": {"enabled": True, "path": "/metrics"}}
+    found["proxy"] |= proxy
+    return found
+
+
+def test_registry_3_has_the_recipes_with_layers_that_never_expire_and_a_start_without_its_upstream() -> None:
+    helper = {"command": "/usr/local/bin/docker-credential-upstream", "lifetime": "1h"}
+    assert config() == recipe(ttl="0s", exec=helper)
+
+
+def test_registry_2_has_the_recipes_and_no_key_that_it_would_ignore() -> None:
+    assert config(V2) == recipe()
+
+
+def test_registry_3_takes_times_with_their_unit_since_a_bare_number_is_nanoseconds() -> None:
+    proxy = config(ttl_hours=720, cache_write_seconds=900)["proxy"]
+    assert (proxy["ttl"], proxy["cachewritetimeout"]) == ("720h", "900s")
+
+
+def test_metrics_leave_the_container_only_where_somebody_may_read_them() -> None:
+    assert config()["http"]["debug"]["addr"] == "127.0.0.1:5001"
+    assert config(metrics=True)["http"]["debug"]["addr"] == ":5001"
+
+
+def test_the_configuration_begins_with_the_mark_by_which_it_is_known() -> None:
+    assert registry_config("x", HUB, V3).startswith(registry.MARKER)
+
+
+@pytest.mark.parametrize(
+    ("image", "numbers", "target"),
+    [
+        ("registry:3.1.1@sha256:0", (3, 1, 1), "/etc/distribution/config.yml"),
+        ("host:5000/distribution:v3.2.0", (3, 2, 0), "/etc/distribution/config.yml"),
+        ("registry:2.8.3@sha256:0", (2, 8, 3), "/etc/docker/registry/config.yml"),
+    ],
+)
+def test_the_tag_tells_where_the_configuration_lies(image: str, numbers: tuple[int, ...], target: str) -> None:
+    version = RegistryVersion.of(image)
+    assert version is not None
+    assert (version.numbers, version.config_target) == (numbers, target)
+
+
+@pytest.mark.parametrize("image", ["registry", "registry:3", "registry:latest", "host:5000/registry", "registry:3.1.1-alpine"])
+def test_a_tag_that_is_no_full_version_tells_nothing(image: str) -> None:
+    assert RegistryVersion.of(image) is None
