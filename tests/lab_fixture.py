@@ -1,5 +1,6 @@
 """The lab as tests see it: its nodes, its upstream, and stacks that live in it."""
 
+import base64
 import json
 import os
 import re
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lab import control, internet, machines
+from lab import control, images, internet, machines, swarm
 from lab.plan import CHECKOUT, NODES, LabNode, lab_folder
 from lab.sandbox import Sandbox
 from tools.progress import StageError
@@ -34,6 +35,18 @@ class Lab:
     def on(self, node: str, script: str, stdin: bytes = b"") -> str:
         """Output of a shell script that runs as root on a node (not over SSH)."""
         return machines.run_on(self.sandbox, self.nodes[node], script, stdin=stdin, timeout=120)
+
+    def on_bytes(self, node: str, script: str) -> bytes:
+        """As `on`, for output that is no text."""
+        return base64.b64decode(self.on(node, f"{{ {script}; }} | base64"))
+
+    def tag_upstream(self, reference: str, image: str) -> None:
+        """Have a tag of the upstream mean another image: `proof`, or `other`, which differs from it by a label."""
+        images.tag_at_hub(self.sandbox, reference, image)
+
+    def traefik(self, image: str, argument: str) -> None:
+        """Have Traefik be another one, with one argument more."""
+        swarm.change_traefik(self.sandbox, image, argument)
 
     def connections(self, *nodes: str) -> int:
         """SSH connections that the nodes' sshds have seen since they booted."""
@@ -157,6 +170,10 @@ class Mirror:
         nodes = text["config"]["swarm-registry-mirror:nodes"]
         text["config"]["swarm-registry-mirror:nodes"] = [node for node in nodes if node["name"] not in without]
         self.file.write_text(yaml.safe_dump(text, sort_keys=False))
+
+    def secret(self, key: str, value: str) -> None:
+        """`pulumi config set --secret` in this mirror's own file; the value goes by stdin."""
+        self.stack.quietly("config", "set", "--secret", key, stdin=value)
 
     def up(self) -> str:
         return self.stack.run("up", "--yes", "--skip-preview")

@@ -12,7 +12,7 @@ import pulumi
 
 from . import rules
 from .node_agent import keys
-from .registry import RegistryVersion
+from .registry import CACHE_WRITE_SECONDS, RegistryVersion
 from .rules import Fault, InvalidArgs
 
 
@@ -83,8 +83,8 @@ class RegistryMirrorArgs:
     """Its read-only token: becomes a Swarm secret and is nowhere else."""
     ttl_hours: int = 0
     """Hours after which an image is forgotten, counted from its first pull; 0: never."""
-    cache_write_seconds: int | None = None
-    """Seconds that writing a layer to slow storage may take; left out, the registry's own 5 minutes."""
+    cache_write_seconds: int = CACHE_WRITE_SECONDS
+    """Seconds that writing a layer to slow storage may take."""
     service_name: str | None = None
     """Name of the swarm service, and of our traces on a node; default the component's name."""
     network: str = "traefik_public"
@@ -145,11 +145,7 @@ class RegistryMirrorArgs:
             *rules.check("traefik", self.traefik, rules.traefik),
             *self._access_faults(),
             *self._registry_2_faults(),
-            *(
-                []
-                if self.cache_write_seconds is None
-                else rules.check("cacheWriteSeconds", self.cache_write_seconds, rules.positive)
-            ),
+            *rules.check("cacheWriteSeconds", self.cache_write_seconds, rules.positive),
             *rules.check("ttlHours", self.ttl_hours, rules.not_negative),
             *rules.check("memory", self.memory, rules.memory),
             *rules.check("readyTimeout", self.ready_timeout, rules.positive),
@@ -220,7 +216,7 @@ class RegistryMirrorArgs:
         faults = []
         if self.ttl_hours:
             faults.append(Fault("ttlHours", self.ttl_hours, "is for registry 3; registry 2 forgets after seven days, always"))
-        if self.cache_write_seconds is not None:
+        if self.cache_write_seconds != CACHE_WRITE_SECONDS:
             faults.append(Fault("cacheWriteSeconds", self.cache_write_seconds, "is for registry 3; remove it"))
         if self.has_credentials:
             reason = "may send them to strangers (CVE-2026-33540); use registry:3.1.1 or later"

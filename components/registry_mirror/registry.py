@@ -17,6 +17,9 @@ METRICS_PORT = 5001
 DRAIN_TIMEOUT = "8s"
 """How long running downloads may go on when the task is stopped: less than the 10 s after which docker kills it."""
 
+CACHE_WRITE_SECONDS = 300
+"""The registry's own default (3.1.0 and later)."""
+
 MARKER = "# Written by swarm-registry-mirror"
 """First words of the configuration file: by them our own file is told from somebody else's."""
 
@@ -26,9 +29,10 @@ HELPER = "/usr/local/bin/docker-credential-upstream"
 CREDENTIALS = "/run/secrets/upstream"
 """Where `container/credential-helper.sh` looks."""
 
-SYN_RETRIES = "1"
-"""Of the container's TCP: an upstream that swallows packets is given up after 3 s instead of Go's 30 s, which is as long as
-docker waits for the mirror. The registry asks its upstream about every tag, also about those that it has."""
+SYSCTL = {"net.ipv4.tcp_syn_retries": "1", "net.ipv4.tcp_retries2": "5"}
+"""Of the container's TCP: an upstream that swallows packets is given up after 3 s, and after 13 s on a connection that was there,
+instead of Go's 30 s and the kernel's 15 minutes. The registry asks its upstream about every tag, also about those that it has,
+and docker waits 30 s for it."""
 
 HEALTH_CHECK = ("CMD", "wget", "-q", "-O", "/dev/null", f"http://127.0.0.1:{PORT}/v2/")
 
@@ -70,7 +74,7 @@ def registry_config(
     version: RegistryVersion,
     *,
     ttl_hours: int = 0,
-    cache_write_seconds: int | None = None,
+    cache_write_seconds: int = CACHE_WRITE_SECONDS,
     metrics: bool = False,
 ) -> str:
     """The registry's configuration file: the recipe's, line for line, but for what is wrong in it for a pull-through cache.
@@ -85,8 +89,7 @@ def registry_config(
     if version.major >= 3:
         proxy["ttl"] = f"{ttl_hours}h" if ttl_hours else "0s"  # a bare number would be nanoseconds
         proxy["exec"] = {"command": HELPER, "lifetime": "1h"}
-        if cache_write_seconds is not None:
-            proxy["cachewritetimeout"] = f"{cache_write_seconds}s"
+        proxy["cachewritetimeout"] = f"{cache_write_seconds}s"
     debug = {"addr": f"{'' if metrics else '127.0.0.1'}:{METRICS_PORT}", "prometheus": {"enabled": True, "path": "/metrics"}}
     config = {
         "version": 0.1,

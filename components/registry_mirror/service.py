@@ -73,7 +73,7 @@ class MirrorServices:
                 _bind(args.config_path, version.config_target, read_only=True),
                 _bind(args.cache_path, registry.CACHE_TARGET, read_only=False),
             ],
-            sysctl={"net.ipv4.tcp_syn_retries": registry.SYN_RETRIES},
+            sysctl=registry.SYSCTL,
             healthcheck=_health_check(registry.HEALTH_CHECK),
         )
         self.expected.append({"service": self._service, "digest": digest, "image": args.image})

@@ -32,7 +32,7 @@ class Command(Resource):
         "addPreviousOutputInEnv": None, "logging": None,
     }  # fmt: skip
 
-    def check(self, urn: str, inputs: Values, seed: str) -> Values:
+    def check(self, urn: str, old: Values, inputs: Values, seed: str) -> Values:
         connection = inputs.get("connection")
         if isinstance(connection, dict):
             connection = {**_DEFAULTS, **connection}
@@ -66,7 +66,7 @@ class LocalCommand(Command):
         "logging": None,
     }  # fmt: skip
 
-    def check(self, urn: str, inputs: Values, seed: str) -> Values:
+    def check(self, urn: str, old: Values, inputs: Values, seed: str) -> Values:
         return {"addPreviousOutputInEnv": True, **inputs}
 
 

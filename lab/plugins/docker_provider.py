@@ -123,9 +123,11 @@ class _Pipes:
 class Named(Resource):
     """A resource with a name, which cannot be there twice: given by the user, or made from the resource's own."""
 
-    def check(self, urn: str, inputs: Values, seed: str) -> Values:
+    def check(self, urn: str, old: Values, inputs: Values, seed: str) -> Values:
         if inputs.get("name"):
             return inputs
+        if "name" in old.get("__defaults", []):
+            return {**inputs, "name": old["name"], "__defaults": ["name"]}
         # Seven letters, as the official plugin appends them.
         return {**inputs, "name": f"{urn.split('::')[-1]}-{seed[:7]}", "__defaults": ["name"]}
 

@@ -30,8 +30,8 @@ class Resource(abc.ABC):
     token: ClassVar[str]
     names: ClassVar[Mapping[str, Any]]
 
-    def check(self, urn: str, inputs: Values, seed: str) -> Values:
-        """Inputs with their defaults."""
+    def check(self, urn: str, old: Values, inputs: Values, seed: str) -> Values:
+        """Inputs with their defaults; `old`: the inputs of the resource that is there, empty for a new one or a replacement."""
         return inputs
 
     def replaces(self, path: str) -> bool:
@@ -117,7 +117,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             for path in unknown_names(inputs, resource.names)
         ]
         if not failures:
-            inputs = resource.check(request.urn, inputs, request.randomSeed.hex())
+            inputs = resource.check(request.urn, to_values(request.olds), inputs, request.randomSeed.hex())
         return provider_pb2.CheckResponse(inputs=to_struct(inputs), failures=failures)
 
     def Diff(self, request: Any, context: Any) -> Any:

@@ -51,7 +51,7 @@ def recipe(**proxy: object) -> dict[str, Any]:
 
 def test_registry_3_has_the_recipes_with_layers_that_never_expire_and_a_start_without_its_upstream() -> None:
     helper = {"command": "/usr/local/bin/docker-credential-upstream", "lifetime": "1h"}
-    assert config() == recipe(ttl="0s", exec=helper)
+    assert config() == recipe(ttl="0s", exec=helper, cachewritetimeout="300s")
 
 
 def test_registry_2_has_the_recipes_and_no_key_that_it_would_ignore() -> None:

@@ -11,7 +11,8 @@ backend registry {
     .host = "@ADDRESS@";
     .port = "5000";
     .connect_timeout = 3s;
-    .first_byte_timeout = 60s;
+    # Docker gives a mirror 30 s to begin its answer; an error before that sends it to the upstream at once.
+    .first_byte_timeout = 25s;
     .between_bytes_timeout = 60s;
 }
 
@@ -26,23 +27,59 @@ sub vcl_recv {
     # Docker sends a user's password for Docker Hub to its mirrors (moby#42022); it goes no further.
     unset req.http.Authorization;
     unset req.http.Cookie;
-    unset req.http.X-Patient;
     if (req.url !~ "/(manifests|blobs)/") {
         return (pass);
     }
     if (req.restarts == 0) {
+        unset req.http.X-Known;
+    }
+    if (req.http.X-Known == "ask") {
+        # Everybody for himself: who waited for another one's answer would wait again if that one got none.
         set req.grace = 0s;
+        set req.hash_ignore_busy = true;
     } else {
-        # The registry did not answer in time: what we have is better than nothing, and else it may take its time.
-        set req.http.X-Patient = "yes";
+        set req.grace = 1d;
     }
     return (hash);
+}
+
+# A tag that we know, and that may be another image by now: the registry is asked, for a few seconds. If it does not answer,
+# because its upstream does not, what we have is better than nothing.
+sub vcl_hit {
+    if (obj.ttl <= 0s && req.http.X-Known != "take") {
+        set req.http.X-Known = "ask";
+        return (restart);
+    }
+    return (deliver);
+}
+
+sub vcl_synth {
+    if (resp.status == 503 && req.http.X-Known == "ask") {
+        set req.http.X-Known = "take";
+        return (restart);
+    }
+    set resp.http.Content-Type = "application/json";
+    synthetic("""{"errors": [{"code": "UNAVAILABLE", "message": "the mirror: """ + resp.reason + """"}]}""");
+    return (deliver);
 }
 
 sub vcl_hash {
     hash_data(req.url);
     if (req.url ~ "/manifests/") {
-        hash_data(req.http.Accept);
+        # What a client takes decides what it gets. Docker lists it in another order each time, on a line each.
+        std.collect(req.http.Accept, ", ");
+        if (req.http.Accept ~ "oci\.image\.index") {
+            hash_data("an OCI index");
+        }
+        if (req.http.Accept ~ "oci\.image\.manifest") {
+            hash_data("an OCI manifest");
+        }
+        if (req.http.Accept ~ "distribution\.manifest\.list") {
+            hash_data("a Docker list");
+        }
+        if (req.http.Accept ~ "distribution\.manifest\.v2") {
+            hash_data("a Docker manifest");
+        }
     }
     return (lookup);
 }
@@ -56,11 +93,13 @@ sub vcl_miss {
 }
 
 sub vcl_backend_fetch {
-    if (bereq.url ~ "/manifests/" && bereq.url !~ "/sha256:" && !bereq.http.X-Patient) {
-        # The registry asks its upstream about every tag, and waits as long as that takes.
-        set bereq.first_byte_timeout = 5s;
+    if (bereq.is_bgfetch) {
+        return (abandon);
     }
-    unset bereq.http.X-Patient;
+    if (bereq.http.X-Known) {
+        set bereq.first_byte_timeout = 5s;
+        unset bereq.http.X-Known;
+    }
     return (fetch);
 }
 
@@ -84,13 +123,4 @@ sub vcl_backend_response {
 
 sub vcl_backend_error {
     return (abandon);
-}
-
-sub vcl_synth {
-    if (resp.status == 503 && req.restarts == 0 && req.url ~ "/manifests/" && req.url !~ "/sha256:") {
-        return (restart);
-    }
-    set resp.http.Content-Type = "application/json";
-    synthetic("""{"errors": [{"code": "UNAVAILABLE", "message": "the mirror: """ + resp.reason + """"}]}""");
-    return (deliver);
 }

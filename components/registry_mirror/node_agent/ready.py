@@ -91,7 +91,8 @@ def _is_wanted(spec: Dict[str, Any], wanted: Dict[str, str], label: str) -> bool
 
 def _last_log_line(service: str) -> str:
     try:
-        lines = engine.run("docker", "service", "logs", "--raw", "--tail", "3", service).splitlines()
+        # A service's complaints are on stderr, and docker keeps the two apart.
+        lines = engine.run("sh", "-c", "docker service logs --raw --tail 3 %s 2>&1" % service).splitlines()
     except engine.EngineProblem:
         return ""
     return "; its log ends with: %s" % lines[-1][-300:] if lines else ""

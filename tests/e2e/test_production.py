@@ -1,0 +1,388 @@
+"""The mirror under what production does to it: everybody at once, an upstream that is ill, a damaged cache, a dead machine, strangers.
+
+Like its neighbour these tests build on one mirror that is up; each leaves it as it found it.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from lab import internet
+from lab.images import PROOF, REGISTRY_2, TRAEFIK, TRAEFIK_3_0, proof_image_bytes
+from lab.internet import reset_counters
+from lab.plan import IMAGES_HOST
+from lab.upstream import ACCOUNT
+from tests.lab_fixture import Lab, Mirror, counts
+
+NODES = ["node1", "node2", "node3"]
+CACHE = "/var/data/registry/registry-mirror-data"
+LAYERS = f"{CACHE}/docker/registry/v2/blobs/sha256"
+
+
+@pytest.fixture(scope="module")
+def mirror(lab: Lab) -> Iterator[Mirror]:
+    internet.behave(lab.sandbox, "well")
+    found = Mirror(lab)
+    found.up()
+    lab.wait_for_mirror("node3")
+    yield found
+    internet.behave(lab.sandbox, "well")
+    found.configure()
+    found.destroy()
+
+
+class Production:
+    """What these tests do to a mirror again and again."""
+
+    def __init__(self, lab: Lab, mirror: Mirror) -> None:
+        self.lab = lab
+        self.mirror = mirror
+
+    def pull(self, node: str) -> float:
+        """Seconds for a pull of an image that the node does not have."""
+        self.lab.on(node, f"docker image rm --force {PROOF} >/dev/null 2>&1 || true")
+        started = time.monotonic()
+        self.lab.on(node, f"docker pull --quiet {PROOF}")
+        return time.monotonic() - started
+
+    def kill(self) -> None:
+        """End the mirror's containers; swarm starts others, which know nothing but what is in the cache."""
+        for node in NODES:
+            self.lab.on(node, "docker ps --quiet --filter name=registry-mirror | xargs -r docker kill >/dev/null")
+        self.lab.wait_for_mirror("node3")
+
+    def empty(self) -> None:
+        """A cold mirror: no cache, and nothing in Varnish."""
+        self.lab.on("node1", f"rm -rf {CACHE}/docker {CACHE}/.checked")
+        self.kill()
+        reset_counters(self.lab.sandbox)
+
+    def upstream_share(self) -> float:
+        """Bytes that left the upstream, in sizes of the image."""
+        return float(self.lab.upstream()["bytes"]) / proof_image_bytes(self.lab.sandbox)
+
+    def log(self, service: str = "registry-mirror") -> str:
+        return self.lab.on("node1", f"docker service logs --raw --since 60s {service} 2>&1")
+
+
+@pytest.fixture
+def production(lab: Lab, mirror: Mirror) -> Iterator[Production]:
+    yield Production(lab, mirror)
+    internet.behave(lab.sandbox, "well")
+
+
+CLIENT = """
+import hashlib, json, sys, threading, urllib.request as u
+ACCEPT = {"Accept": "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"}
+def get(path, **headers):
+    return u.urlopen(u.Request("https://mirror.lab.test/v2/library/swarm-mirror-proof/" + path, headers=headers), timeout=120)
+good, gate = [], threading.Barrier(int(sys.argv[1]))
+def client():
+    gate.wait()
+    manifest = json.loads(get("manifests/1", **ACCEPT).read())
+    for layer in [manifest["config"], *manifest["layers"]]:
+        found, answer = hashlib.sha256(), get("blobs/" + layer["digest"])
+        while chunk := answer.read(1 << 16):
+            found.update(chunk)
+        if "sha256:" + found.hexdigest() != layer["digest"]:
+            return
+    good.append(1)
+threads = [threading.Thread(target=client) for _ in range(int(sys.argv[1]))]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(len(good))
+"""
+
+
+def clients(lab: Lab, number: int) -> int:
+    """How many of so many simultaneous clients get the whole image, digests checked."""
+    return int(lab.on("node2", f'python3 -c "$(cat)" {number}', CLIENT.encode()))
+
+
+@pytest.mark.parametrize("number", [1, 32])
+def test_clients_at_the_same_moment_are_one_download(lab: Lab, production: Production, number: int) -> None:
+    production.empty()
+    assert clients(lab, number) == number
+    assert 0.99 < production.upstream_share() <= 1.05
+
+
+def test_without_varnish_every_one_of_them_downloads_and_the_factor_is_shown(
+    lab: Lab, production: Production, mirror: Mirror, record_property: Any
+) -> None:
+    mirror.configure(coalesce=False)
+    mirror.up()
+    production.empty()
+    assert clients(lab, 8) == 8
+    record_property("factor", production.upstream_share())
+    assert production.upstream_share() > 1.5
+    mirror.configure()
+    mirror.up()
+    production.kill()
+
+
+def test_a_moved_tag_is_seen_within_seconds(lab: Lab, production: Production) -> None:
+    production.pull("node2")
+    before = lab.on("node2", f"docker image inspect --format '{{{{.Id}}}}' {PROOF}")
+    lab.tag_upstream("library/swarm-mirror-proof:1", "other")
+    try:
+        time.sleep(2)
+        production.pull("node2")
+        assert lab.on("node2", f"docker image inspect --format '{{{{.Id}}}}' {PROOF}") != before
+    finally:
+        lab.tag_upstream("library/swarm-mirror-proof:1", "proof")
+    time.sleep(2)
+    production.pull("node2")
+    assert lab.on("node2", f"docker image inspect --format '{{{{.Id}}}}' {PROOF}") == before
+
+
+def test_ranges_and_heads_are_answered_from_what_is_there(lab: Lab, production: Production) -> None:
+    production.pull("node2")
+    layer = lab.on("node1", f"cd {LAYERS}; ls -S */*/data | head -1 | cut -d/ -f2").strip()
+    content = hashlib.sha256(lab.on_bytes("node1", f"dd if={LAYERS}/{layer[:2]}/{layer}/data bs=1000 count=1 skip=1 2>/dev/null"))
+    ask = (
+        "import urllib.request as u,sys,hashlib\n"
+        f"url='https://mirror.lab.test/v2/library/swarm-mirror-proof/blobs/sha256:{layer}'\n"
+        "r=u.urlopen(u.Request(url,headers={'Range':'bytes=1000-1999'})); b=r.read()\n"
+        "print(r.status,len(b),hashlib.sha256(b).hexdigest())\n"
+        "print(u.urlopen(u.Request(url,method='HEAD')).headers['Content-Length'])"
+    )
+    ranged, size = lab.on("node2", 'python3 -c "$(cat)"', ask.encode()).splitlines()
+    assert ranged.split() == ["206", "1000", content.hexdigest()]
+    assert int(size) > 8 << 20
+
+
+ILL = {"500": 3, "429": 3, "401": 3, "slow": 3, "silent": 12, "black-hole": 25}
+"""How the upstream may be, and seconds that a warm pull may take then; docker gives up after 30 for each answer."""
+
+
+@pytest.mark.fault("F21", "the upstream answers 429, 401, 500, slowly, never, or swallows packets")
+@pytest.mark.parametrize("mode", ILL)
+def test_a_warm_mirror_serves_while_its_upstream_is_ill(lab: Lab, production: Production, mode: str) -> None:
+    for node in ("node1", "node2"):
+        production.pull(node)
+    time.sleep(1.5)
+    internet.behave(lab.sandbox, mode)
+    assert production.pull("node1") < ILL[mode]
+    assert production.pull("node2") < ILL[mode]
+
+
+@pytest.mark.fault("F20", "the upstream is away, and the mirror starts anew")
+@pytest.mark.parametrize("mode", ["500", "black-hole"])
+def test_a_mirror_starts_and_serves_its_cache_while_its_upstream_is_away(lab: Lab, production: Production, mode: str) -> None:
+    production.pull("node2")
+    internet.behave(lab.sandbox, mode)
+    production.kill()
+    assert production.pull("node2") < 15
+
+
+@pytest.mark.fault("F18", "the mirror dies in the middle of a layer")
+def test_the_mirror_dies_in_the_middle_of_a_layer(lab: Lab, production: Production) -> None:
+    production.empty()
+    with ThreadPoolExecutor() as pool:
+        pull = pool.submit(lab.on, "node2", f"docker image rm -f {PROOF} >/dev/null 2>&1; docker pull --quiet {PROOF} || true")
+        time.sleep(0.6)
+        production.kill()
+        pull.result()
+    production.pull("node2")  # docker checks every digest; a half layer in the cache would fail here
+    assert damaged(lab) == []
+
+
+def damaged(lab: Lab) -> list[str]:
+    """Layers in the cache whose bytes are not what their name says."""
+    script = f"cd {LAYERS}; for d in */*/data; do n=${{d#*/}}; n=${{n%/data}}; echo $n $(sha256sum < $d); done"
+    return [line for line in lab.on("node1", script).splitlines() if line.split()[0] != line.split()[1]]
+
+
+@pytest.mark.parametrize("mode", ["truncated", "wrong"])
+def test_bytes_that_are_not_the_layers_are_neither_kept_nor_believed(lab: Lab, production: Production, mode: str) -> None:
+    production.empty()
+    internet.behave(lab.sandbox, mode)
+    lab.on("node2", f"docker image rm -f {PROOF} >/dev/null 2>&1; timeout 60 docker pull --quiet {PROOF} || true")
+    assert lab.on("node2", f"docker image ls --quiet {PROOF}") == ""
+    assert damaged(lab) == []
+    internet.behave(lab.sandbox, "well")
+    production.kill()
+    production.pull("node2")
+
+
+@pytest.mark.fault("F23", "a layer, a link or the list of expiries in the cache is cut off")
+def test_a_damaged_cache_is_mended_and_said(lab: Lab, production: Production) -> None:
+    production.pull("node2")
+    lab.on(
+        "node1",
+        f"cd {LAYERS}; truncate -s 100 $(ls -S */*/data | head -1);"
+        f" find {CACHE} -name link | head -1 | xargs truncate -s 0; printf '{{' > {CACHE}/scheduler-state.json",
+    )
+    production.kill()
+    deadline = time.monotonic() + 20
+    while (len(damaged(lab)) or "a damaged link was removed" not in production.log()) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    said = production.log()
+    assert "a damaged layer was removed" in said
+    assert "a damaged link was removed" in said
+    assert "the list of expiries was damaged" in said
+    production.pull("node2")
+    assert damaged(lab) == []
+
+
+@pytest.mark.fault("F22", "the shared storage is full or read-only")
+@pytest.mark.parametrize("how", ["full", "read-only"])
+def test_a_storage_that_takes_nothing_more_is_said_and_hurts_nobody(lab: Lab, production: Production, how: str) -> None:
+    production.pull("node2")
+    options = "size=64k" if how == "full" else "ro"
+    where = lab.on("node1", "docker service ps --filter desired-state=running --format '{{.Node}}' registry-mirror").strip()
+    lab.on(where, f"mount -t tmpfs -o {options} tmpfs {CACHE}")  # only there: what the others have stays
+    try:
+        lab.on(where, "docker ps --quiet --filter name=registry-mirror.1 | xargs -r docker kill >/dev/null")
+        deadline = time.monotonic() + 40
+        while "the cache cannot be written" not in production.log() and time.monotonic() < deadline:
+            time.sleep(0.5)
+        assert "the cache cannot be written" in production.log()
+        lab.on("node2", f"docker image rm -f {PROOF} >/dev/null 2>&1; timeout 60 docker pull --quiet {PROOF} || true")
+    finally:
+        lab.on(where, f"umount -l {CACHE}")
+    production.kill()
+    production.pull("node2")
+    assert damaged(lab) == []
+
+
+def test_the_machine_of_the_mirror_dies_and_another_one_serves_its_cache(
+    lab: Lab, production: Production, mirror: Mirror
+) -> None:
+    mirror.configure(placementConstraints=["node.hostname != node1"])
+    mirror.up()
+    lab.wait_for_mirror("node1")
+    production.pull("node1")
+    where = lab.on("node1", "docker service ps --filter desired-state=running --format '{{.Node}}' registry-mirror").strip()
+    reset_counters(lab.sandbox)
+    lab.power_off(where)
+    try:
+        started = time.monotonic()
+        lab.wait_for_mirror("node1", 110)
+        assert time.monotonic() - started < 110
+        production.pull("node1")
+        assert lab.upstream()["bytes"] < 50_000
+    finally:
+        lab.power_on(where)
+    mirror.configure()
+    mirror.up()
+    lab.wait_for_mirror("node3")
+
+
+def test_credentials_are_a_secret_of_the_swarm_and_nowhere_else(lab: Lab, production: Production, mirror: Mirror) -> None:
+    username, token = ACCOUNT
+    allowed = {"allowFrom": ["198.18.0.0/24"], "upstreamUsername": username}
+    internet.behave(lab.sandbox, "token")
+    production.empty()
+    assert "does not pass through it" in mirror_fails_soon(mirror)
+    mirror.configure(**allowed)
+    mirror.secret("upstreamToken", token)
+    mirror.up()
+    production.kill()
+    production.pull("node2")
+    assert 0.99 < production.upstream_share() <= 1.05
+
+    places = {
+        "the state": json.dumps(json.loads(mirror.stack.quietly("stack", "export"))),
+        "Pulumi's log": mirror.stack.log.read_text(),
+        "the services": lab.on("node1", "docker service inspect registry-mirror registry-mirror-front"),
+        "the configs": lab.on("node1", "docker config ls -q | xargs docker config inspect"),
+        "the secret's listing": lab.on("node1", "docker secret ls -q | xargs docker secret inspect"),
+        "the share": lab.on("node1", "cat /var/data/registry/*.yml; grep -rl --include=* lab-canary /var/data/registry || true"),
+        "the logs": production.log() + production.log("registry-mirror-front"),
+        **{
+            f"processes of {node}": lab.on(node, "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' ' '")
+            for node in NODES
+        },
+    }
+    assert [place for place, text in places.items() if token in text] == []
+
+    # Rotation: one `up`, nothing of the cache is lost.
+    reset_counters(lab.sandbox)
+    mirror.secret("upstreamToken", "another")
+    assert counts(mirror.up())["replaced"] == 1
+    production.kill()
+    production.pull("node2")
+    assert lab.upstream()["bytes"] < 50_000
+
+
+def mirror_fails_soon(mirror: Mirror) -> str:
+    mirror.configure(readyTimeout=5, checkImage="library/swarm-mirror-proof:1", ttlHours=1)
+    return mirror.up_fails()
+
+
+def test_strangers_are_kept_out_and_told_so(lab: Lab, production: Production, mirror: Mirror) -> None:
+    mirror.configure(allowFrom=["198.18.0.12/32", "198.18.0.11/32"])
+    reason = mirror.up_fails()
+    assert "Traefik does not let this machine in (403" in reason
+    assert "does allowFrom have its address?" in reason
+    mirror.configure()
+    mirror.up()
+
+
+def test_an_allow_list_behind_the_routing_mesh_is_refused(lab: Lab, production: Production, mirror: Mirror) -> None:
+    made = "docker service create --quiet --detach --name meshed --network traefik_public --publish 443:443 --replicas 0"
+    lab.on("node1", f"{made} {TRAEFIK.repository}:{TRAEFIK.tag}")
+    try:
+        mirror.configure(allowFrom=["198.18.0.0/24"], readyTimeout=5)
+        assert "the service meshed publishes port 443 through the routing mesh" in mirror.up_fails()
+    finally:
+        lab.on("node1", "docker service rm meshed")
+    mirror.configure()
+    mirror.up()
+
+
+def test_metrics_are_for_scrapers_and_for_nobody_else(lab: Lab, production: Production, mirror: Mirror) -> None:
+    mirror.configure(metricsFrom=["198.18.0.12/32"])
+    mirror.up()
+    production.kill()
+    production.pull("node2")
+    ask = (
+        "import urllib.request as u\ntry: print(u.urlopen('https://mirror.lab.test/metrics').read().decode())\n"
+        "except u.HTTPError as e: print(e.code)"
+    )
+    assert "registry_proxy_hits_total" in lab.on("node2", 'python3 -c "$(cat)"', ask.encode())
+    assert lab.on("node3", 'python3 -c "$(cat)"', ask.encode()).strip() == "403"
+    mirror.configure()
+    mirror.up()
+
+
+def test_registry_2_mirrors_too_where_it_is_accepted(lab: Lab, production: Production, mirror: Mirror) -> None:
+    digest = (lab.folder.root / f"{REGISTRY_2.name}.digest").read_text().strip()
+    image = f"{REGISTRY_2.repository}:{REGISTRY_2.tag}@{digest}"
+    mirror.configure(image=image)
+    assert "acceptRegistry2: true" in mirror.up_fails()
+    mirror.configure(image=image, acceptRegistry2=True)
+    mirror.up()
+    production.empty()
+    production.pull("node2")
+    reset_counters(lab.sandbox)
+    production.pull("node3")
+    assert lab.upstream()["bytes"] < 50_000
+    mirror.configure()
+    mirror.up()
+
+
+@pytest.mark.parametrize("dialect", ["v3.0", "v2"])
+def test_the_oldest_traefik_3_finds_the_mirror_by_the_labels_of_its_time(
+    lab: Lab, production: Production, mirror: Mirror, dialect: str
+) -> None:
+    """v2's rules are read by Traefik 3.0 itself, which was made to understand them."""
+    old = (lab.folder.root / f"{TRAEFIK_3_0.name}.digest").read_text().strip()
+    new = (lab.folder.root / f"{TRAEFIK.name}.digest").read_text().strip()
+    lab.traefik(f"{IMAGES_HOST}/traefik:{TRAEFIK_3_0.tag}@{old}", "--core.defaultRuleSyntax=v2" if dialect == "v2" else "")
+    try:
+        mirror.configure(traefik=dialect, **({} if dialect == "v2" else {"allowFrom": ["198.18.0.0/24"]}))
+        mirror.up()
+        production.pull("node2")
+        ask = "import urllib.request as u\ntry: print(u.urlopen('https://mirror.lab.test/v2/_catalog').status)\nexcept u.HTTPError as e: print(e.code)"
+        assert lab.on("node2", 'python3 -c "$(cat)"', ask.encode()).strip() == "404"
+    finally:
+        lab.traefik(f"{IMAGES_HOST}/traefik:{TRAEFIK.tag}@{new}", "")
+    mirror.configure()
+    mirror.up()
