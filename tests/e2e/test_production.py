@@ -1,4 +1,4 @@
-"""The mirror under what production does to it: everybody at once, an upstream that is ill, a damaged cache, a dead machine, strangers.
+"""The mirror under what production does to it: all at once, an upstream that is ill, a damaged cache, strangers.
 
 Like its neighbour these tests build on one mirror that is up; each leaves it as it found it.
 """
@@ -65,6 +65,11 @@ class Production:
     def upstream_share(self) -> float:
         """Bytes that left the upstream, in sizes of the image."""
         return float(self.lab.upstream()["bytes"]) / proof_image_bytes(self.lab.sandbox)
+
+    def ask(self, node: str, path: str) -> str:
+        """The mirror's answer to a GET, or its status where that is no success."""
+        ask = "try: print(u.urlopen('https://mirror.lab.test' + sys.argv[1]).read().decode())\nexcept u.HTTPError as e: print(e.code)"
+        return self.lab.on(node, f'python3 -c "$(cat)" {path}', f"import sys, urllib.request as u\n{ask}".encode()).strip()
 
     def log(self, service: str = "registry-mirror") -> str:
         return self.lab.on("node1", f"docker service logs --raw --since 60s {service} 2>&1")
@@ -342,12 +347,8 @@ def test_metrics_are_for_scrapers_and_for_nobody_else(lab: Lab, production: Prod
     mirror.up()
     production.kill()
     production.pull("node2")
-    ask = (
-        "import urllib.request as u\ntry: print(u.urlopen('https://mirror.lab.test/metrics').read().decode())\n"
-        "except u.HTTPError as e: print(e.code)"
-    )
-    assert "registry_proxy_hits_total" in lab.on("node2", 'python3 -c "$(cat)"', ask.encode())
-    assert lab.on("node3", 'python3 -c "$(cat)"', ask.encode()).strip() == "403"
+    assert "registry_proxy_hits_total" in production.ask("node2", "/metrics")
+    assert production.ask("node3", "/metrics") == "403"
     mirror.configure()
     mirror.up()
 
@@ -380,8 +381,7 @@ def test_the_oldest_traefik_3_finds_the_mirror_by_the_labels_of_its_time(
         mirror.configure(traefik=dialect, **({} if dialect == "v2" else {"allowFrom": ["198.18.0.0/24"]}))
         mirror.up()
         production.pull("node2")
-        ask = "import urllib.request as u\ntry: print(u.urlopen('https://mirror.lab.test/v2/_catalog').status)\nexcept u.HTTPError as e: print(e.code)"
-        assert lab.on("node2", 'python3 -c "$(cat)"', ask.encode()).strip() == "404"
+        assert production.ask("node2", "/v2/_catalog") == "404"
     finally:
         lab.traefik(f"{IMAGES_HOST}/traefik:{TRAEFIK.tag}@{new}", "")
     mirror.configure()
