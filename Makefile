@@ -4,7 +4,7 @@ PYTHON ?= python3
 ENV ?= dev
 VENV := .tools/venv/bin
 
-.PHONY: help up down test check faults unit lab lab-down lab-status tools preview shell ssh status repair sudoers unlock forget bench-up bench-rollout reference lock clean
+.PHONY: help up down test check faults unit lab lab-down lab-status tools preview shell ssh status repair stats pin sudoers unlock forget bench-up bench-rollout reference lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -50,6 +50,12 @@ status:  ## how every node is: reachable, told, using the mirror (scripts: see t
 
 repair:  ## apply the mirror again on nodes that have drifted
 	@$(PYTHON) -m tools.operate repair $(ENV)
+
+stats:  ## what the mirror did: hits, misses, bytes, Docker Hub's quota
+	@$(PYTHON) -m tools.operate stats $(ENV)
+
+pin:  ## look up the digests of the stack's images and write them into its file
+	@$(PYTHON) -m tools.pin $(ENV)
 
 sudoers: tools  ## SSH_USER=ops: what a user that is not root must be allowed on a node, for /etc/sudoers.d
 	@$(VENV)/python -c "from components.registry_mirror.ship import sudoers; print(sudoers('$(SSH_USER)'), end='')"

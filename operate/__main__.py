@@ -1,4 +1,4 @@
-"""`python -m operate status|repair [--json]`, with a stack's configuration as JSON on stdin (`tools/operate.py` puts it there).
+"""`python -m operate status|repair|stats [--json]`, with a stack's configuration as JSON on stdin, from `tools/operate.py`.
 
 Exit code: 0 all is well, 1 a node has drifted (or could not be repaired), 2 a node could not be reached.
 """
@@ -10,7 +10,8 @@ import sys
 from components.registry_mirror import InvalidArgs
 from components.registry_mirror.rolling_restart.run import DUE
 from config import Settings, parse_files
-from operate.nodes import Look, look, repair, restart
+from operate.nodes import Look, look, repair, restart, stats
+from operate.stats import as_rows
 from tools.table import table
 
 WELL, DRIFTED, UNREACHABLE = 0, 1, 2
@@ -19,7 +20,7 @@ WELL, DRIFTED, UNREACHABLE = 0, 1, 2
 def main() -> int:
     """Look, perhaps repair, and say what was found."""
     parser = argparse.ArgumentParser(prog="python -m operate")
-    parser.add_argument("action", choices=["status", "repair"])
+    parser.add_argument("action", choices=["status", "repair", "stats"])
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     try:
@@ -27,11 +28,24 @@ def main() -> int:
     except InvalidArgs as error:
         print(error, file=sys.stderr)
         return DRIFTED
+    if chosen.action == "stats":
+        return _stats(settings, as_json=chosen.json)
     looks = look(settings.mirror, settings.service, settings.private_key)
     if chosen.action == "repair":
         return _repair(settings, looks)
     print(json.dumps([found.as_json() for found in looks], indent=1) if chosen.json else _as_table(looks))
     return _exit_code(looks)
+
+
+def _stats(settings: Settings, *, as_json: bool) -> int:
+    found = stats(settings.mirror, settings.service, settings.private_key)
+    if as_json:
+        print(json.dumps(found.as_json(), indent=1))
+    else:
+        print("\n" + table(("what the mirror did", ""), as_rows(found)) + "\n")
+        for fault in found.faults:
+            print(f"  {fault}")
+    return UNREACHABLE if found.faults else WELL if found.node else DRIFTED
 
 
 def _repair(settings: Settings, looks: list[Look]) -> int:

@@ -1,20 +1,25 @@
 """Asks and repairs nodes with the node agent, many at a time, one connection each."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from components.registry_mirror import RegistryMirrorArgs, SwarmNode, ship
+from components.registry_mirror.coalesce import front_name
 from components.registry_mirror.node import node_settings, restart_request
+from components.registry_mirror.registry import METRICS_PORT
 from components.registry_mirror.rolling_restart import run as rolling_restart
 from components.registry_mirror.rolling_restart import ssh
+from operate.stats import Stats, gather
 
 T = TypeVar("T")
 
 AT_ONCE = 16
 """Connections at the same time when only looking; sshd's own limit is per machine, so this is for the computer that asks."""
+HUB = "https://registry-1.docker.io"
+
 SECONDS = 120
 """For a run on a node; one that waits for a mirror which is being moved takes most of a minute."""
 
@@ -70,6 +75,23 @@ def restart(args: RegistryMirrorArgs, service: str, private_key: str, told: dict
         return False, str(error)
 
 
+def stats(args: RegistryMirrorArgs, service: str, private_key: str) -> Stats:
+    """What the mirror has done, gathered from all nodes."""
+
+    def ask(node: SwarmNode) -> tuple[str, dict[str, Any], str]:
+        settings = {
+            "service": service,
+            "front": front_name(service) if args.coalesce else "",
+            "metrics": f"http://127.0.0.1:{METRICS_PORT}/metrics",
+            "hub": args.upstream == HUB and not args.has_credentials,
+            "cache_path": args.cache_path if node is args.manager_node else None,
+        }
+        code, output, errors = _agent("stats.look", node, args, service, private_key, settings)
+        return node.name, json.loads(output) if code == 0 else {}, "" if code == 0 else errors
+
+    return gather(_on_all(args.nodes, ask, AT_ONCE))
+
+
 def _look(node: SwarmNode, args: RegistryMirrorArgs, service: str, private_key: str) -> Look:
     code, output, errors = _agent("node.look", node, args, service, private_key)
     if code == ssh.UNREACHABLE:
@@ -84,12 +106,20 @@ def _repair(node: SwarmNode, args: RegistryMirrorArgs, service: str, private_key
     return node.name, code == 0, output if code == 0 else errors
 
 
-def _agent(action: str, node: SwarmNode, args: RegistryMirrorArgs, service: str, private_key: str) -> tuple[int, str, str]:
-    settings = node_settings(service, node, args)
+def _agent(
+    action: str,
+    node: SwarmNode,
+    args: RegistryMirrorArgs,
+    service: str,
+    private_key: str,
+    settings: Mapping[str, object] | None = None,
+) -> tuple[int, str, str]:
+    """Exit code, output and last complaint of an action of the agent; `settings` where they are not those of a node."""
+    request = ship.request(action.partition(".")[0], node_settings(service, node, args) if settings is None else settings)
     with ssh.ssh_command(
         node.address, user=node.user, port=node.port, private_key=private_key, host_key=node.host_key, connect_seconds=8
     ) as prefix:
-        done = ssh.run(prefix, ship.command(action, node.become), ship.request("node", settings), SECONDS)
+        done = ssh.run(prefix, ship.command(action, node.become), request, SECONDS)
     errors = done.stderr.strip().splitlines()
     return done.returncode, done.stdout.strip(), errors[-1].removeprefix("registry mirror: ") if errors else ""
 

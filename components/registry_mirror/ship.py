@@ -21,6 +21,7 @@ _MODULES = {
     "node": ("node_agent", ("__init__", *_NODE, "main")),
     "storage": ("node_agent", ("__init__", "files", "storage", "main")),
     "ready": ("node_agent", ("__init__", "files", "daemon_json", "engine", "probe", "ready", "main")),
+    "stats": ("node_agent", ("__init__", "files", "engine", "stats", "main")),
     # What the rolling restart sends to the nodes, and itself.
     "restart": ("node_agent", ("__init__", *_NODE, "restart", "swarm", "main")),
     "rolling_restart": ("rolling_restart", ("__init__", "order", "ssh", "run", "main")),
@@ -70,7 +71,7 @@ def command(action: str, become: str | None, time_limit: int = TIME_LIMIT) -> st
 
 
 SUDO_ACTIONS = {
-    TIME_LIMIT: ("node.apply", "node.remove", "node.look"),
+    TIME_LIMIT: ("node.apply", "node.remove", "node.look", "stats.look"),
     RESTART_LIMIT: (
         "restart.due",
         "restart.run",

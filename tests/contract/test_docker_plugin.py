@@ -1,5 +1,6 @@
 """What this project relies on in the docker plugin: run against the official one where it is, else against the stand-in."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -127,3 +128,58 @@ def test_a_network_is_made_and_removed_and_named_after_its_resource(lab: Lab, pr
     assert name.endswith(" overlay")
     project.destroy()
     assert "\nnet-" not in lab.on("node1", "docker network ls --format '{{.Name}}'")
+
+
+def service_with_files(config: str, secret: str) -> str:
+    return f"""
+        import base64
+        DIGEST = open({"'" + str(Path(".lab/test/registry.digest").resolve()) + "'"}).read().strip()
+        opts = pulumi.ResourceOptions(provider={PROVIDER})
+        config = docker.ServiceConfig('c', data_raw='{config}', opts=opts)
+        token = pulumi.Output.secret(base64.b64encode(b'{secret}').decode())
+        secret = docker.Secret('k', data=token, opts=opts)
+        docker.Service('s', name='contract', task_spec={{
+            'container_spec': {{
+                'image': 'images.lab.test/registry:3.1.1@' + DIGEST, 'commands': ['/bin/sleep', '1000'],
+                'sysctl': {{'net.ipv4.tcp_syn_retries': '1'}},
+                'configs': [{{'config_id': config.id, 'config_name': config.name, 'file_name': '/run/a-config', 'file_mode': 0o555}}],
+                'secrets': [{{'secret_id': secret.id, 'secret_name': secret.name, 'file_name': 'a-secret', 'file_mode': 0o400}}],
+            }},
+            'resources': {{'limits': {{'memory_bytes': 64 * 1024 * 1024}}}},
+        }}, mode={{'replicated': {{'replicas': 1}}}},
+            endpoint_spec={{'ports': [{{'target_port': 5000, 'published_port': 5999, 'publish_mode': 'ingress',
+                                       'protocol': 'tcp'}}]}}, opts=opts)
+    """
+
+
+def in_the_container(lab: Lab, command: str) -> str:
+    script = 'for i in $(seq 60); do c=$(docker ps -q --filter name=contract.1); [ -n "$c" ] && break; sleep 0.5; done'
+    for node in lab.nodes:
+        if "contract" in lab.on("node1", f"docker service ps --filter node={node} --filter desired-state=running contract"):
+            return lab.on(node, f"{script}; docker exec $c {command}")
+    raise AssertionError("the service has no task")
+
+
+def test_a_changed_config_is_made_beside_the_old_one_and_the_service_updated_in_place(lab: Lab, project: Project) -> None:
+    project.write(service_with_files("one", "first"))
+    project.up()
+    assert project.plan() == {}
+    project("refresh", "--yes", "--skip-preview")
+    assert project.plan() == {}
+    assert in_the_container(lab, "cat /run/a-config /run/secrets/a-secret") == "onefirst"
+    assert in_the_container(lab, "stat -c %a /run/a-config /run/secrets/a-secret").split() == ["555", "400"]
+    assert in_the_container(lab, "cat /proc/sys/net/ipv4/tcp_syn_retries").strip() == "1"
+    spec = json.loads(lab.on("node1", "docker service inspect --format '{{json .}}' contract"))
+    assert spec["Spec"]["TaskTemplate"]["Resources"]["Limits"]["MemoryBytes"] == 64 << 20
+    assert [port["PublishedPort"] for port in spec["Spec"]["EndpointSpec"]["Ports"]] == [5999]
+    assert "first" not in project("stack", "export")
+
+    project.write(service_with_files("two", "first"))
+    plan = project.plan()
+    # A replacement shows as its steps; its deletion comes after the service has let go.
+    assert plan.pop("update") == ["s"]
+    assert all(set(names) == {"c"} for names in plan.values())
+    project.up()
+    assert lab.on("node1", "docker service inspect --format '{{.ID}}' contract").strip() == spec["ID"]
+    assert len(lab.on("node1", "docker config ls -q").split()) == 1
+    assert project.plan() == {}

@@ -68,8 +68,12 @@ class Production:
 
     def ask(self, node: str, path: str) -> str:
         """The mirror's answer to a GET, or its status where that is no success."""
-        ask = "try: print(u.urlopen('https://mirror.lab.test' + sys.argv[1]).read().decode())\nexcept u.HTTPError as e: print(e.code)"
-        return self.lab.on(node, f'python3 -c "$(cat)" {path}', f"import sys, urllib.request as u\n{ask}".encode()).strip()
+        ask = (
+            "import sys, urllib.request as u\n"
+            "try: print(u.urlopen('https://mirror.lab.test' + sys.argv[1]).read().decode())\n"
+            "except u.HTTPError as e: print(e.code)"
+        )
+        return self.lab.on(node, f'python3 -c "$(cat)" {path}', ask.encode()).strip()
 
     def log(self, service: str = "registry-mirror") -> str:
         return self.lab.on("node1", f"docker service logs --raw --since 60s {service} 2>&1")
@@ -351,6 +355,23 @@ def test_metrics_are_for_scrapers_and_for_nobody_else(lab: Lab, production: Prod
     assert production.ask("node3", "/metrics") == "403"
     mirror.configure()
     mirror.up()
+
+
+def test_stats_tell_what_the_mirror_did(lab: Lab, production: Production, mirror: Mirror) -> None:
+    production.empty()
+    for node in NODES:
+        production.pull(node)
+    code, output = mirror.operate("stats", "--json")
+    assert code == 0, output
+    found = json.loads(output)
+    size = proof_image_bytes(lab.sandbox)
+    assert found["node"] in NODES
+    assert found["requests"] == found["hits"] + found["misses"]
+    assert 0.9 * size < found["fetched_bytes"] <= 1.05 * size
+    assert 0.9 * size < found["cached_bytes"] < 1.2 * size
+    assert found["coalesced"] > 0
+    code, output = mirror.operate("stats")
+    assert "bytes fetched from the upstream" in output
 
 
 def test_registry_2_mirrors_too_where_it_is_accepted(lab: Lab, production: Production, mirror: Mirror) -> None:

@@ -111,7 +111,7 @@ def test_sudo_is_asked_for_every_action_of_the_agent_and_for_no_other() -> None:
     actions = {line.rpartition(" ")[2] for line in allowed}
     assert actions == {
         "node.apply", "node.remove", "node.look", "restart.due", "restart.run", "restart.verify", "restart.undo",
-        "swarm.view", "swarm.drain", "swarm.await_ready", "swarm.give_back",
+        "swarm.view", "swarm.drain", "swarm.await_ready", "swarm.give_back", "stats.look",
     }  # fmt: skip
     # Unescaped, these end an argument or a rule for sudo (sudoers(5)); wildcards would allow more than is written.
     plain = [line.partition("NOPASSWD:")[2].replace("\\,", "").replace("\\=", "") for line in allowed]

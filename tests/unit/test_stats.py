@@ -1,0 +1,71 @@
+"""What the mirror did: read from the registry's and Varnish's own words, put together, and said to a person."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from components.registry_mirror.node_agent import stats
+from operate.stats import Stats, as_rows, gather
+
+METRICS = """# HELP registry_proxy_hits_total The number of total proxy request hits
+# TYPE registry_proxy_hits_total counter
+registry_proxy_hits_total{type="blob"} 10
+registry_proxy_hits_total{type="manifest"} 2
+registry_proxy_misses_total{type="blob"} 4
+registry_proxy_pulled_bytes_total{type="blob"} 2.4e+07
+registry_storage_action_seconds_count{action="GetContent",driver="filesystem"} 87
+"""
+
+
+def test_the_registrys_counters_are_summed_over_blobs_and_manifests() -> None:
+    assert stats.counters(METRICS) == {"hits": 12, "misses": 4, "pulled_bytes": 24_000_000}
+
+
+@pytest.mark.parametrize("wrap", [lambda values: {"counters": values}, lambda values: values])
+def test_varnish_is_understood_before_and_after_its_6_5(wrap: object) -> None:
+    values = {"MAIN.cache_hit": {"value": 7}, "MAIN.cache_miss": {"value": 3}}
+    assert stats.hits(json.dumps(wrap(values))) == {"hit": 7, "miss": 3}  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("remaining", "limit", "expected"),
+    [
+        ("87;w=21600", "100;w=21600", {"left": 87, "of": 100, "hours": 6}),
+        (None, None, None),  # an account without a limit
+    ],
+)
+def test_docker_hubs_quota(remaining: str | None, limit: str | None, expected: dict[str, int] | None) -> None:
+    assert stats.granted(remaining, limit) == expected
+
+
+def test_disk_use_counts_files_and_survives_what_goes_meanwhile(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "data").write_bytes(b"x" * 1000)
+    (tmp_path / "link").symlink_to("/nowhere")
+    assert 1000 <= stats.disk_use(str(tmp_path)) < 1100
+    assert stats.disk_use(str(tmp_path / "missing")) == 0
+
+
+REGISTRY = {"hits": 12, "misses": 4, "pulled_bytes": 24_000_000}
+
+
+def test_what_each_node_knows_becomes_one_answer() -> None:
+    found = gather(
+        [
+            ("n1", {"registry": None, "varnish": {"hit": 7, "miss": 3}, "cached": 5, "quota": None}, ""),
+            ("n2", {"registry": REGISTRY, "varnish": None, "quota": {"left": 1, "of": 100, "hours": 6}}, ""),
+            ("n3", {}, "no route to host"),
+        ]
+    )
+    assert (found.node, found.hits, found.requests, found.coalesced, found.cached_bytes) == ("n2", 12, 0, 7, 5)
+    assert found.faults == ["n3: no route to host"]
+    rows = dict(as_rows(found))
+    assert rows["bytes fetched from the upstream"] == "24.0 MB"
+    assert rows["Docker Hub pulls left"] == "1 of 100 in 6 h"
+
+
+def test_what_nobody_knows_is_said_to_be_unknown() -> None:
+    rows = dict(as_rows(Stats()))
+    assert rows["the registry runs on"] == "NO NODE of the list"
+    assert rows["of them from the cache"] == rows["on the shared storage"] == "not known"
