@@ -142,7 +142,8 @@ def service_with_files(config: str, secret: str) -> str:
             'container_spec': {{
                 'image': 'images.lab.test/registry:3.1.1@' + DIGEST, 'commands': ['/bin/sleep', '1000'],
                 'sysctl': {{'net.ipv4.tcp_syn_retries': '1'}},
-                'configs': [{{'config_id': config.id, 'config_name': config.name, 'file_name': '/run/a-config', 'file_mode': 0o555}}],
+                'configs': [{{'config_id': config.id, 'config_name': config.name, 'file_name': '/run/a-config',
+                             'file_mode': 0o555}}],
                 'secrets': [{{'secret_id': secret.id, 'secret_name': secret.name, 'file_name': 'a-secret', 'file_mode': 0o400}}],
             }},
             'resources': {{'limits': {{'memory_bytes': 64 * 1024 * 1024}}}},

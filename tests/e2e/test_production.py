@@ -203,8 +203,8 @@ def test_the_mirror_dies_in_the_middle_of_a_layer(lab: Lab, production: Producti
 
 def damaged(lab: Lab) -> list[str]:
     """Layers in the cache whose bytes are not what their name says."""
-    script = f"cd {LAYERS}; for d in */*/data; do n=${{d#*/}}; n=${{n%/data}}; echo $n $(sha256sum < $d); done"
-    return [line for line in lab.on("node1", script).splitlines() if line.split()[0] != line.split()[1]]
+    script = f"cd {LAYERS} 2>/dev/null || exit 0; for d in */*/data; do [ ! -e $d ] || echo ${{d%/data}} $(sha256sum < $d); done"
+    return [line for line in lab.on("node1", script).splitlines() if line.split()[0][3:] != line.split()[1]]
 
 
 @pytest.mark.parametrize("mode", ["truncated", "wrong"])
