@@ -84,7 +84,7 @@ def stats(args: RegistryMirrorArgs, service: str, private_key: str) -> Stats:
             "front": front_name(service) if args.coalesce else "",
             "metrics": f"http://127.0.0.1:{METRICS_PORT}/metrics",
             "hub": args.upstream == HUB and not args.has_credentials,
-            "cache_path": args.cache_path if node is args.manager_node else None,
+            "cache_path": args.cache_path if args.has_shared_path and node is args.manager_node else None,
         }
         code, output, errors = _agent("stats.look", node, args, service, private_key, settings)
         return node.name, json.loads(output) if code == 0 else {}, "" if code == 0 else errors

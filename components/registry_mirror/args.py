@@ -93,6 +93,12 @@ class RegistryMirrorArgs:
     """Make that network; otherwise it exists, and its id is learnt at `up`."""
     cache_path: str = "/var/data/registry/registry-mirror-data"
     """Directory on shared storage for the cached layers. Kept by destroy."""
+    cache_nfs: str | None = None
+    """`server:/export` that docker mounts for the cache, in place of `cache_path`; no machine needs to have it mounted."""
+    cache_nfs_options: str = "rw,nfsvers=4.1,hard,timeo=600,retrans=2"
+    """Mount options for it. `hard`: a server that is away for a moment must not become a write that failed."""
+    cache_volume: str | None = None
+    """A docker volume for the cache, in place of `cache_path`. It is one machine's: constraints must tie the task to that."""
     config_path: str = "/var/data/registry/registry-mirror-config.yml"
     """The registry's configuration file, on shared storage."""
     traefik: str = "v3"
@@ -141,6 +147,7 @@ class RegistryMirrorArgs:
             *rules.check("network", self.network, rules.name),
             *rules.check("cachePath", self.cache_path, rules.absolute_path),
             *rules.check("configPath", self.config_path, rules.absolute_path),
+            *self._cache_faults(),
             *rules.check("entrypoint", self.entrypoint, rules.name),
             *rules.check("traefik", self.traefik, rules.traefik),
             *self._access_faults(),
@@ -172,6 +179,26 @@ class RegistryMirrorArgs:
                 for key, node in nodes
                 if node.private_key is None
             ]
+        return faults
+
+    @property
+    def has_shared_path(self) -> bool:
+        """Whether cache and configuration are on storage that the machines have mounted."""
+        return self.cache_nfs is None and self.cache_volume is None
+
+    def _cache_faults(self) -> list[Fault]:
+        """Of a cache that is not a shared path."""
+        faults = []
+        if self.cache_nfs is not None:
+            faults += rules.check("cacheNfs", self.cache_nfs, rules.nfs)
+            faults += rules.check("cacheNfsOptions", self.cache_nfs_options, rules.mount_options)
+        if self.cache_volume is not None:
+            faults += rules.check("cacheVolume", self.cache_volume, rules.name)
+            if self.cache_nfs is not None:
+                faults.append(Fault("cacheVolume", self.cache_volume, "is given besides cacheNfs; remove one of them"))
+            if not any(rules.names_one_machine(constraint) for constraint in self.placement_constraints):
+                reason = "must tie the task to one machine, like node.hostname == worker1, because a volume is that machine's"
+                faults.append(Fault("placementConstraints", list(self.placement_constraints), reason))
         return faults
 
     def _coalesce_faults(self) -> list[Fault]:

@@ -52,24 +52,7 @@ class RegistryMirror(pulumi.ComponentResource):
             metrics=bool(args.metrics_from),
         )
         self.network_id = self._network(name, args)
-        storage = agent_command(
-            f"{name}-storage",
-            args.manager_node,
-            args,
-            create="storage.apply",
-            delete="storage.remove",
-            stdin=ship.request(
-                "storage",
-                {
-                    "owner": service,
-                    "config_path": args.config_path,
-                    "cache_path": args.cache_path,
-                    "marker": MARKER,
-                    "config": config,
-                },
-            ),
-            opts=pulumi.ResourceOptions(parent=self),
-        )
+        storage = self._storage(name, args, service, config) if args.has_shared_path else None
         services = MirrorServices(name, args, service, config=config, network_id=self.network_id, storage=storage, parent=self)
         ready = agent_command(
             f"{name}-ready",
@@ -136,6 +119,27 @@ class RegistryMirror(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, ignore_changes=["connection"]),
         )
         return learnt.stdout
+
+    def _storage(self, name: str, args: RegistryMirrorArgs, service: str, config: str) -> remote.Command:
+        """The registry's configuration and the cache's directory on shared storage."""
+        return agent_command(
+            f"{name}-storage",
+            args.manager_node,
+            args,
+            create="storage.apply",
+            delete="storage.remove",
+            stdin=ship.request(
+                "storage",
+                {
+                    "owner": service,
+                    "config_path": args.config_path,
+                    "cache_path": args.cache_path,
+                    "marker": MARKER,
+                    "config": config,
+                },
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
 
     def _restarts(
         self, name: str, args: RegistryMirrorArgs, service: str, commands: Mapping[str, remote.Command]

@@ -108,7 +108,7 @@ def node_settings(service: str, node: SwarmNode, args: RegistryMirrorArgs) -> di
         "keys": dict(args.daemon_keys),
         "restart": args.restart,
         # With constraints, which machines may run the task is for swarm to say; without, all of them must see its storage.
-        "shared": None if args.placement_constraints else args.cache_path,
+        "shared": args.cache_path if args.has_shared_path and not args.placement_constraints else None,
     }
 
 

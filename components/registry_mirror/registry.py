@@ -108,6 +108,12 @@ def registry_config(
     return head + yaml.safe_dump(config, sort_keys=False)
 
 
+def nfs_volume(export: str, options: str) -> dict[str, str]:
+    """Options of docker's `local` volume driver for an NFS export (docs.docker.com/engine/storage/volumes)."""
+    host, _, path = export.rpartition(":/")
+    return {"type": "nfs", "o": f"addr={host.strip('[]')},{options}", "device": f":/{path}"}
+
+
 def script(name: str) -> str:
     """A file of `container/`, which travels as a Swarm config."""
     return (resources.files(__package__) / "container" / name).read_text(encoding="utf-8")

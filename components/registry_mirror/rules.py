@@ -191,6 +191,26 @@ def absolute_path(value: str) -> str | None:
     return None
 
 
+def nfs(value: str) -> str | None:
+    """An export of an NFS server."""
+    host, separator, path = value.rpartition(":/")
+    if not separator or address(host.strip("[]")) is not None or absolute_path("/" + path) is not None or "," in value:
+        return "must be a server and an absolute path on it, like nfs.example.com:/export/cache"
+    return None
+
+
+def mount_options(value: str) -> str | None:
+    """Options for mount(8), without the server's address, which is known."""
+    if not re.fullmatch(r"[a-z0-9_=.]+(,[a-z0-9_=.]+)*", value) or "addr=" in value:
+        return "must be mount options like rw,nfsvers=4.1, without addr"
+    return None
+
+
+def names_one_machine(constraint: object) -> bool:
+    """Whether a Swarm constraint holds for one machine only."""
+    return isinstance(constraint, str) and re.fullmatch(r"node\.(hostname|id)\s*==\s*\S+", constraint.strip()) is not None
+
+
 def tagged_image(value: str) -> str | None:
     """An image as a registry's path and tag, without a host: it is asked of the mirror."""
     if not _TAGGED.fullmatch(value):

@@ -30,7 +30,7 @@ class MirrorServices:
         *,
         config: str,
         network_id: pulumi.Input[str],
-        storage: pulumi.Resource,
+        storage: pulumi.Resource | None,
         parent: pulumi.Resource,
     ) -> None:
         self._name = name
@@ -53,7 +53,7 @@ class MirrorServices:
         self.registry = self._registry(config, storage)
         self.front = self._varnish() if args.coalesce else self.registry
 
-    def _registry(self, config: str, storage: pulumi.Resource) -> docker.Service:
+    def _registry(self, config: str, storage: pulumi.Resource | None) -> docker.Service:
         """One task, because two would overwrite each other's state in the cache."""
         args = self._args
         version = RegistryVersion.of(args.image)
@@ -67,12 +67,9 @@ class MirrorServices:
             commands=["/bin/sh", registry.START, version.config_target],
             env={"OTEL_TRACES_EXPORTER": "none"},
             labels=[docker.ServiceTaskSpecContainerSpecLabelArgs(label=render.DIGEST_LABEL, value=digest)],
-            configs=files,
+            configs=[*files, *([] if args.has_shared_path else [self._config(config, version)])],
             secrets=secrets,
-            mounts=[
-                _bind(args.config_path, version.config_target, read_only=True),
-                _bind(args.cache_path, registry.CACHE_TARGET, read_only=False),
-            ],
+            mounts=self._mounts(version),
             sysctl=registry.SYSCTL,
             healthcheck=_health_check(registry.HEALTH_CHECK),
         )
@@ -85,7 +82,36 @@ class MirrorServices:
             memory=args.memory,
             order="stop-first",  # the old task must have let go of the cache before the new one takes it
             ports=[registry.PORT] if args.publish_unencrypted_port_5000 else [],
-            after=[storage],
+            after=[] if storage is None else [storage],
+        )
+
+    def _mounts(self, version: RegistryVersion) -> list[docker.ServiceTaskSpecContainerSpecMountArgs]:
+        args = self._args
+        if args.has_shared_path:
+            return [
+                _bind(args.config_path, version.config_target, read_only=True),
+                _bind(args.cache_path, registry.CACHE_TARGET, read_only=False),
+            ]
+        options = None
+        if args.cache_nfs is not None:
+            options = docker.ServiceTaskSpecContainerSpecMountVolumeOptionsArgs(
+                driver_name="local", driver_options=registry.nfs_volume(args.cache_nfs, args.cache_nfs_options)
+            )
+        return [
+            docker.ServiceTaskSpecContainerSpecMountArgs(
+                type="volume",
+                source=args.cache_volume or f"{self._service}-cache",
+                target=registry.CACHE_TARGET,
+                read_only=False,
+                volume_options=options,
+            )
+        ]
+
+    def _config(self, config: str, version: RegistryVersion) -> docker.ServiceTaskSpecContainerSpecConfigArgs:
+        """The registry's configuration where there is no storage that all machines see."""
+        made = docker.ServiceConfig(f"{self._name}-config", data_raw=config, opts=self._opts)
+        return docker.ServiceTaskSpecContainerSpecConfigArgs(
+            config_id=made.id, config_name=made.name, file_name=version.config_target, file_mode=0o444
         )
 
     def _registry_labels(self) -> dict[str, str]:

@@ -224,7 +224,10 @@ class Service(Named):
                 "image": None, "commands": None, "env": None, "labels": {"label": None, "value": None}, "sysctl": None,
                 "configs": {"configId": None, "configName": None, "fileName": None, "fileMode": None},
                 "secrets": {"secretId": None, "secretName": None, "fileName": None, "fileMode": None},
-                "mounts": {"type": None, "source": None, "target": None, "readOnly": None},
+                "mounts": {
+                    "type": None, "source": None, "target": None, "readOnly": None,
+                    "volumeOptions": {"driverName": None, "driverOptions": None},
+                },
                 "healthcheck": {"tests": None, "interval": None, "timeout": None, "retries": None, "startPeriod": None},
             },
             "networksAdvanceds": {"id": None, "name": None},
@@ -276,7 +279,7 @@ def spec_of(inputs: Values) -> Values:
                 "Labels": _map(container.get("labels")),
                 "Mounts": [
                     {"Type": mount["type"], "Source": mount["source"], "Target": mount["target"],
-                     "ReadOnly": mount.get("readOnly", False)}
+                     "ReadOnly": mount.get("readOnly", False), **_volume(mount)}
                     for mount in container.get("mounts", [])
                 ],
             },
@@ -331,6 +334,7 @@ def inputs_of(spec: Values) -> Values:
                 "source": mount["Source"],
                 "target": mount["Target"],
                 "readOnly": mount.get("ReadOnly", False),
+                **_volume_inputs(mount),
             }
             for mount in container.get("Mounts") or []
         ],
@@ -383,6 +387,20 @@ def _find(provider: DockerProvider, path: str) -> Any:
         if "not found" in str(error).lower() or "no such" in str(error).lower():
             return None
         raise
+
+
+def _volume(mount: Values) -> Values:
+    """What a mount says of its volume's driver, in docker's API."""
+    driver = (mount.get("volumeOptions") or {}).get("driverName")
+    if driver is None:
+        return {}
+    options = mount["volumeOptions"].get("driverOptions") or {}
+    return {"VolumeOptions": {"DriverConfig": {"Name": driver, "Options": options}}}
+
+
+def _volume_inputs(mount: Values) -> Values:
+    driver = (mount.get("VolumeOptions") or {}).get("DriverConfig")
+    return {"volumeOptions": {"driverName": driver["Name"], "driverOptions": driver.get("Options") or {}}} if driver else {}
 
 
 def _reference(reference: Values, kind: str) -> Values:

@@ -165,6 +165,27 @@ def test_registry_2_has_its_configuration_where_it_looks_and_no_helper() -> None
     assert "mirror-credential-helper" not in [resource.name for resource in found.resources]
 
 
+@pytest.mark.parametrize(
+    ("cache", "source", "options"),
+    [
+        ({"cache_volume": "mine", "placement_constraints": ["node.hostname == w1"]}, "mine", None),
+        ({"cache_nfs": "nfs.test:/cache", "cache_nfs_options": "rw"}, "mirror-cache",
+         {"type": "nfs", "o": "addr=nfs.test,rw", "device": ":/cache"}),
+    ],
+)  # fmt: skip
+def test_without_a_shared_path_nothing_is_written_to_machines_and_the_configuration_is_a_swarm_config(
+    cache: dict[str, Any], source: str, options: dict[str, str] | None
+) -> None:
+    found = build(**cache)
+    assert "mirror-storage" not in [resource.name for resource in found.resources]
+    container = found.named("mirror-service").inputs["taskSpec"]["containerSpec"]
+    (mount,) = container["mounts"]
+    assert (mount["type"], mount["source"]) == ("volume", source)
+    assert mount.get("volumeOptions", {}).get("driverOptions") == options
+    assert "/etc/distribution/config.yml" in [config["fileName"] for config in container["configs"]]
+    assert request(found.named("mirror-node-w1"))["shared"] is None
+
+
 CREDENTIALS: dict[str, Any] = {"upstream_username": "bot", "upstream_token": "CANARY-TOKEN", "allow_from": ["10.0.0.0/24"]}
 
 

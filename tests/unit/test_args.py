@@ -9,6 +9,7 @@ from components.registry_mirror import InvalidArgs, RegistryMirrorArgs, SwarmNod
 from tests.unit.test_rules import DIGEST, ED25519
 
 REGISTRY_2: dict[str, Any] = {"image": f"registry:2.8.3@{DIGEST}", "accept_registry_2": True}
+VOLUME: dict[str, Any] = {"cache_volume": "cache", "placement_constraints": ["node.hostname == w1"]}
 CREDENTIALS: dict[str, Any] = {"upstream_username": "bot", "upstream_token": "t", "allow_from": ["10.0.0.0/24"]}
 
 
@@ -46,6 +47,12 @@ def test_all_faults_are_reported_together() -> None:
         ({"service_name": "a b"}, "serviceName", "1 to 63"),
         ({"cert_resolver": "le`x"}, "certResolver", "1 to 63"),
         ({"check_image": "docker.io/library/hello-world"}, "checkImage", "a repository and a tag"),
+        ({"cache_nfs": "nfs.example.com"}, "cacheNfs", "a server and an absolute path"),
+        ({"cache_nfs": "h:/a,b"}, "cacheNfs", "a server and an absolute path"),
+        ({"cache_nfs": "h:/a", "cache_nfs_options": "rw,addr=x"}, "cacheNfsOptions", "without addr"),
+        ({"cache_volume": "cache"}, "placementConstraints", "tie the task to one machine"),
+        ({"cache_volume": "cache", "placement_constraints": ["node.role == manager"]}, "placementConstraints", "one machine"),
+        ({**VOLUME, "cache_nfs": "h:/a"}, "cacheVolume", "is given besides cacheNfs"),
         ({"varnish_image": None}, "varnishImage", "or set coalesce to false"),
         ({"varnish_image": f"varnish:6.0.1@{DIGEST}"}, "varnishImage", "7.0.0 or later"),
         ({"varnish_image": "varnish:7.7.0"}, "varnishImage", "`make pin` looks it up"),
@@ -78,7 +85,9 @@ def test_a_fault_has_its_key_and_words(changed: dict[str, Any], key: str, words:
     assert [fault for fault in refused.value.faults if fault.key == key and words in fault.wrong]
 
 
-@pytest.mark.parametrize("changed", [REGISTRY_2, CREDENTIALS, {"coalesce": False, "varnish_image": None}])
+@pytest.mark.parametrize(
+    "changed", [REGISTRY_2, CREDENTIALS, VOLUME, {"cache_nfs": "[2001:db8::1]:/a"}, {"coalesce": False, "varnish_image": None}]
+)
 def test_what_is_allowed_is_taken(changed: dict[str, Any]) -> None:
     assert args(**changed).faults() == []
 
