@@ -17,6 +17,10 @@ from .traefik import Route
 
 MIB = 1024 * 1024
 EXECUTABLE = 0o555
+ALWAYS_TRUE = "node.platform.os == linux"
+"""A constraint that every service of ours has. An update that takes a service's last constraint away, and changes nothing else,
+ends dockerd on the manager (nil pointer in swarmkit manager/orchestrator/task.go nodeMatches; seen with 26.1.5), again at every
+start. So there is always one left."""
 
 
 class MirrorServices:
@@ -164,7 +168,6 @@ class MirrorServices:
         after: Sequence[pulumi.Resource],
     ) -> docker.Service:
         self.labels.append(dict(labels))
-        constraints = list(self._args.placement_constraints)
         limits = docker.ServiceTaskSpecResourcesLimitsArgs(memory_bytes=memory * MIB)
         published = [
             docker.ServiceEndpointSpecPortArgs(target_port=port, published_port=port, publish_mode="ingress", protocol="tcp")
@@ -182,7 +185,7 @@ class MirrorServices:
                 networks_advanceds=[docker.ServiceTaskSpecNetworksAdvancedArgs(id=self._network_id)],
                 resources=docker.ServiceTaskSpecResourcesArgs(limits=limits),
                 restart_policy=docker.ServiceTaskSpecRestartPolicyArgs(condition="any", delay="5s"),
-                placement=docker.ServiceTaskSpecPlacementArgs(constraints=constraints) if constraints else None,
+                placement=docker.ServiceTaskSpecPlacementArgs(constraints=[ALWAYS_TRUE, *self._args.placement_constraints]),
             ),
             opts=pulumi.ResourceOptions.merge(self._opts, pulumi.ResourceOptions(depends_on=list(after))),
         )

@@ -312,11 +312,12 @@ def test_the_service_takes_the_callers_name() -> None:
     assert request(found.named("mirror-node-w1"))["owner"] == "cache"
 
 
-def test_constraints_place_the_task_and_none_leave_it_to_swarm() -> None:
+def test_constraints_place_the_task_and_the_last_one_is_never_taken_away_which_would_end_the_managers_docker() -> None:
     tied = build(placement_constraints=["node.labels.storage == shared"]).named("mirror-service").inputs["taskSpec"]
-    assert tied["placement"] == {"constraints": ["node.labels.storage == shared"]}
+    assert tied["placement"] == {"constraints": ["node.platform.os == linux", "node.labels.storage == shared"]}
     assert request(build(placement_constraints=["node.role == manager"]).named("mirror-node-w1"))["shared"] is None
-    assert "placement" not in build().named("mirror-service").inputs["taskSpec"]
+    for service in build().of(SERVICE):
+        assert service.inputs["taskSpec"]["placement"] == {"constraints": ["node.platform.os == linux"]}
 
 
 def test_two_mirrors_live_side_by_side() -> None:
