@@ -42,10 +42,10 @@ def up(name: str) -> None:
             list(pool.map(lambda node: machines.wait_until_up(box, folder, node), plan.NODES))
         running.note("node1, node2, node3")
     published = folder.root / "published"
-    if not published.exists():
+    if not published.exists() or published.read_text() != images.recipe():
         with stage("images published in the lab's registries"):
             images.publish_images(box, folder)
-            published.touch()
+            published.write_text(images.recipe())
     with stage("a swarm, and Traefik on its manager"):
         swarm.make_swarm(box)
         swarm.start_traefik(box, folder)

@@ -4,6 +4,7 @@ Owns `.lab/images/<name>`: one image archive (`image.tar`) each, and the word wh
 here has the official one's paths, entrypoint, user and a shell, so that what works on one works on the other.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -12,7 +13,7 @@ import random
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from lab.base_systems import base_folder, debian_tree
 from lab.internet import HUB_PORT, NAMESPACE
 from lab.plan import CHECKOUT, IMAGES, IMAGES_HOST, LABS, LabFolder
 from lab.sandbox import Sandbox
-from tools.progress import StageError, run_logged, stage
+from tools.progress import Stage, StageError, run_logged, stage
 from tools.toolchain import BIN, VENV
 
 ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
@@ -83,24 +84,40 @@ PROOF_LAYERS = (8, 8, 6)
 """MiB of random bytes per layer: several layers because nodes fetch them side by side, random so nothing shrinks them."""
 
 
+def recipe() -> str:
+    """Another word when this module has changed: what an older one has made is made again."""
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+
+
 def make_images() -> None:
     """Have an archive of every image; raises StageError if one can be had neither way."""
     for image in IMAGES_OF_A_LAB:
-        archive = LABS / "images" / image.name / "image.tar"
-        if archive.exists():
-            continue
-        with stage(f"image {image.name}:{image.tag}") as running:
-            archive.parent.mkdir(parents=True, exist_ok=True)
+        with _made(image.name, f"{image.name}:{image.tag}") as (archive, running):
+            if running is None:
+                continue
             if _from_docker_hub(image, archive):
                 running.note("from Docker Hub")
             else:
                 _BUILDERS[image.name](archive)
                 running.note("built here in the official image's shape: Docker Hub cannot be reached")
-    archive = LABS / "images" / "proof" / "image.tar"
-    if not archive.exists():
-        with stage(f"image {PROOF}"):
-            archive.parent.mkdir(parents=True, exist_ok=True)
+    with _made("proof", PROOF) as (archive, running):
+        if running is not None:
             _build_proof(archive)
+
+
+@contextlib.contextmanager
+def _made(name: str, title: str) -> Iterator[tuple[Path, Stage | None]]:
+    """Where an image's archive goes, with a running stage if it has to be made."""
+    folder = LABS / "images" / name
+    archive, stamp = folder / "image.tar", folder / "made-by"
+    if archive.exists() and stamp.exists() and stamp.read_text() == recipe():
+        yield archive, None
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with stage(f"image {title}") as running:
+        yield archive, running
+    stamp.write_text(recipe())
 
 
 def publish_images(sandbox: Sandbox, folder: LabFolder) -> None:
