@@ -32,7 +32,7 @@ HUB_SECONDS = 8
 
 BUSYBOX_APPLETS = (
     "sh", "basename", "cat", "chmod", "cp", "date", "df", "dirname", "du", "echo", "env", "find", "grep", "head", "id", "ls",
-    "mkdir", "mv", "nc", "nice", "ps", "rm", "sed", "sha256sum", "sleep", "stat", "touch", "tr", "wc", "wget",
+    "mkdir", "mv", "nc", "ps", "rm", "sed", "sha256sum", "sleep", "stat", "touch", "tr", "wc", "wget",
 )  # fmt: skip
 
 REGISTRY_ENTRYPOINT = """#!/bin/sh

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from lab import internet
+from lab.clients import run_clients
 from lab.images import PROOF, REGISTRY_2, TRAEFIK, TRAEFIK_3_0, proof_image_bytes
 from lab.internet import reset_counters
 from lab.plan import IMAGES_HOST
@@ -85,32 +86,9 @@ def production(lab: Lab, mirror: Mirror) -> Iterator[Production]:
     internet.behave(lab.sandbox, "well")
 
 
-CLIENT = """
-import hashlib, json, sys, threading, urllib.request as u
-ACCEPT = {"Accept": "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"}
-def get(path, **headers):
-    return u.urlopen(u.Request("https://mirror.lab.test/v2/library/swarm-mirror-proof/" + path, headers=headers), timeout=120)
-good, gate = [], threading.Barrier(int(sys.argv[1]))
-def client():
-    gate.wait()
-    manifest = json.loads(get("manifests/1", **ACCEPT).read())
-    for layer in [manifest["config"], *manifest["layers"]]:
-        found, answer = hashlib.sha256(), get("blobs/" + layer["digest"])
-        while chunk := answer.read(1 << 16):
-            found.update(chunk)
-        if "sha256:" + found.hexdigest() != layer["digest"]:
-            return
-    good.append(1)
-threads = [threading.Thread(target=client) for _ in range(int(sys.argv[1]))]
-for thread in threads: thread.start()
-for thread in threads: thread.join()
-print(len(good))
-"""
-
-
 def clients(lab: Lab, number: int) -> int:
     """How many of so many simultaneous clients get the whole image, digests checked."""
-    return int(lab.on("node2", f'python3 -c "$(cat)" {number}', CLIENT.encode()))
+    return len(run_clients(lab.sandbox, lab.nodes["node2"], "https://mirror.lab.test", number))
 
 
 @pytest.mark.parametrize("number", [1, 32])

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -25,12 +26,13 @@ class Container:
         program = self.bin / "registry"
         program.write_text('#!/bin/sh\necho "started: $*"\nsleep 0.4\n')
         program.chmod(0o755)
+        self.path = f"{self.bin}:/usr/sbin:/usr/bin:/sbin:/bin"
         self.script = folder / "start"
         self.script.write_text(registry.script("start-registry.sh"))
 
     def start(self) -> list[str]:
         """What is in the log after a start, in any order."""
-        environment = {"CACHE": str(self.cache), "PATH": f"{self.bin}:/usr/sbin:/usr/bin:/sbin:/bin"}
+        environment = {"CACHE": str(self.cache), "PATH": self.path}
         running = subprocess.Popen(
             ["/bin/sh", self.script, "/c.yml"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, start_new_session=True,
@@ -101,6 +103,28 @@ def test_a_layer_that_was_right_before_is_not_read_again(container: Container) -
     os.utime(old, (an_hour_ago, an_hour_ago))
     container.start()
     assert old.exists()
+
+
+def test_an_upload_that_nobody_finished_is_removed_after_a_day(container: Container) -> None:
+    uploads = [container.cache / f"docker/registry/v2/repositories/library/x/_uploads/{name}" for name in ("old", "new")]
+    for upload in uploads:
+        upload.mkdir(parents=True)
+        (upload / "data").write_bytes(GOOD)
+    two_days_ago = time.time() - 2 * 86400
+    os.utime(uploads[0], (two_days_ago, two_days_ago))
+    container.start()
+    assert [upload.exists() for upload in uploads] == [False, True]
+
+
+def test_an_image_without_the_tools_starts_and_says_that_nothing_is_checked(container: Container) -> None:
+    for name in ("sh", "head", "rm", "cat", "sleep"):
+        (container.bin / name).symlink_to(shutil.which(name) or "")
+    container.path = str(container.bin)
+    bad = container.layer(b"cut off", "0" * 64)
+    said = container.start()
+    assert any("the cache is not checked: this image has no find" in line for line in said)
+    assert "started: serve /c.yml" in said
+    assert bad.exists()
 
 
 def test_a_cache_that_cannot_be_written_is_said_and_served(container: Container) -> None:

@@ -25,7 +25,7 @@ fi
 # Not a reason to stay away: what is in the cache can be served without writing.
 if ! trouble=$( { head -c 65536 /dev/zero > "$cache/.room" && rm -f "$cache/.room"; } 2>&1 ); then
   rm -f "$cache/.room" 2> /dev/null
-  say "the cache cannot be written (${trouble##*: }): what it has is served, what it has not comes from the upstream every time"
+  say "the cache cannot be written (${trouble##*: }): nodes get what it has by digest, and fetch the rest from the upstream themselves"
 fi
 
 # A link to a layer is `sha256:` and 64 digits. One of another length is a write that was cut off.
@@ -40,17 +40,32 @@ mend_layers() {
   now=$(date +%s)
   find "$blobs" -type f -name data ${1:+-newer "$1"} 2> /dev/null | while read -r data; do
     wanted=$(basename "$(dirname "$data")")
-    found=$(nice -n 19 sha256sum "$data" 2> /dev/null) || continue
-    [ "${found%% *}" = "$wanted" ] || { rm -f "$data" && say "a damaged layer was removed, the upstream has it: $wanted"; }
+    if ! found=$(sha256sum "$data" 2> /dev/null); then
+      [ ! -e "$data" ] || say "a layer cannot be read: $wanted"
+    elif [ "${found%% *}" != "$wanted" ]; then
+      rm -f "$data" && say "a damaged layer was removed, the upstream has it: $wanted"
+    fi
   done
   # Ten minutes back: a layer that was being written during the check has an older time than its last byte.
   touch -d "@$((now - 600))" "$checked" 2> /dev/null
 }
 
+# What was being written when a registry was killed stays for good; nothing takes a day to be written.
+mend_uploads() {
+  find "$cache/docker/registry/v2/repositories" -type d -path '*/_uploads/*' -mtime +0 2> /dev/null | while read -r upload; do
+    rm -rf "$upload"
+  done
+}
+
 mend() {
   mend_links
+  mend_uploads
   if [ -e "$checked" ]; then mend_layers "$checked"; else mend_layers; fi
 }
+
+for needed in find sha256sum touch; do
+  command -v $needed > /dev/null || { say "the cache is not checked: this image has no $needed"; exec registry serve "$config"; }
+done
 
 # Beside the registry, because reading a large cache takes long, and again every day.
 (while :; do mend; sleep $DAY; done) &
