@@ -221,18 +221,19 @@ def test_a_damaged_cache_is_mended_and_said(lab: Lab, production: Production) ->
 @pytest.mark.parametrize("how", ["full", "read-only"])
 def test_a_storage_that_takes_nothing_more_is_said_and_hurts_nobody(lab: Lab, production: Production, how: str) -> None:
     production.pull("node2")
-    options = "size=64k" if how == "full" else "ro"
-    where = lab.on("node1", "docker service ps --filter desired-state=running --format '{{.Node}}' registry-mirror").strip()
-    lab.on(where, f"mount -t tmpfs -o {options} tmpfs {CACHE}")  # only there: what the others have stays
+    options = "size=16k" if how == "full" else "ro"
+    for node in NODES:
+        lab.on(node, f"mount -t tmpfs -o {options} tmpfs {CACHE}")
     try:
-        lab.on(where, "docker ps --quiet --filter name=registry-mirror.1 | xargs -r docker kill >/dev/null")
-        deadline = time.monotonic() + 40
-        while "the cache cannot be written" not in production.log() and time.monotonic() < deadline:
-            time.sleep(0.5)
+        production.kill()
         assert "the cache cannot be written" in production.log()
+        # Docker is sent on to the upstream itself, which in a lab it cannot reach; it says so and soon.
+        started = time.monotonic()
         lab.on("node2", f"docker image rm -f {PROOF} >/dev/null 2>&1; timeout 60 docker pull --quiet {PROOF} || true")
+        assert time.monotonic() - started < 30
     finally:
-        lab.on(where, f"umount -l {CACHE}")
+        for node in NODES:
+            lab.on(node, f"umount -l {CACHE}")
     production.kill()
     production.pull("node2")
     assert damaged(lab) == []
@@ -299,7 +300,7 @@ def test_credentials_are_a_secret_of_the_swarm_and_nowhere_else(lab: Lab, produc
 
 
 def mirror_fails_soon(mirror: Mirror) -> str:
-    mirror.configure(readyTimeout=5, checkImage="library/swarm-mirror-proof:1", ttlHours=1)
+    mirror.configure(readyTimeout=30, ttlHours=1)
     return mirror.up_fails()
 
 
@@ -308,18 +309,6 @@ def test_strangers_are_kept_out_and_told_so(lab: Lab, production: Production, mi
     reason = mirror.up_fails()
     assert "Traefik does not let this machine in (403" in reason
     assert "does allowFrom have its address?" in reason
-    mirror.configure()
-    mirror.up()
-
-
-def test_an_allow_list_behind_the_routing_mesh_is_refused(lab: Lab, production: Production, mirror: Mirror) -> None:
-    made = "docker service create --quiet --detach --name meshed --network traefik_public --publish 443:443 --replicas 0"
-    lab.on("node1", f"{made} {TRAEFIK.repository}:{TRAEFIK.tag}")
-    try:
-        mirror.configure(allowFrom=["198.18.0.0/24"], readyTimeout=5)
-        assert "the service meshed publishes port 443 through the routing mesh" in mirror.up_fails()
-    finally:
-        lab.on("node1", "docker service rm meshed")
     mirror.configure()
     mirror.up()
 

@@ -90,7 +90,7 @@ def _judge(url: str, status: int, version: Optional[str]) -> Tuple[Optional[str]
     if status == 200 and version:
         return None, False
     if status == 403:
-        return "Traefik does not let this machine in (403 from %s/v2/); does allowFrom have its address?" % url, False
+        return "Traefik does not let this machine in (403 from %s/v2/); does allowFrom have its address?" % url, True
     if status == 404:
         return "Traefik has no route to the mirror (404 from %s/v2/); does it watch this swarm and this network?" % url, True
     if status in (502, 503, 504):
