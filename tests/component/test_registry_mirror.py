@@ -115,6 +115,7 @@ def test_each_node_is_one_command_that_applies_and_undoes() -> None:
         "service": "docker",
         "keys": {},
         "restart": "never",
+        "allow_from": [],
         "shared": "/var/data/registry/registry-mirror-data",
     }
 
@@ -304,6 +305,11 @@ def test_keys_that_may_need_a_restart_declare_one_after_the_last_wave_and_a_way_
     asked = json.loads(command.inputs["stdin"]["value"])
     assert (asked["restart"], asked["restart_keys"], asked["manager"]) == (restart, ["log-driver"], "m1")
     assert asked["told"] == dict.fromkeys(["m1", "w1", "w2", "w3"], "an-id-or-word")
+
+
+def test_a_changed_allow_list_is_a_reason_to_ask_every_node_whether_it_is_let_in() -> None:
+    before, after = build(), build(allow_from=["10.0.0.0/24"])
+    assert request(before.named("mirror-node-w1")) != request(after.named("mirror-node-w1"))
 
 
 def test_the_service_takes_the_callers_name() -> None:

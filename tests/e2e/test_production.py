@@ -244,7 +244,7 @@ def test_the_machine_of_the_mirror_dies_and_another_one_serves_its_cache(
 ) -> None:
     mirror.configure(placementConstraints=["node.hostname != node1"])
     mirror.up()
-    lab.wait_for_mirror("node1")
+    lab.wait_for_mirror("node1", 110)  # machines that have not run it yet pull its images first
     production.pull("node1")
     where = lab.on("node1", "docker service ps --filter desired-state=running --format '{{.Node}}' registry-mirror").strip()
     reset_counters(lab.sandbox)
