@@ -162,20 +162,20 @@ def in_the_container(lab: Lab, command: str) -> str:
 
 
 def test_a_changed_config_is_made_beside_the_old_one_and_the_service_updated_in_place(lab: Lab, project: Project) -> None:
-    project.write(service_with_files("one", "first"))
+    project.write(service_with_files("one", "a-hidden-word"))
     project.up()
     assert project.plan() == {}
     project("refresh", "--yes", "--skip-preview")
     assert project.plan() == {}
-    assert in_the_container(lab, "cat /run/a-config /run/secrets/a-secret") == "onefirst"
+    assert in_the_container(lab, "cat /run/a-config /run/secrets/a-secret") == "onea-hidden-word"
     assert in_the_container(lab, "stat -c %a /run/a-config /run/secrets/a-secret").split() == ["555", "400"]
     assert in_the_container(lab, "cat /proc/sys/net/ipv4/tcp_syn_retries").strip() == "1"
     spec = json.loads(lab.on("node1", "docker service inspect --format '{{json .}}' contract"))
     assert spec["Spec"]["TaskTemplate"]["Resources"]["Limits"]["MemoryBytes"] == 64 << 20
     assert [port["PublishedPort"] for port in spec["Spec"]["EndpointSpec"]["Ports"]] == [5999]
-    assert "first" not in project("stack", "export")
+    assert "a-hidden-word" not in project("stack", "export")
 
-    project.write(service_with_files("two", "first"))
+    project.write(service_with_files("two", "a-hidden-word"))
     plan = project.plan()
     # A replacement shows as its steps; its deletion comes after the service has let go.
     assert plan.pop("update") == ["s"]

@@ -174,7 +174,7 @@ def test_a_mirror_whose_container_dies_is_back_with_its_cache(lab: Lab) -> None:
         ({"hostname": "nowhere.lab.test"}, "the name nowhere.lab.test does not resolve"),
         ({"hostname": "other.lab.test"}, "the certificate of other.lab.test is not trusted"),
         ({"entrypoint": "nosuch"}, "Traefik has no route to the mirror (404"),
-        ({"upstream": "http://198.18.0.99"}, "library/swarm-mirror-proof:1 does not pass through it"),
+        ({"checkImage": "library/no-such-image:1"}, "library/no-such-image:1 does not pass through it (404)"),
         ({"image": "images.lab.test/registry:3.9.9@sha256:" + "0" * 64}, "No such image"),
     ],
 )
