@@ -4,7 +4,7 @@ PYTHON ?= python3
 ENV ?= dev
 VENV := .tools/venv/bin
 
-.PHONY: help up down test check faults unit lab lab-down lab-status tools preview shell ssh status repair stats pin sudoers unlock forget bench-up bench-rollout bench-mirror reference lock clean
+.PHONY: help up down test check faults unit lab lab-down lab-status tools preview shell ssh status repair stats pin sudoers unlock forget bench-up bench-rollout reference lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -74,9 +74,6 @@ bench-rollout: tools  ## 100 and 500 simulated nodes, beside Ansible, pyinfra an
 
 tools:
 	@$(PYTHON) -m tools.toolchain --with-lab
-
-bench-mirror: tools  ## what the mirror saves and costs: upstream bytes, cold and warm pulls
-	@$(PYTHON) -m tools.bench_mirror
 
 reference: tools  ## write Pulumi.yaml's and the README's configuration reference from config/keys.py
 	@$(VENV)/python -m config.reference
