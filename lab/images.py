@@ -92,7 +92,7 @@ def recipe() -> str:
 def make_images() -> None:
     """Have an archive of every image; raises StageError if one can be had neither way."""
     for image in IMAGES_OF_A_LAB:
-        with _made(image.name, f"{image.name}:{image.tag}") as (archive, running):
+        with _made(image.name, f"{image.repository.split('/')[-1]}:{image.tag}") as (archive, running):
             if running is None:
                 continue
             if _from_docker_hub(image, archive):
