@@ -18,7 +18,6 @@ from tools.stack import LAB_STACK
 from tools.table import table
 from tools.toolchain import BIN, CHECKOUT
 
-KEYS = ("image", "varnishImage")
 _LINE = re.compile(
     r"(?m)^(?P<head>\s+swarm-registry-mirror:(?P<key>image|varnishImage):\s+)(?P<quote>[\"']?)(?P<value>[^\s\"'#]+)"
 )

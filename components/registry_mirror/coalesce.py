@@ -10,7 +10,7 @@ PORT = 6081
 """Varnish's usual port, inside the overlay network only."""
 
 VARNISH_FLOOR = (7, 0, 0)
-"""The first major whose VCL has the text literals that `mirror.vcl` uses, and whose 7.x line still gets security fixes."""
+"""The major that `mirror.vcl` was tried with (7.7.0); nothing is known of older ones."""
 
 CONFIGURATION = "/etc/varnish/mirror.vcl"
 START = "/usr/local/bin/start-mirror"

@@ -30,9 +30,9 @@ CREDENTIALS = "/run/secrets/upstream"
 """Where `container/credential-helper.sh` looks."""
 
 SYSCTL = {"net.ipv4.tcp_syn_retries": "1", "net.ipv4.tcp_retries2": "5"}
-"""Of the container's TCP: an upstream that swallows packets is given up after 3 s, and after 13 s on a connection that was there,
-instead of Go's 30 s and the kernel's 15 minutes. The registry asks its upstream about every tag, also about those that it has,
-and docker waits 30 s for it."""
+"""Of the container's TCP: an upstream that swallows packets is given up after 3 s, and after about 13 s on a connection that
+was there, instead of Go's 30 s and the kernel's 15 minutes. The registry asks its upstream about every tag, also about those
+that it has, and docker waits 30 s for it."""
 
 HEALTH_CHECK = ("CMD", "wget", "-q", "-O", "/dev/null", f"http://127.0.0.1:{PORT}/v2/")
 

@@ -62,16 +62,18 @@ class MirrorServices:
         args = self._args
         version = RegistryVersion.of(args.image)
         assert version is not None  # the args have refused anything else
-        files = [self._file("start-registry", "start-registry.sh", registry.START)]
+        files = [self._file("start-registry", registry.script("start-registry.sh"), registry.START)]
         if version.has_helper:
-            files.append(self._file("credential-helper", "credential-helper.sh", registry.HELPER))
+            files.append(self._file("credential-helper", registry.script("credential-helper.sh"), registry.HELPER))
+        if not args.has_shared_path:
+            files.append(self._file("config", config, version.config_target))
         secrets, digest = self._credentials(render.digest(config))
         container = docker.ServiceTaskSpecContainerSpecArgs(
             image=args.image,
             commands=["/bin/sh", registry.START, version.config_target],
             env={"OTEL_TRACES_EXPORTER": "none"},
             labels=[docker.ServiceTaskSpecContainerSpecLabelArgs(label=render.DIGEST_LABEL, value=digest)],
-            configs=[*files, *([] if args.has_shared_path else [self._config(config, version)])],
+            configs=files,
             secrets=secrets,
             mounts=self._mounts(version),
             sysctl=registry.SYSCTL,
@@ -111,13 +113,6 @@ class MirrorServices:
             )
         ]
 
-    def _config(self, config: str, version: RegistryVersion) -> docker.ServiceTaskSpecContainerSpecConfigArgs:
-        """The registry's configuration where there is no storage that all machines see."""
-        made = docker.ServiceConfig(f"{self._name}-config", data_raw=config, opts=self._opts)
-        return docker.ServiceTaskSpecContainerSpecConfigArgs(
-            config_id=made.id, config_name=made.name, file_name=version.config_target, file_mode=0o444
-        )
-
     def _registry_labels(self) -> dict[str, str]:
         args = self._args
         labels = {} if args.coalesce else traefik.mirror_labels(self._service, registry.PORT, self._route)
@@ -128,12 +123,13 @@ class MirrorServices:
     def _varnish(self) -> docker.Service:
         args = self._args
         assert args.varnish_image is not None  # the args have refused anything else
+        start, configuration = registry.script("start-varnish.sh"), registry.script("mirror.vcl")
         files = [
-            self._file("start-varnish", "start-varnish.sh", coalesce.START),
-            self._file("vcl", "mirror.vcl", coalesce.CONFIGURATION),
+            self._file("start-varnish", start, coalesce.START),
+            self._file("vcl", configuration, coalesce.CONFIGURATION),
         ]
         environment = coalesce.environment(self._service, args.coalesce_memory)
-        digest = render.digest(registry.script("start-varnish.sh"), registry.script("mirror.vcl"), json.dumps(environment))
+        digest = render.digest(start, configuration, json.dumps(environment))
         front = coalesce.front_name(self._service)
         container = docker.ServiceTaskSpecContainerSpecArgs(
             image=args.varnish_image,
@@ -190,9 +186,9 @@ class MirrorServices:
             opts=pulumi.ResourceOptions.merge(self._opts, pulumi.ResourceOptions(depends_on=list(after))),
         )
 
-    def _file(self, suffix: str, source: str, target: str) -> docker.ServiceTaskSpecContainerSpecConfigArgs:
-        """A file of `container/` as a Swarm config; without a name, so that a changed one can be made beside the old."""
-        made = docker.ServiceConfig(f"{self._name}-{suffix}", data_raw=registry.script(source), opts=self._opts)
+    def _file(self, suffix: str, text: str, target: str) -> docker.ServiceTaskSpecContainerSpecConfigArgs:
+        """A text as a file in the container, by a Swarm config; unnamed, so that a changed one can be made beside the old."""
+        made = docker.ServiceConfig(f"{self._name}-{suffix}", data_raw=text, opts=self._opts)
         return docker.ServiceTaskSpecContainerSpecConfigArgs(
             config_id=made.id, config_name=made.name, file_name=target, file_mode=EXECUTABLE
         )

@@ -12,7 +12,7 @@ DIALECTS = ("v1", "v2", "v3.0", "v3")
 both together make Traefik refuse the service (traefik pkg/provider/docker/shared_labels.go)."""
 
 _SAFE = "Host(`{host}`) && PathPrefix(`/v2/`) && (Method(`GET`) || Method(`HEAD`)) && !PathPrefix(`/v2/_`)"
-# Traefik 2 before 2.5 has no `!`, so what a pull asks for is listed instead.
+# Not every Traefik 2 may know `!`, so what a pull asks for is listed instead.
 _SAFE_V2 = (
     "Host(`{host}`) && Method(`GET`, `HEAD`) && "
     "(Path(`/v2/`) || Path(`/v2/{{name:.+}}/{{kind:(?:manifests|blobs|tags|referrers)}}/{{reference:[^/]+}}`))"

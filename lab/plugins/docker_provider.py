@@ -123,6 +123,9 @@ class _Pipes:
 class Named(Resource):
     """A resource with a name, which cannot be there twice: given by the user, or made from the resource's own."""
 
+    path: ClassVar[str]
+    """Where docker's API has its kind."""
+
     def check(self, urn: str, old: Values, inputs: Values, seed: str) -> Values:
         if inputs.get("name"):
             return inputs
@@ -134,11 +137,17 @@ class Named(Resource):
     def deletes_first(self, inputs: Values) -> bool:
         return "__defaults" not in inputs
 
+    def delete(self, provider: Provider, urn: str, id_: str, old: Values) -> None:
+        assert isinstance(provider, DockerProvider)
+        if _find(provider, f"/{self.path}/{id_}") is not None:
+            provider.call("DELETE", f"/{self.path}/{id_}")
+
 
 class Network(Named):
     """An overlay network; every change replaces it."""
 
     token = "docker:index/network:Network"
+    path = "networks"
     names: ClassVar[Mapping[str, Any]] = {"name": None, "driver": None, "attachable": None}
 
     def replaces(self, path: str) -> bool:
@@ -163,11 +172,6 @@ class Network(Named):
         if found is None:
             return None
         return {**old, "name": found["Name"], "driver": found["Driver"], "attachable": found["Attachable"]}
-
-    def delete(self, provider: Provider, urn: str, id_: str, old: Values) -> None:
-        assert isinstance(provider, DockerProvider)
-        if _find(provider, f"/networks/{id_}") is not None:
-            provider.call("DELETE", f"/networks/{id_}")
 
 
 class ServiceConfig(Named):
@@ -195,11 +199,6 @@ class ServiceConfig(Named):
         assert isinstance(provider, DockerProvider)
         return None if _find(provider, f"/{self.path}/{id_}") is None else old
 
-    def delete(self, provider: Provider, urn: str, id_: str, old: Values) -> None:
-        assert isinstance(provider, DockerProvider)
-        if _find(provider, f"/{self.path}/{id_}") is not None:
-            provider.call("DELETE", f"/{self.path}/{id_}")
-
 
 class Secret(ServiceConfig):
     """A Swarm secret."""
@@ -213,6 +212,7 @@ class Service(Named):
     """A swarm service."""
 
     token = "docker:index/service:Service"
+    path = "services"
     names: ClassVar[Mapping[str, Any]] = {
         "name": None,
         "labels": {"label": None, "value": None},
@@ -257,11 +257,6 @@ class Service(Named):
         assert isinstance(provider, DockerProvider)
         found = _find(provider, f"/services/{id_}")
         return None if found is None else {**old, **inputs_of(found["Spec"])}
-
-    def delete(self, provider: Provider, urn: str, id_: str, old: Values) -> None:
-        assert isinstance(provider, DockerProvider)
-        if _find(provider, f"/services/{id_}") is not None:
-            provider.call("DELETE", f"/services/{id_}")
 
 
 def spec_of(inputs: Values) -> Values:

@@ -4,6 +4,7 @@ import ast
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from components.registry_mirror import ship
 
 AGENT = Path(ship.__file__).parent / "node_agent"
 HERE = Path(ship.__file__).parent / "rolling_restart"
+ROOT = Path(__file__).resolve().parents[2]
 OLDEST, NEWEST = (3, 8), (3, 13)
 
 
@@ -136,3 +138,12 @@ def run(python: str, action: str, settings: dict[str, str], env: dict[str, str] 
         check=False,
     )
     return done.returncode, done.stdout.strip(), done.stderr.strip()
+
+
+def test_what_is_no_python_travels_in_the_wheel_too() -> None:
+    package = ROOT / "components/registry_mirror"
+    (listed,) = re.findall(r"(?m)^swarm_registry_mirror = \[(.*)\]$", (ROOT / "pyproject.toml").read_text())
+    patterns = re.findall(r'"([^"]+)"', listed)
+    files = [path.relative_to(package) for path in package.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]
+    assert len(files) > 4
+    assert [str(path) for path in files if not any(path.match(pattern) for pattern in patterns)] == []

@@ -12,7 +12,6 @@ from typing import Any, Dict, Optional, Tuple
 
 from . import engine
 
-HUB = "registry-1.docker.io"
 QUOTA_TOKEN = "https://auth.docker.io/token?service=registry.docker.io&scope=repository:ratelimitpreview/test:pull"
 QUOTA_PROBE = "https://registry-1.docker.io/v2/ratelimitpreview/test/manifests/latest"
 """Docker's own way to ask for the pulls that are left, which counts as none (docs.docker.com/docker-hub/usage/pulls)."""
@@ -46,7 +45,7 @@ def counters(text: str) -> Dict[str, int]:
 def hits(text: str) -> Dict[str, int]:
     """Varnish's hits and misses of what `varnishstat -j` prints."""
     report = json.loads(text)
-    values = report.get("counters", report)  # apart since Varnish 6.5
+    values = report.get("counters", report)  # newer ones have them apart
     return {name: int(values["MAIN.cache_" + name]["value"]) for name in ("hit", "miss")}
 
 
