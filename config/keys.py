@@ -6,6 +6,9 @@ here: they are those of `RegistryMirrorArgs` and `SwarmNode`, and stand nowhere 
 
 from dataclasses import dataclass
 
+from components.registry_mirror.rules import RESTARTS
+from components.registry_mirror.traefik import DIALECTS
+
 
 @dataclass(frozen=True)
 class Key:
@@ -15,6 +18,9 @@ class Key:
     field: str
     meaning: str
     required: bool = False
+    choices: tuple[str, ...] = ()
+    secret: bool = False
+    """Whether it is set with `pulumi config set --secret`."""
 
 
 KEYS = {
@@ -33,11 +39,15 @@ KEYS = {
     "without": Key("array", "", "names of nodes to leave out for now; `make up UNREACHABLE=skip-and-report` sets it"),
     "manager": Key("string", "manager", "name of the node on which the service and the shared storage are looked after"),
     "sshPrivateKeyFile": Key("string", "", "file with the SSH private key for all nodes, without a passphrase"),
-    "sshPrivateKey": Key("string", "", "the key itself, as a secret: `pulumi config set --secret sshPrivateKey < FILE`"),
+    "sshPrivateKey": Key(
+        "string", "", "the key itself, as a secret: `pulumi config set --secret sshPrivateKey < FILE`", secret=True,
+    ),
     "knownHostsFile": Key("string", "", "`known_hosts` file (hashed entries too) for nodes without a `hostKey`"),
     "upstream": Key("string", "upstream", "the registry that is cached"),
     "upstreamUsername": Key("string", "upstream_username", "account there; whoever reaches the mirror reads what it may"),
-    "upstreamToken": Key("string", "upstream_token", "its read-only token: `pulumi config set --secret upstreamToken`"),
+    "upstreamToken": Key(
+        "string", "upstream_token", "its read-only token: `pulumi config set --secret upstreamToken`", secret=True,
+    ),
     "ttlHours": Key("integer", "ttl_hours", "hours after which an image is forgotten, from its first pull; 0: never"),
     "cacheWriteSeconds": Key("integer", "cache_write_seconds", "seconds that writing a layer to slow storage may take"),
     "serviceName": Key("string", "service_name", "name of the swarm service"),
@@ -48,7 +58,7 @@ KEYS = {
     "cacheNfsOptions": Key("string", "cache_nfs_options", "mount options for it"),
     "cacheVolume": Key("string", "cache_volume", "docker volume for the cache instead; needs a constraint to one machine"),
     "configPath": Key("string", "config_path", "the registry's configuration file, on shared storage"),
-    "traefik": Key("string", "traefik", "generation of Traefik: `v1`, `v2`, `v3.0` (before 3.2.2) or `v3`"),
+    "traefik": Key("string", "traefik", "generation of Traefik: `v1`, `v2`, `v3.0` (before 3.2.2) or `v3`", choices=DIALECTS),
     "entrypoint": Key("string", "entrypoint", "Traefik's entrypoint for HTTPS"),
     "certResolver": Key("string", "cert_resolver", "Traefik's certificate resolver; without it, Traefik's default certificate"),
     "allowFrom": Key("array", "allow_from", "networks that may use the mirror; required with credentials, else everybody may"),
@@ -61,7 +71,10 @@ KEYS = {
     "readyTimeout": Key("integer", "ready_timeout", "seconds for the mirror to answer before the roll-out is called off"),
     "checkImage": Key("string", "check_image", "an image of the upstream whose manifest must pass through the mirror first"),
     "daemonKeys": Key("object", "daemon_keys", "further keys of daemon.json that are handed over, like `experimental: true`"),
-    "restart": Key("string", "restart", "`when-needed`: nodes are drained and restarted for keys that nothing else changes"),
+    "restart": Key(
+        "string", "restart", "`when-needed`: nodes are drained and restarted for keys that nothing else changes",
+        choices=RESTARTS,
+    ),
     "allowQuorumLoss": Key("boolean", "allow_quorum_loss", "restart managers even where the swarm loses its quorum meanwhile"),
     "maxParallel": Key("integer", "max_parallel", "nodes that are told at the same time, once the first is well"),
 }  # fmt: skip
@@ -72,7 +85,7 @@ NODE_KEYS = {
     "hostKey": Key("string", "host_key", "its SSH host key, `ssh-ed25519 AAAA…`; left out, that in `knownHostsFile`"),
     "user": Key("string", "user", "account to log in with"),
     "port": Key("integer", "port", "of its sshd"),
-    "become": Key("string", "become", "`sudo` where the user is not root"),
+    "become": Key("string", "become", "`sudo` where the user is not root", choices=("sudo",)),
     "daemonJson": Key("string", "daemon_json", "the configuration file that its dockerd reads"),
     "service": Key("string", "service", "the service (systemd unit) of its dockerd"),
 }

@@ -1,10 +1,13 @@
-"""The configuration's keys as `Pulumi.yaml` declares and the README shows them. Tests compare, `make reference` writes.
+"""The configuration's keys as `Pulumi.yaml` declares them, the README shows them and editors check them (a JSON schema).
+
+Tests compare, `make reference` writes.
 
 Pulumi asks for every declared key that has no default, so optional keys without one of their own get an empty default, which
 `settings.py` reads as "not given".
 """
 
 import dataclasses
+import json
 import re
 import sys
 from pathlib import Path
@@ -15,6 +18,7 @@ from components.registry_mirror import RegistryMirrorArgs, SwarmNode
 from config.keys import KEYS, NODE_KEYS, Key
 
 BEGIN, END = "<!-- reference: written by `make reference` -->", "<!-- end of reference -->"
+SCHEMA = "config/stack.schema.json"
 _EMPTY = {"string": "", "array": [], "boolean": False, "integer": 0, "object": {}}
 
 
@@ -41,6 +45,49 @@ def project_config() -> dict[str, dict[str, object]]:
     return declared
 
 
+def schema() -> dict[str, object]:
+    """A JSON schema of a stack's file: what an editor completes and underlines while somebody types."""
+    name = "swarm-registry-mirror:"
+    nodes = {
+        "type": "object",
+        "properties": {key: _schema_of(entry, SwarmNode) for key, entry in NODE_KEYS.items()},
+        "required": [key for key, entry in NODE_KEYS.items() if entry.required],
+        "additionalProperties": False,
+    }
+    keys = {name + key: _schema_of(entry, RegistryMirrorArgs) for key, entry in KEYS.items()}
+    keys[f"{name}nodes"] |= {"items": nodes, "minItems": 1}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A stack of the swarm registry mirror: Pulumi.<stack>.yaml",
+        "type": "object",
+        "properties": {
+            "config": {
+                "type": "object",
+                "properties": keys,
+                "required": [name + key for key, entry in KEYS.items() if entry.required],
+                # Keys of other programs and providers are not ours to judge.
+                "patternProperties": {f"^(?!{name})": True},
+                "additionalProperties": False,
+            }
+        },
+        "required": ["config"],
+    }
+
+
+def _schema_of(key: Key, owner: type) -> dict[str, object]:
+    found: dict[str, object] = {"description": key.meaning}
+    default = default_of(key, owner)
+    if default is not None:
+        found["default"] = default
+    if key.choices:
+        return found | {"enum": list(key.choices)}
+    if key.secret:
+        encrypted = {"type": "object", "properties": {"secure": {"type": "string"}}, "required": ["secure"]}
+        return found | {"anyOf": [{"type": "string"}, encrypted]}
+    items = {"items": {"type": "string"}} if key.kind == "array" else {}
+    return found | {"type": key.kind} | items
+
+
 def readme_tables() -> str:
     """The reference in the README."""
     return "\n".join(
@@ -63,12 +110,18 @@ def _table(title: str, keys: dict[str, Key], owner: type) -> list[str]:
     return rows
 
 
+def schema_text() -> str:
+    """The schema as its file has it."""
+    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+
+
 def write(folder: Path) -> None:
-    """Bring Pulumi.yaml and README.md up to date."""
+    """Bring Pulumi.yaml, the schema and README.md up to date."""
     project = folder / "Pulumi.yaml"
     head = project.read_text().partition("config:\n")[0]
     body = yaml.safe_dump({"config": project_config()}, sort_keys=False, allow_unicode=True, width=130)
     project.write_text(head + body)
+    (folder / SCHEMA).write_text(schema_text())
     readme = folder / "README.md"
     if readme.exists():
         pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)

@@ -51,8 +51,14 @@ class Stack:
         """Make the stack unless it is there."""
         if self.lab:
             self.state.mkdir(parents=True, exist_ok=True)
-        if self.name not in self._stacks():
+        if not self.exists():
             self.run("stack", "init")
+
+    def exists(self) -> bool:
+        """Whether the backend has it. Raises StageError where the backend cannot be asked."""
+        if self.lab and not self.state.exists():
+            return False
+        return self.name in self._stacks()
 
     def run(self, *words: str) -> str:
         """Run to the end and return the output, which also goes to the log. Raises StageError with the line that matters."""

@@ -21,6 +21,7 @@ REGISTRY_FLOOR = (3, 1, 1)
 REGISTRY_2_FLOOR = (2, 8, 2)
 """CVE-2023-2253 is fixed from here on; 2.8.3, of 2023, is the last of its line."""
 
+RESTARTS = ("never", "when-needed")
 HOST_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
 """In order of preference. The last is last because pinning it pins the SHA-1 signature that current sshds refuse."""
 
@@ -236,7 +237,7 @@ def network_range(value: object) -> str | None:
 
 def restart(value: str) -> str | None:
     """Whether docker may be restarted."""
-    return None if value in ("never", "when-needed") else "must be never or when-needed"
+    return None if value in RESTARTS else "must be never or when-needed"
 
 
 def daemon_keys(values: Mapping[str, object]) -> "list[Fault]":

@@ -75,6 +75,16 @@ class Production:
         )
         return self.lab.on(node, f'python3 -c "$(cat)" {path}', ask.encode()).strip()
 
+    def node_of_the_task(self, among: set[str]) -> str:
+        """Where the mirror runs, once it runs on one of these: a service's update goes on after `pulumi up` has returned."""
+        ask = "docker service ps --filter desired-state=running --format '{{.Node}} {{.CurrentState}}' registry-mirror"
+        for _ in range(60):
+            tasks = [line.split() for line in self.lab.on("node1", ask).splitlines()]
+            if len(tasks) == 1 and tasks[0][1:2] == ["Running"] and tasks[0][0] in among:
+                return tasks[0][0]
+            time.sleep(0.5)
+        raise AssertionError(self.lab.on("node1", "docker service ps --no-trunc registry-mirror"))
+
     def log(self, service: str = "registry-mirror") -> str:
         return self.lab.on("node1", f"docker service logs --raw --since 60s {service} 2>&1")
 
@@ -236,7 +246,7 @@ def test_the_machine_of_the_mirror_dies_and_another_one_serves_its_cache(
     mirror.configure(placementConstraints=["node.hostname != node1"])
     mirror.up()
     lab.wait_for_mirror("node2")
-    where = lab.on("node1", "docker service ps --filter desired-state=running --format '{{.Node}}' registry-mirror").strip()
+    where = production.node_of_the_task({"node2", "node3"})
     (other,) = {"node2", "node3"} - {where}
     production.pull(other)
     reset_counters(lab.sandbox)

@@ -10,12 +10,15 @@ import pytest
 import yaml
 from pulumi.runtime.config import set_all_config
 
+from config.keys import KEYS
 from tests.recorder import COMMAND, COMPONENT, SERVICE, run
 from tests.unit.test_rules import DIGEST, ED25519
 from tests.unit.test_settings import KEY
+from tools.pin import pin
 
 ROOT = Path(__file__).resolve().parents[2]
 STACKS = sorted(ROOT.glob("Pulumi.*.yaml"))
+EXAMPLES = [ROOT / "Pulumi.staging.yaml", ROOT / "Pulumi.prod.yaml"]
 
 
 def load(values: dict[str, Any]) -> None:
@@ -29,11 +32,14 @@ def program() -> None:
 
 def values_of(path: Path, folder: Path) -> dict[str, Any]:
     """A stack's values, with files of the test's in place of those that lie on somebody's own computer."""
-    values: dict[str, Any] = yaml.safe_load(path.read_text())["config"]
+    text = path.read_text()
+    if path in EXAMPLES:
+        text, _ = pin(text, lambda image: DIGEST)
+    values: dict[str, Any] = yaml.safe_load(text)["config"]
     hosts = [str(node["address"]) for node in values["swarm-registry-mirror:nodes"]]
     files = {
         "sshPrivateKeyFile": KEY,
-        "knownHostsFile": "".join(f"{host} {ED25519}\n" for host in hosts),
+        **({} if path in EXAMPLES else {"knownHostsFile": "".join(f"{host} {ED25519}\n" for host in hosts)}),
         "imageDigestFile": f"{DIGEST}\n",
         "varnishDigestFile": f"{DIGEST}\n",
     }
@@ -56,8 +62,31 @@ def test_every_stack_builds(path: Path, tmp_path: Path) -> None:
     assert provider.inputs["host"].startswith("ssh://")
 
 
-def test_the_labs_stack_is_among_them() -> None:
-    assert "Pulumi.dev.yaml" in [path.name for path in STACKS]
+def keys_of(path: Path) -> list[str]:
+    return [key.partition(":")[2] for key in yaml.safe_load(path.read_text())["config"]]
+
+
+def test_the_labs_stack_and_the_examples_are_among_them() -> None:
+    assert {ROOT / "Pulumi.dev.yaml", *EXAMPLES} == set(STACKS)
+
+
+def test_staging_and_production_differ_in_values_only() -> None:
+    staging, prod = map(keys_of, EXAMPLES)
+    assert staging == prod
+
+
+@pytest.mark.parametrize("path", STACKS, ids=lambda path: path.name)
+def test_keys_stand_in_the_order_of_the_reference(path: Path) -> None:
+    assert keys_of(path) == [key for key in KEYS if key in keys_of(path)]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_is_refused_until_its_images_are_pinned_and_says_how(path: Path, tmp_path: Path) -> None:
+    values = values_of(path, tmp_path)
+    values["swarm-registry-mirror:image"] = "registry:3.1.1"
+    load(values)
+    with pytest.raises(pulumi.RunError, match=r"1 fault in the configuration:\n  - image: .*`make pin`"):
+        run(program)
 
 
 def test_a_stack_full_of_mistakes_is_refused_in_one_message_and_declares_nothing(tmp_path: Path) -> None:

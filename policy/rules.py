@@ -1,0 +1,176 @@
+"""What no stack of this project may do, as functions over the resources that a change would leave behind. Pure.
+
+A resource is a mapping with `type`, `name`, `urn`, `inputs` and `dependencies` (URNs), as Pulumi has them. `make preview` asks
+these functions with every backend and every Pulumi; `__main__.py` makes a policy pack of them for estates that enforce one. The
+component's args refuse most of it already: this is the second lock, for resources that somebody declares beside the component.
+Standard library only.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Resource = Mapping[str, Any]
+
+SERVICE = "docker:index/service:Service"
+REMOTE = "command:remote:Command"
+SECRET = "docker:index/secret:Secret"
+_TOLD = re.compile(r"\bnode\.apply\b")
+_RESTART = re.compile(
+    r"\b(systemctl\s+(\S+\s+)*(restart|stop|kill)\s+(docker|docker-latest)\b|service\s+docker\S*\s+(restart|stop)\b|\breboot\b)"
+)
+_ALLOW_LIST = re.compile(r"sourcerange$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Violation:
+    """What is wrong with a resource, and what to do."""
+
+    urn: str
+    name: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A policy: a name as policy packs want them, what it demands, and the function that looks."""
+
+    name: str
+    description: str
+    look: Callable[[Sequence[Resource]], Iterator[Violation]]
+
+
+def check(resources: Sequence[Resource]) -> list[str]:
+    """Every violation as a sentence that names rule and resource."""
+    return [f"{found.name}: {found.message} [{rule.name}]" for rule in RULES for found in rule.look(resources)]
+
+
+def images_by_digest(resources: Sequence[Resource]) -> Iterator[Violation]:
+    """A tag can be moved to another image; a digest cannot."""
+    for service in _of(resources, SERVICE):
+        image = _container(service).get("image", "")
+        if "@sha256:" not in str(image):
+            yield _against(service, f"the image {image} has no digest; `make pin ENV=…` looks it up")
+
+
+def no_published_port(resources: Sequence[Resource]) -> Iterator[Violation]:
+    """A published port is open on every node of the swarm, past Traefik and its allow-list."""
+    for service in _of(resources, SERVICE):
+        ports = (service["inputs"].get("endpointSpec") or {}).get("ports") or []
+        if ports:
+            shown = ", ".join(str(port.get("publishedPort", port.get("targetPort"))) for port in ports)
+            yield _against(service, f"publishes port {shown} on every node; route it through Traefik instead")
+
+
+def host_keys_present(resources: Sequence[Resource]) -> Iterator[Violation]:
+    """Without a host key pulumi-command believes whoever answers, and sends him the request."""
+    for command in _of(resources, REMOTE):
+        connection = command["inputs"].get("connection")
+        if isinstance(connection, Mapping) and not connection.get("hostKey"):
+            yield _against(command, "its connection has no hostKey; enter the node's own, or use knownHostsFile")
+
+
+def credentials_need_an_allow_list(resources: Sequence[Resource]) -> Iterator[Violation]:
+    """Whoever reaches a mirror with credentials reads what they may read."""
+    services = _of(resources, SERVICE)
+    with_secrets = [service for service in services if _container(service).get("secrets")]
+    for service in with_secrets:
+        own = str(service["inputs"].get("name", service["name"]))
+        # The way in may be Varnish's service, which is named after the registry's.
+        family = [other for other in services if str(other["inputs"].get("name", other["name"])) in (own, f"{own}-front")]
+        routed = [other for other in family if _label(other, re.compile(r"^traefik\.(http\.routers\..*\.rule|frontend\.rule)$"))]
+        for other in routed:
+            if not _label(other, _ALLOW_LIST):
+                yield _against(other, "leads to a registry with credentials and has no list of source addresses; set allowFrom")
+
+
+def one_writer_per_cache(resources: Sequence[Resource]) -> Iterator[Violation]:
+    """Two registries that write to one cache overwrite each other's state."""
+    writers: dict[str, list[Resource]] = {}
+    for service in _of(resources, SERVICE):
+        for mount in _container(service).get("mounts") or []:
+            if not mount.get("readOnly"):
+                writers.setdefault(str(mount.get("source")), []).append(service)
+    for source, services in writers.items():
+        for other in services[1:]:
+            yield _against(other, f"writes to {source}, as {services[0]['name']} does; give each mirror a cache of its own")
+        for service in services:
+            replicas = ((service["inputs"].get("mode") or {}).get("replicated") or {}).get("replicas", 1)
+            order = (service["inputs"].get("updateConfig") or {}).get("order", "stop-first")
+            if replicas != 1 or order != "stop-first":
+                words = f"{replicas} replicas, {order}"
+                yield _against(service, f"would have two tasks write to {source} ({words}); one replica and stop-first")
+
+
+def network_by_id(resources: Sequence[Resource]) -> Iterator[Violation]:
+    """A service that is attached by the network's name is replaced, that is stopped, by each `up` after a refresh."""
+    for service in _of(resources, SERVICE):
+        for network in (service["inputs"].get("taskSpec") or {}).get("networksAdvanceds") or []:
+            if not network.get("id"):
+                yield _against(service, f"is attached to the network {network.get('name')} by name; use its id")
+
+
+def restarts_only_in_waves(resources: Sequence[Resource]) -> Iterator[Violation]:
+    """One canary, then waves; and nobody restarts docker but the rolling restart, which minds quorum and drains."""
+    commands = _of(resources, REMOTE)
+    for command in commands:
+        for when in ("create", "update", "delete"):
+            if _RESTART.search(str(command["inputs"].get(when) or "")):
+                yield _against(
+                    command, f"its {when} stops or restarts docker by itself; hand the key over with restart: when-needed"
+                )
+    by_urn = {resource["urn"]: resource for resource in resources}
+    told = [command for command in commands if _TOLD.search(str(command["inputs"].get("create") or ""))]
+    first: dict[str, Resource] = {}
+    for node in told:
+        before = _all_before(node, by_urn)
+        if any(other["urn"] in before for other in told if other is not node):
+            continue
+        mirror = str(node["name"]).partition("-node-")[0]
+        if mirror in first:
+            yield _against(node, f"is told at the same time as the canary {first[mirror]['name']}; it must wait for it")
+        first.setdefault(mirror, node)
+
+
+RULES = tuple(
+    Rule(look.__name__.replace("_", "-"), str(look.__doc__), look)
+    for look in (
+        images_by_digest,
+        no_published_port,
+        host_keys_present,
+        credentials_need_an_allow_list,
+        one_writer_per_cache,
+        network_by_id,
+        restarts_only_in_waves,
+    )
+)
+
+
+def _of(resources: Sequence[Resource], kind: str) -> list[Resource]:
+    return [resource for resource in resources if resource["type"] == kind]
+
+
+def _container(service: Resource) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = (service["inputs"].get("taskSpec") or {}).get("containerSpec") or {}
+    return found
+
+
+def _label(service: Resource, pattern: "re.Pattern[str]") -> bool:
+    return any(pattern.search(str(label.get("label"))) for label in service["inputs"].get("labels") or [])
+
+
+def _all_before(resource: Resource, by_urn: Mapping[str, Resource]) -> set[str]:
+    """URNs of everything that a resource waits for, directly or not."""
+    found: set[str] = set()
+    waiting = list(resource["dependencies"])
+    while waiting:
+        urn = waiting.pop()
+        if urn not in found:
+            found.add(urn)
+            waiting += by_urn[urn]["dependencies"] if urn in by_urn else []
+    return found
+
+
+def _against(resource: Resource, message: str) -> Violation:
+    return Violation(str(resource["urn"]), str(resource["name"]), message)

@@ -1,0 +1,84 @@
+"""`python -m review preview|clean STACK …`: started by `tools/preview.py`, in the project's Python environment.
+
+    preview STACK [--state FILE] [--markdown FILE] [--json]    what would change; a state without secrets, or as new
+    clean STACK                                                stdin: state, values and stack's file; stdout: without secrets
+
+Exit code: 0 it can be applied, 1 it cannot, 3 it is against the policy.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from policy import rules
+from review import report as reports
+from review.room import Room, RoomError, room, secrets_of
+from review.state import without_secrets
+
+WELL, FAULTY, AGAINST_POLICY = 0, 1, 3
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def main() -> int:
+    """Parse the command line and do it."""
+    parser = argparse.ArgumentParser(prog="python -m review")
+    parser.add_argument("action", choices=["preview", "clean"])
+    parser.add_argument("stack")
+    parser.add_argument("--state", type=Path)
+    parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--json", action="store_true")
+    chosen = parser.parse_args()
+    if chosen.action == "clean":
+        return _clean(json.load(sys.stdin))
+    try:
+        state = _state(chosen.state)
+        with room(CHECKOUT, chosen.stack, os.environ) as made:
+            return _preview(made, state, chosen)
+    except RoomError as error:
+        print(f"{chosen.stack}: {error}", file=sys.stderr)
+        return FAULTY
+
+
+def _preview(made: Room, state: dict[str, Any] | None, chosen: argparse.Namespace) -> int:
+    preview = made.preview(state)
+    found = reports.read(chosen.stack, preview)
+    if not found.faults:
+        found.violations.extend(rules.check(reports.resources(preview)))
+    if state is None:
+        found.notes.append("no state was given, so everything counts as new")
+    if chosen.json:
+        print(
+            json.dumps(
+                {**vars(found), "headline": found.headline, "changes": [vars(change) for change in found.changes]}, indent=1
+            )
+        )
+    else:
+        print("\n" + reports.as_text(found))
+    if chosen.markdown:
+        chosen.markdown.write_text(reports.as_markdown(found))
+    return FAULTY if found.faults else AGAINST_POLICY if found.violations else WELL
+
+
+def _state(file: Path | None) -> dict[str, Any] | None:
+    if file is None:
+        return None
+    try:
+        found: dict[str, Any] = json.loads(file.read_text())
+    except OSError as error:
+        raise RoomError(f"the state {file} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise RoomError(f"{file} is not a state: {error}") from None
+    return found
+
+
+def _clean(given: dict[str, Any]) -> int:
+    known = secrets_of(given["file"], given["values"], lambda name: Path(name).expanduser().read_text(encoding="utf-8"))
+    print(json.dumps(without_secrets(given["state"], known), indent=1))
+    return WELL
+
+
+if __name__ == "__main__":
+    sys.exit(main())

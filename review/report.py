@@ -1,0 +1,251 @@
+"""From Pulumi's own JSON of a preview to a few lines that a person reads: which key changes from what to what. Pure.
+
+Pulumi's diff of a node would show the packed program that goes there; here it is a word. Secrets are not this module's business:
+it shows what it is given, and is given placeholders (`state.py`, `room.py`).
+"""
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
+"""What a preview has for a value that only the change itself will tell (pulumi sdk/go/common/resource/plugin/rpc.go)."""
+KINDS = {
+    "docker:index/service:Service": "swarm service",
+    "docker:index/serviceConfig:ServiceConfig": "swarm config",
+    "docker:index/secret:Secret": "swarm secret",
+    "docker:index/network:Network": "network",
+    "command:remote:Command": "command over SSH",
+    "command:local:Command": "command here",
+    "pulumi:providers:docker": "docker provider",
+}
+SIGNS = {"create": "+", "update": "~", "replace": "±", "delete": "-", "import": "=", "refresh": "~"}
+VERBS = {"create": "new", "update": "changes", "replace": "is replaced", "delete": "goes", "import": "is taken over"}
+COUNTED = {"create": "new", "import": "taken over", "update": "to change", "replace": "to replace", "delete": "to go"}
+_ENOUGH = 12
+"""Lines of a long text's difference: more of them are read in the pull request itself."""
+_KEYED_BY = ("label", "target", "fileName", "targetPort", "name")
+_SHELLS = ("taskSpec.containerSpec.", "taskSpec.")
+
+
+@dataclass(frozen=True)
+class Change:
+    """What happens to one resource. `lines` say which of its properties change."""
+
+    op: str
+    kind: str
+    name: str
+    lines: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a preview says."""
+
+    stack: str
+    changes: list[Change]
+    unchanged: int
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
+
+    @property
+    def headline(self) -> str:
+        """One line: `prod: 2 change, 1 new, 12 stay as they are`."""
+        if self.faults:
+            return f"{self.stack}: this cannot be applied"
+        numbers = {op: sum(change.op == op for change in self.changes) for op in COUNTED}
+        counts = [f"{number} {COUNTED[op]}" for op, number in numbers.items() if number]
+        same = f"; {self.unchanged} stay as they are" if self.unchanged else ""
+        return f"{self.stack}: {', '.join(counts) or 'nothing changes'}{same}"
+
+
+def read(stack: str, preview: Mapping[str, Any]) -> Report:
+    """The report of `pulumi preview --json`. Steps that only wrap others (the stack, the component) are left out."""
+    changes, unchanged = [], 0
+    for step in preview.get("steps") or []:
+        kind, name = _type_and_name(step["urn"])
+        if kind not in KINDS:
+            continue
+        op = str(step["op"])
+        if op in ("same", "read"):
+            unchanged += 1
+        elif op in ("create-replacement", "delete-replaced", "discard-replaced", "read-replacement"):
+            continue  # halves of a replacement, which has a step of its own
+        else:
+            changes.append(Change(op, KINDS[kind], name, list(_lines(op, step))))
+    errors, notes = _diagnostics(preview.get("diagnostics") or [])
+    return Report(stack, changes, unchanged, errors, notes)
+
+
+def as_text(report: Report) -> str:
+    """For a terminal."""
+    blocks = [report.headline]
+    blocks += [_blocks(report.changes)] if report.changes else []
+    blocks += [_list("Against the policy:", report.violations)] if report.violations else []
+    blocks += ["\n".join(report.faults)] if report.faults else []
+    blocks += ["\n".join(f"  note: {note}" for note in report.notes)] if report.notes else []
+    return "\n\n".join(blocks) + "\n"
+
+
+def as_markdown(report: Report) -> str:
+    """For a comment on a pull request; its first line lets the next run find it again."""
+    body = _blocks(report.changes)
+    parts = [f"{marker(report.stack)}\n### Preview of {report.headline}"]
+    parts += [f"```diff\n{_fenced(body)}\n```"] if body else []
+    parts += [_list("**Against the policy:**", report.violations)] if report.violations else []
+    parts += [f"```\n{_fenced(chr(10).join(report.faults))}\n```"] if report.faults else []
+    parts += ["\n".join(f"> {note}" for note in report.notes)] if report.notes else []
+    return "\n\n".join(parts) + "\n"
+
+
+def marker(stack: str) -> str:
+    """A line that GitHub and GitLab do not show."""
+    return f"<!-- swarm-registry-mirror preview of {stack} -->"
+
+
+def resources(preview: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What will be there afterwards: type, name, urn, inputs and dependencies of each resource, for the policies."""
+    found = []
+    for step in preview.get("steps") or []:
+        after = step.get("newState")
+        if step["op"] in ("delete", "delete-replaced", "discard-replaced") or not after:
+            continue
+        kind, name = _type_and_name(step["urn"])
+        found.append(
+            {
+                "type": kind,
+                "name": name,
+                "urn": step["urn"],
+                "inputs": after.get("inputs") or {},
+                "dependencies": after.get("dependencies") or [],
+            }
+        )
+    return list({resource["urn"]: resource for resource in found}.values())
+
+
+def _type_and_name(urn: str) -> tuple[str, str]:
+    _, _, kinds, name = urn.split("::", 3)
+    return kinds.rpartition("$")[2], name
+
+
+def _blocks(changes: Sequence[Change]) -> str:
+    lines = []
+    for change in changes:
+        lines.append(f"{SIGNS.get(change.op, '~')} {change.name} ({change.kind}) {VERBS.get(change.op, change.op)}")
+        lines += [f"    {line}" for line in change.lines]
+    return "\n".join(lines)
+
+
+def _list(title: str, items: Sequence[str]) -> str:
+    return "\n".join([title, "", *(f"- {item}" for item in items)])
+
+
+def _fenced(text: str) -> str:
+    """Text that cannot end the block of code that it stands in."""
+    return text.replace("```", "'''")
+
+
+def _lines(op: str, step: Mapping[str, Any]) -> Iterator[str]:
+    before = flatten((step.get("oldState") or {}).get("inputs") or {})
+    after = flatten((step.get("newState") or {}).get("inputs") or {})
+    if op in ("create", "import", "delete"):
+        # A new or disappearing resource is its name; of a node, what it is told is worth a line.
+        told = after if op != "delete" else before
+        yield from (f"{key}: {_shown(told[key])}" for key in ("mirror", "image", "connection.host") if key in told)
+        yield from (f"{key}: {_shown(value)}" for key, value in told.items() if key.startswith("keys."))
+        return
+    for key in [*before, *(key for key in after if key not in before)]:
+        old, new = before.get(key), after.get(key)
+        if old == new:
+            continue
+        if key == "program":
+            yield "the agent's program: another version"
+        elif _is_long(old) or _is_long(new):
+            yield f"{key}:"
+            yield from (f"  {line}" for line in _text_difference(str(old or ""), str(new or "")))
+        elif old is None:
+            yield f"{key}: {_shown(new)} (new)"
+        elif new is None:
+            yield f"{key}: {_shown(old)} (goes)"
+        else:
+            yield f"{key}: {_shown(old)} → {_shown(new)}"
+
+
+def flatten(value: object, place: str = "") -> dict[str, object]:
+    """Every leaf by its path. Lists of named things go by name, JSON in a text is opened, a packed program is a digest."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            opened = json.loads(value)
+        except ValueError:
+            return {place: value}
+        if isinstance(opened, dict):
+            # What an agent is told: its keys stand for themselves, whatever property carries them.
+            return flatten(opened, "" if place == "stdin" else place)
+    if isinstance(value, dict):
+        found: dict[str, object] = {}
+        for key, item in value.items():
+            path = f"{place}.{key}" if place else str(key)
+            if key == "program" and isinstance(item, str):
+                found["program"] = hashlib.sha256(item.encode()).hexdigest()
+            else:
+                found |= flatten(item, path)
+        return {_short(path): leaf for path, leaf in found.items()}
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        by = next((key for key in _KEYED_BY if all(key in item for item in value)), None)
+        found = {}
+        for index, item in enumerate(value):
+            name = item[by] if by else index
+            rest = {key: leaf for key, leaf in item.items() if key != by}
+            only = rest["value"] if set(rest) == {"value"} else rest
+            found |= flatten(only, f"{place}[{name}]")
+        return {_short(path): leaf for path, leaf in found.items()}
+    return {place: value}
+
+
+def _short(path: str) -> str:
+    for shell in _SHELLS:
+        path = path.removeprefix(shell)
+    return path
+
+
+def _is_long(value: object) -> bool:
+    return isinstance(value, str) and "\n" in value.strip()
+
+
+def _shown(value: object) -> str:
+    if value == UNKNOWN:
+        return "(known afterwards)"
+    text = ", ".join(map(str, value)) if isinstance(value, list) else json.dumps(value) if isinstance(value, bool) else str(value)
+    text = re.sub(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}", r"\1…", text)
+    return text if len(text) <= 160 else text[:157] + "…"
+
+
+def _text_difference(old: str, new: str) -> Iterator[str]:
+    lines = [
+        line.rstrip()
+        for line in difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=0)
+        if not line.startswith(("---", "+++", "@@"))
+    ]
+    yield from lines[:_ENOUGH]
+    if len(lines) > _ENOUGH:
+        yield f"… and {len(lines) - _ENOUGH} lines more"
+
+
+def _diagnostics(found: Sequence[Mapping[str, str]]) -> tuple[list[str], list[str]]:
+    """Errors and notes, each once, without Pulumi's own noise."""
+    errors: list[str] = []
+    notes: list[str] = []
+    for diagnostic in found:
+        text = re.sub(r"\x1b\[[0-9;]*m", "", diagnostic.get("message", "")).strip()
+        if diagnostic.get("severity") == "error":
+            if "an unhandled error occurred" not in text:
+                errors.append(text.removeprefix("error: "))
+        elif "from $PATH" not in text and "STAND-IN" not in text and text:
+            notes.append(text.removeprefix("warning: "))
+    errors = list(dict.fromkeys(errors))
+    return errors, list(dict.fromkeys(notes))
