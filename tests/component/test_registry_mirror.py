@@ -257,6 +257,13 @@ def test_an_existing_network_is_learnt_by_a_command_that_a_new_ssh_key_does_not_
     assert found.named("mirror-network").ignore_changes == ["connection"]
 
 
+def test_a_network_that_the_caller_has_as_an_output_is_asked_nobody_for() -> None:
+    found = build(network_id=pulumi.Output.from_input("the-id"))
+    assert [resource for resource in found.resources if resource.name == "mirror-network"] == []
+    for name in ("mirror-service", "mirror-front"):
+        assert found.named(name).inputs["taskSpec"]["networksAdvanceds"] == [{"id": "the-id"}]
+
+
 def test_a_network_of_our_own_is_a_resource() -> None:
     (network,) = build(create_network=True).of(NETWORK)
     assert network.inputs == {"name": "traefik_public", "driver": "overlay", "attachable": True}

@@ -42,7 +42,10 @@ def test_all_faults_are_reported_together() -> None:
         ({"nodes": [node("a"), node("a", address="b.test")]}, "nodes[1].name", "name of nodes[0] too"),
         ({"nodes": [node("a"), node("b", address="a.example.com")]}, "nodes[1].address", "address of nodes[0] too"),
         ({"manager": "nobody"}, "manager", "they are m1, w1, w2"),
+        ({"manager": node("other", port=0)}, "manager.port", "65535"),
+        ({"manager": node("other"), "daemon_keys": {"experimental": True}}, "manager", "one of the nodes"),
         ({"private_key": None}, "nodes[0].privateKey", "is missing"),
+        ({"network_id": "id", "create_network": True}, "createNetwork", "besides the network's id"),
         ({"nodes": [node("a", become="doas")]}, "nodes[0].become", "must be sudo"),
         ({"service_name": "a b"}, "serviceName", "1 to 63"),
         ({"cert_resolver": "le`x"}, "certResolver", "1 to 63"),
@@ -109,6 +112,10 @@ def test_no_private_key_is_ever_printed() -> None:
 def test_the_manager_is_the_first_node_unless_named() -> None:
     assert args().manager_node.name == "m1"
     assert args(manager="w2").manager_node.name == "w2"
+
+
+def test_the_manager_may_be_a_machine_that_is_not_told() -> None:
+    assert args(manager=node("other")).manager_node.name == "other"
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from review import report as reports
 from review.room import KEY_FILE, RoomError, secrets_of
 from review.room import without_secrets as file_without_secrets
 from review.state import ANOTHER_KEY, BLANK, SECRET, SIGNATURE, placeholder, without_secrets
+from tests.unit.test_settings import FRAME, KEY
 
-KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjE\n-----END OPENSSH PRIVATE KEY-----\n"
 TOKEN = "dckr_pat_0123456789"
 
 
@@ -125,7 +125,7 @@ def test_of_a_connection_everything_stays_but_the_key() -> None:
 
 
 def test_a_key_that_has_been_rotated_since_is_another_placeholder_so_that_the_preview_shows_it() -> None:
-    old = cleaned(secret({"host": "h", "privateKey": KEY}), sshPrivateKey="-----BEGIN PRIVATE KEY-----\nnew\n")
+    old = cleaned(secret({"host": "h", "privateKey": KEY}), sshPrivateKey=FRAME.format("BEGIN") + "new\n")
     assert old["privateKey"] == ANOTHER_KEY != placeholder("sshPrivateKey")
 
 
