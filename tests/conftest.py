@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.installed import installed as installed
+from tests.installed import wheel as wheel
 from tests.lab_fixture import lab as lab
 
 settings.register_profile("ours", deadline=None, max_examples=200)

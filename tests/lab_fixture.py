@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -92,6 +93,11 @@ class Lab:
     def upstream(self) -> dict[str, Any]:
         return dict(internet.counters(self.sandbox))
 
+    def digest(self, image: str) -> str:
+        """Reference of one of the lab's images, with its digest."""
+        (found,) = [found for found in (images.REGISTRY, images.VARNISH, images.TRAEFIK) if found.name == image]
+        return f"{found.repository}:{found.tag}@{(self.folder.root / f'{image}.digest').read_text().strip()}"
+
     def private_key(self) -> str:
         return self.folder.ssh_key.read_text()
 
@@ -145,6 +151,46 @@ class Project:
         for step in steps:
             if step["op"] != "same":
                 found.setdefault(step["op"], []).append(step["urn"].rpartition("::")[2])
+        return found
+
+
+class Example:
+    """A program of `examples/`, as somebody runs it who has installed the wheel: its own folder, environment and state."""
+
+    def __init__(self, lab: Lab, name: str, installed: Path, folder: Path) -> None:
+        self.lab = lab
+        self.name = name
+        self.folder = folder / name
+        shutil.copytree(CHECKOUT / "examples" / name, self.folder, ignore=shutil.ignore_patterns("venv", "Pulumi.*.yaml"))
+        (self.folder / "state").mkdir()
+        usual = Stack("t", lab=NAME).environment
+        self.environment = {
+            **usual,
+            "PULUMI_BACKEND_URL": f"file://{self.folder}/state",
+            # The environment of the wheel first, so that nothing of the checkout's is imported.
+            "PATH": f"{installed / 'bin'}:{usual['PATH']}",
+            "VIRTUAL_ENV": str(installed),
+        }
+        self("stack", "init", "t")
+
+    def configure(self, **values: Any) -> None:
+        """Set the stack's values; the SSH key is a secret in all of them."""
+        file = self.folder / "Pulumi.t.yaml"
+        config = yaml.safe_load(file.read_text())
+        config["config"] = {f"{self.name}:{key}": value for key, value in values.items()}
+        file.write_text(yaml.safe_dump(config, sort_keys=False))
+        self("config", "set", "--secret", "sshPrivateKey", stdin=self.lab.private_key())
+
+    def __call__(self, *words: str, stdin: str = "") -> str:
+        argv = self.lab.sandbox.command(["pulumi", *words, "--stack", "t", "--non-interactive"], network_only=True)
+        done = subprocess.run(
+            argv, cwd=self.folder, env=self.environment, input=stdin, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def outputs(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self("stack", "output", "--json"))
         return found
 
 

@@ -1,0 +1,86 @@
+"""The examples, on the lab's machines, by somebody who has installed the wheel and nothing else of this project."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import swarm
+from lab.images import PROOF
+from lab.internet import reset_counters
+from tests.lab_fixture import Example, Lab, counts
+
+NODES = ["node1", "node2", "node3"]
+UPSTREAM: dict[str, Any] = {"upstream": "http://198.18.0.2", "checkImage": "library/swarm-mirror-proof:1"}
+
+
+def ssh_options(lab: Lab, *, known_hosts: bool = True) -> list[str]:
+    found = ["-i", str(lab.folder.ssh_key), "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes"]
+    return [*found, *(["-o", f"UserKnownHostsFile={lab.folder.known_hosts}"] if known_hosts else [])]
+
+
+def pull(lab: Lab, node: str) -> None:
+    lab.on(node, f"docker image rm --force {PROOF} >/dev/null 2>&1; docker pull --quiet {PROOF}")
+
+
+@pytest.fixture
+def clean(lab: Lab) -> Iterator[None]:
+    before = {node: lab.daemon_json(node) for node in NODES}
+    yield
+    assert {node: lab.daemon_json(node) for node in NODES} == before
+    lab.on("node1", "rm -rf /var/data/registry /var/data/mirror-*")
+
+
+def test_the_least_that_works_works(lab: Lab, installed: Path, tmp_path: Path, clean: None) -> None:
+    example = Example(lab, "minimal", installed, tmp_path)
+    nodes = [{"name": node, "address": lab.nodes[node].address, "host_key": lab.host_key(node)} for node in NODES[:2]]
+    example.configure(
+        hostname="mirror.lab.test", image=lab.digest("registry"), nodes=nodes, dockerHost="ssh://root@198.18.0.11",
+        sshOptions=ssh_options(lab), **UPSTREAM,
+    )  # fmt: skip
+    example("up", "--yes", "--skip-preview")
+    reset_counters(lab.sandbox)
+    pull(lab, "node2")
+    assert lab.upstream()["bytes"] > 1_000_000
+    assert lab.mirrors("node2")[0] == example.outputs()["url"] + "/" == "https://mirror.lab.test/"
+    assert counts(example("up", "--yes", "--skip-preview")) == {"unchanged": 11}
+    example("destroy", "--yes", "--skip-preview")
+
+
+def test_an_estate_brings_network_and_traefik_and_has_a_mirror_for_each_pool(
+    lab: Lab, installed: Path, tmp_path: Path, clean: None
+) -> None:
+    """Outputs and secrets go into the component, machines into it by pool, and everything goes again, in the right order."""
+    lab.on("node1", "docker service rm traefik >/dev/null")  # its port is the estate's now
+    try:
+        example = Example(lab, "estate", installed, tmp_path)
+        machines = [
+            {"name": node, "address": lab.nodes[node].address, "hostKey": lab.host_key(node), "user": lab.nodes[node].user,
+             "pool": "build" if node == "node3" else "serve"}
+            for node in NODES
+        ]  # fmt: skip
+        example.configure(
+            machines=machines, manager="node1", certificates="/var/data/traefik",
+            images={name: lab.digest(name) for name in ("registry", "varnish", "traefik")},
+            mirrors={"serve": "mirror.lab.test", "build": "second.lab.test"},
+            knownHostsFile=str(lab.folder.known_hosts), sshOptions=ssh_options(lab, known_hosts=False), **UPSTREAM,
+        )  # fmt: skip
+        example("up", "--yes", "--skip-preview")
+        assert example.outputs()["mirrors"] == {"serve": "https://mirror.lab.test", "build": "https://second.lab.test"}
+        assert {node: lab.mirrors(node)[0] for node in NODES} == {
+            "node1": "https://mirror.lab.test/", "node2": "https://mirror.lab.test/", "node3": "https://second.lab.test/"
+        }  # fmt: skip
+        reset_counters(lab.sandbox)
+        for node in ("node2", "node3"):
+            pull(lab, node)
+        caches = lab.on("node1", "du --summarize --bytes /var/data/mirror-serve /var/data/mirror-build | cut -f1").split()
+        assert all(int(size) > 1_000_000 for size in caches)  # one writer each
+        assert "updated" not in counts(example("up", "--yes", "--skip-preview"))
+        assert lab.private_key().splitlines()[1] not in example("stack", "export")
+        example("destroy", "--yes", "--skip-preview")
+        assert lab.on("node1", "docker service ls --quiet").strip() == ""
+        assert "edge" not in lab.on("node1", "docker network ls --format '{{.Name}}'").split()
+    finally:
+        swarm.start_traefik(lab.sandbox, lab.folder)
+        swarm.wait_for_traefik(lab.sandbox)
