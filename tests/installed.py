@@ -39,7 +39,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment with nothing but the wheel and what it asks for."""
     folder = tmp_path_factory.mktemp("clean") / "venv"
     uv = VENV / "bin" / "uv"
-    run(uv, "venv", "--quiet", "--python", VENV / "bin" / "python", folder, cwd=wheel.parent)
+    run(uv, "venv", "--quiet", "--seed", "--python", VENV / "bin" / "python", folder, cwd=wheel.parent)
     pins = CHECKOUT / "requirements.txt"
     run(uv, "pip", "install", "--quiet", "--python", folder / "bin" / "python", "--constraint", pins, wheel, cwd=wheel.parent)
     return folder

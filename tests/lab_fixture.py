@@ -171,7 +171,7 @@ class Example:
             "PATH": f"{installed / 'bin'}:{usual['PATH']}",
             "VIRTUAL_ENV": str(installed),
         }
-        self("stack", "init", "t")
+        self("stack", "init")
 
     def configure(self, **values: Any) -> None:
         """Set the stack's values; the SSH key is a secret in all of them."""
