@@ -1,7 +1,7 @@
 """`python -m review preview|clean STACK …`: started by `tools/preview.py`, in the project's Python environment.
 
-    preview STACK [--state FILE] [--markdown FILE] [--json]    what would change; a state without secrets, or as new
-    clean STACK                                                stdin: state, values and stack's file; stdout: without secrets
+    preview STACK [--state FILE] [--file FILE] [--markdown FILE] [--json]   what would change; against a state, or as new
+    clean STACK                                                             stdin: a state with secrets; stdout: without
 
 Exit code: 0 it can be applied, 1 it cannot, 3 it is against the policy.
 """
@@ -27,6 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m review")
     parser.add_argument("action", choices=["preview", "clean"])
     parser.add_argument("stack")
+    parser.add_argument("--file", type=Path, help="the stack's file, where it is not Pulumi.STACK.yaml")
     parser.add_argument("--state", type=Path)
     parser.add_argument("--markdown", type=Path)
     parser.add_argument("--json", action="store_true")
@@ -35,7 +36,8 @@ def main() -> int:
         return _clean(json.load(sys.stdin))
     try:
         state = _state(chosen.state)
-        with room(CHECKOUT, chosen.stack, os.environ) as made:
+        file = chosen.file or CHECKOUT / f"Pulumi.{chosen.stack}.yaml"
+        with room(CHECKOUT, chosen.stack, file, os.environ) as made:
             return _preview(made, state, chosen)
     except RoomError as error:
         print(f"{chosen.stack}: {error}", file=sys.stderr)

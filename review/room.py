@@ -45,15 +45,19 @@ class Room:
         """Pulumi's own JSON of the preview, against `state` or as new. Raises RoomError."""
         self._pulumi("stack", "init")
         if state is not None:
-            text = json.dumps(state)
+            # The room's own provider of secrets, for the placeholders; an import without any ends the CLI.
+            salt = yaml.safe_load((self.folder / f"Pulumi.{self.stack}.yaml").read_text())["encryptionsalt"]
+            provider = {"type": "passphrase", "state": {"salt": salt}}
+            text = json.dumps({**state, "deployment": {**state["deployment"], "secrets_providers": provider}})
             if self.key_file is not None:
-                # The docker provider is told the file's name; here it has another one, which is no change.
-                text = text.replace(json.dumps(self.key_file), json.dumps(KEY_FILE))
+                # The docker provider is told the file's name, in a list that the state has as a text; here it has another one.
+                for spelt in (json.dumps, lambda name: json.dumps(json.dumps(name))[1:-1]):
+                    text = text.replace(spelt(self.key_file), spelt(KEY_FILE))
             file = self.folder / "state.json"
             file.write_text(text)
             self._pulumi("stack", "import", "--file", str(file))
         # Every secret in here is a placeholder; shown, connections can be compared.
-        done = self._run("preview", "--json", "--show-secrets", *self.policy_pack())
+        done = self._run("preview", "--json", "--show-secrets", "--show-sames", *self.policy_pack())
         try:
             found: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
         except ValueError:
@@ -82,9 +86,9 @@ class Room:
 
 
 @contextmanager
-def room(checkout: Path, stack: str, environment: Mapping[str, str]) -> Iterator[Room]:
-    """A room for a stack of the checkout. Raises RoomError if the stack's file cannot be read."""
-    config, key_file = without_secrets(_read(checkout / f"Pulumi.{stack}.yaml"), stack)
+def room(checkout: Path, stack: str, file: Path, environment: Mapping[str, str]) -> Iterator[Room]:
+    """A room for a stack of the checkout, configured by `file`. Raises RoomError if that cannot be read."""
+    config, key_file = without_secrets(_read(file), stack)
     with tempfile.TemporaryDirectory(prefix="preview-") as name:
         folder = Path(name)
         for entry in checkout.iterdir():

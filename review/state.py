@@ -67,24 +67,30 @@ def _blanked(secret: Any, known: Mapping[str, str]) -> Any:
 
 def _replaced(text: str, known: Mapping[str, str], otherwise: str | None = None) -> str:
     """`text` with known secrets replaced, also where it is base64; `otherwise` if there are none in it (None: as it is)."""
-    found = text
-    for key, secret in known.items():
-        for shape in (secret, json.dumps(secret)[1:-1]):
-            found = found.replace(shape, placeholder(key) if shape == secret else json.dumps(placeholder(key))[1:-1])
+    found = _in_plain(text, known)
     if found != text:
         return found
     opened = _from_base64(text)
-    if opened is not None:
-        inside = _replaced(opened, known)
-        if inside != opened:
-            return base64.b64encode(inside.encode()).decode()
-    if otherwise is not None:
-        return otherwise
-    return _PEM.sub(ANOTHER_KEY, text)
+    inside = _in_plain(opened, known)
+    if inside != opened:
+        return base64.b64encode(inside.encode()).decode()
+    return _PEM.sub(ANOTHER_KEY, text) if otherwise is None else otherwise
 
 
-def _from_base64(text: str) -> str | None:
+def _in_plain(text: str, known: Mapping[str, str]) -> str:
+    """`text` with known secrets replaced, also as they are spelt inside JSON."""
+    for key, secret in known.items():
+        text = text.replace(secret, placeholder(key)).replace(_in_json(secret), _in_json(placeholder(key)))
+    return text
+
+
+def _in_json(text: str) -> str:
+    return json.dumps(text)[1:-1]
+
+
+def _from_base64(text: str) -> str:
+    """What base64 stands for; empty where it is none."""
     try:
         return base64.b64decode(text, validate=True).decode()
     except (binascii.Error, ValueError):
-        return None
+        return ""

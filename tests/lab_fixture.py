@@ -18,6 +18,7 @@ import yaml
 from lab import control, images, internet, machines, swarm
 from lab.plan import CHECKOUT, NODES, LabNode, lab_folder
 from lab.sandbox import Sandbox
+from tools.preview import cleaned_state
 from tools.progress import StageError
 from tools.stack import Stack
 
@@ -250,10 +251,33 @@ class Mirror:
     def preview_without_network(self) -> str:
         """A preview on a machine that can reach no node at all."""
         argv = self.stack.command("preview")
-        argv = ["unshare", "--net", "--", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *argv[argv.index("--") + 1 :]]
-        done = subprocess.run(argv, cwd=CHECKOUT, env=self.stack.environment, capture_output=True, text=True, check=False)
+        done = without_network(argv[argv.index("--") + 1 :], self.stack.environment)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+    def saved_state(self) -> Path:
+        """What `make save-state` writes."""
+        text = cleaned_state(self.stack)
+        assert text is not None
+        file = self.lab.folder.root / "saved-state.json"
+        file.write_text(text)
+        return file
+
+    def review(self, state: Path) -> tuple[int, dict[str, Any]]:
+        """Exit code and report of `make preview OFFLINE=1`: without network, backend, passphrase and SSH key."""
+        environment = {key: value for key, value in self.stack.environment.items() if not key.startswith("PULUMI_CONFIG")}
+        environment["PULUMI_BACKEND_URL"] = "file:///nowhere"
+        given = ["--state", str(state), "--file", str(self.file)]
+        argv = [sys.executable, "-m", "review", "preview", "dev", "--json", *given]
+        done = without_network(argv, environment)
+        assert done.stdout.startswith("{"), done.stdout + done.stderr
+        return done.returncode, json.loads(done.stdout)
+
+
+def without_network(argv: list[str], environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    """Run a program where there is nothing but loopback."""
+    alone = ["unshare", "--net", "--", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *argv]
+    return subprocess.run(alone, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
 
 
 def counts(output: str) -> dict[str, int]:

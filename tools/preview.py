@@ -37,6 +37,8 @@ def preview(stack: Stack, *, state: Path | None, offline: bool, flags: list[str]
                 state = Path(folder, "state.json")
                 state.write_text(cleaned)
         given = ["--state", str(state)] if state else []
+        if stack.config_file:
+            given += ["--file", str(stack.config_file)]
         return review("preview", stack.name, *given, *flags).returncode
 
 

@@ -63,6 +63,28 @@ def test_up_again_changes_nothing_and_contacts_nobody(lab: Lab, mirror: Mirror) 
     assert lab.connections(*NODES) == before
 
 
+def test_a_pull_requests_preview_needs_no_secret_and_shows_exactly_what_changes(lab: Lab, mirror: Mirror) -> None:
+    state = mirror.saved_state()
+    assert lab.private_key().splitlines()[1] not in state.read_text()
+    before = lab.connections(*NODES)
+    code, report = mirror.review(state)
+    assert (code, report["headline"]) == (0, "dev: nothing changes; 13 stay as they are")
+    mirror.configure(daemonKeys={"debug": True}, hostname="bad name")
+    code, report = mirror.review(state)
+    assert code == 1
+    assert "- hostname: must be a full DNS name" in report["faults"][0]
+    mirror.configure(daemonKeys={"debug": True}, publishUnencryptedPort5000=True)
+    code, report = mirror.review(state)
+    assert code == 3
+    assert "publishes port 5000 on every node" in report["violations"][0]
+    changes = {change["name"]: change["lines"] for change in report["changes"]}
+    told = {f"registry-mirror-node-{node}": ["keys.debug: true (new)"] for node in NODES}
+    assert {name: lines for name, lines in changes.items() if "-node-" in name} == told
+    assert set(changes) == {*told, "registry-mirror-service"}
+    mirror.configure()
+    assert lab.connections(*NODES) == before
+
+
 def test_status_finds_every_node_well_and_changes_nothing(lab: Lab, mirror: Mirror) -> None:
     files = [lab.daemon_json(node) for node in NODES]
     before = lab.connections(*NODES)

@@ -290,6 +290,10 @@ def test_credentials_are_a_secret_of_the_swarm_and_nowhere_else(lab: Lab, produc
     }
     assert [place for place, text in places.items() if token in text] == []
 
+    state = mirror.saved_state()
+    assert token not in state.read_text()
+    assert mirror.review(state)[1]["changes"] == []
+
     # Rotation: one `up`, nothing of the cache is lost.
     reset_counters(lab.sandbox)
     mirror.secret("upstreamToken", "another")

@@ -148,6 +148,11 @@ def test_a_secret_that_nobody_knows_is_blanked_whole(value: object) -> None:
     assert cleaned(secret(value)) == BLANK
 
 
+@pytest.mark.parametrize("text", ["", "aGVsbG8=", "true", "https://mirror.example.com"])
+def test_what_is_no_secret_stays_as_it_is(text: str) -> None:
+    assert cleaned(text) == text
+
+
 def test_a_secret_that_got_out_of_its_wrapping_is_found_too() -> None:
     assert cleaned(f"token={TOKEN}") == f"token={placeholder('upstreamToken')}"
     assert cleaned(f"key: {KEY}", upstreamToken=TOKEN) == f"key: {ANOTHER_KEY}"
