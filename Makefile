@@ -4,7 +4,7 @@ PYTHON ?= python3
 ENV ?= dev
 VENV := .tools/venv/bin
 
-.PHONY: help program-tools up down test check faults unit lab lab-down lab-status tools preview save-state policy shell ssh status repair stats pin sudoers unlock forget bench-up bench-rollout reference lock clean
+.PHONY: help program-tools up down test check faults unit lab lab-down lab-status tools preview save-state adopt policy shell ssh status repair stats pin sudoers unlock forget bench-up bench-rollout reference lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -32,6 +32,10 @@ preview: program-tools  ## what `make up` would change, and the policies; connec
 
 save-state: program-tools  ## the stack's state without secrets, into previews/, for the previews of pull requests
 	@$(PYTHON) -m tools.preview $(ENV) --save
+
+adopt:  ## ENV=prod MANAGER=root@10.0.0.11: a mirror that was set up by hand becomes a stack; changes nothing
+	@$(PYTHON) -m tools.adopt $(ENV) $(MANAGER) $(if $(SERVICE),--service $(SERVICE)) $(if $(USERS),--users $(USERS)) \
+	  $(if $(KEY),--key $(KEY)) $(if $(KNOWN_HOSTS),--known-hosts $(KNOWN_HOSTS))
 
 policy:  ## let Pulumi itself enforce policy/ in every preview
 	@$(PYTHON) -m tools.policy

@@ -255,23 +255,24 @@ class Mirror:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def saved_state(self) -> Path:
-        """What `make save-state` writes."""
-        text = cleaned_state(self.stack)
-        assert text is not None
-        file = self.lab.folder.root / "saved-state.json"
-        file.write_text(text)
-        return file
 
-    def review(self, state: Path) -> tuple[int, dict[str, Any]]:
-        """Exit code and report of `make preview OFFLINE=1`: without network, backend, passphrase and SSH key."""
-        environment = {key: value for key, value in self.stack.environment.items() if not key.startswith("PULUMI_CONFIG")}
-        environment["PULUMI_BACKEND_URL"] = "file:///nowhere"
-        given = ["--state", str(state), "--file", str(self.file)]
-        argv = [sys.executable, "-m", "review", "preview", "dev", "--json", *given]
-        done = without_network(argv, environment)
-        assert done.stdout.startswith("{"), done.stdout + done.stderr
-        return done.returncode, json.loads(done.stdout)
+def saved_state(stack: Stack) -> Path:
+    """What `make save-state` writes."""
+    text = cleaned_state(stack)
+    assert text is not None
+    file = lab_folder(NAME).root / "saved-state.json"
+    file.write_text(text)
+    return file
+
+
+def review(stack: Stack, state: Path) -> tuple[int, dict[str, Any]]:
+    """Exit code and report of `make preview OFFLINE=1`: without network, backend, passphrase and SSH key."""
+    environment = {key: value for key, value in stack.environment.items() if not key.startswith("PULUMI_CONFIG")}
+    environment["PULUMI_BACKEND_URL"] = "file:///nowhere"
+    given = ["--state", str(state), "--file", str(stack.config_file)]
+    done = without_network([sys.executable, "-m", "review", "preview", stack.name, "--json", *given], environment)
+    assert done.stdout.startswith("{"), done.stdout + done.stderr
+    return done.returncode, json.loads(done.stdout)
 
 
 def without_network(argv: list[str], environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":

@@ -12,7 +12,7 @@ import pytest
 from lab.images import PROOF, proof_image_bytes
 from lab.internet import reset_counters
 from lab.plan import NODE2_DAEMON_JSON, STRANGERS_MIRROR
-from tests.lab_fixture import Lab, Mirror, counts
+from tests.lab_fixture import Lab, Mirror, counts, review, saved_state
 from tools.forget import strike
 
 NODES = ["node1", "node2", "node3"]
@@ -64,17 +64,17 @@ def test_up_again_changes_nothing_and_contacts_nobody(lab: Lab, mirror: Mirror) 
 
 
 def test_a_pull_requests_preview_needs_no_secret_and_shows_exactly_what_changes(lab: Lab, mirror: Mirror) -> None:
-    state = mirror.saved_state()
+    state = saved_state(mirror.stack)
     assert lab.private_key().splitlines()[1] not in state.read_text()
     before = lab.connections(*NODES)
-    code, report = mirror.review(state)
+    code, report = review(mirror.stack, state)
     assert (code, report["headline"]) == (0, "dev: nothing changes; 13 stay as they are")
     mirror.configure(daemonKeys={"debug": True}, hostname="bad name")
-    code, report = mirror.review(state)
+    code, report = review(mirror.stack, state)
     assert code == 1
     assert "- hostname: must be a full DNS name" in report["faults"][0]
     mirror.configure(daemonKeys={"debug": True}, publishUnencryptedPort5000=True)
-    code, report = mirror.review(state)
+    code, report = review(mirror.stack, state)
     assert code == 3
     assert "publishes port 5000 on every node" in report["violations"][0]
     changes = {change["name"]: change["lines"] for change in report["changes"]}

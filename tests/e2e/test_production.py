@@ -17,7 +17,7 @@ from lab.images import PROOF, REGISTRY_2, TRAEFIK, TRAEFIK_3_0, proof_image_byte
 from lab.internet import reset_counters
 from lab.plan import IMAGES_HOST
 from lab.upstream import ACCOUNT
-from tests.lab_fixture import Lab, Mirror, counts
+from tests.lab_fixture import Lab, Mirror, counts, review, saved_state
 
 NODES = ["node1", "node2", "node3"]
 CACHE = "/var/data/registry/registry-mirror-data"
@@ -290,9 +290,9 @@ def test_credentials_are_a_secret_of_the_swarm_and_nowhere_else(lab: Lab, produc
     }
     assert [place for place, text in places.items() if token in text] == []
 
-    state = mirror.saved_state()
+    state = saved_state(mirror.stack)
     assert token not in state.read_text()
-    assert mirror.review(state)[1]["changes"] == []
+    assert review(mirror.stack, state)[1]["changes"] == []
 
     # Rotation: one `up`, nothing of the cache is lost.
     reset_counters(lab.sandbox)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from lab.plan import NODE2_DAEMON_JSON
-from tests.lab_fixture import Lab, Mirror, counts
+from tests.lab_fixture import Lab, Mirror, counts, review, saved_state
 from tools.forget import strike
 
 NODES = ["node1", "node2", "node3"]
@@ -110,7 +110,7 @@ def test_up_again_restarts_and_contacts_nobody(lab: Lab, mirror: Mirror) -> None
     before = lab.connections(*NODES)
     assert set(counts(mirror.up())) == {"unchanged"}
     # Nor does a pull request's preview, though the restart's own input is one secret as a whole.
-    assert mirror.review(mirror.saved_state())[1]["changes"] == []
+    assert review(mirror.stack, saved_state(mirror.stack))[1]["changes"] == []
     assert lab.connections(*NODES) == before
     assert mirror.operate("status")[0] == 0
 

@@ -1,0 +1,142 @@
+"""A mirror that somebody has set up by hand, as the recipe says, becomes a stack of ours; and a stack of ours can be left.
+
+`recipe/` is what he wrote: the recipe's own two files, with the lab's names, and with labels for the lab's Traefik beside those
+for the recipe's. The tests build on each other.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lab.images import PROOF, proof_image_bytes
+from lab.internet import reset_counters
+from tests.lab_fixture import NAME, Lab, counts, review, saved_state
+from tools.adopt import service_of, take_over
+from tools.pin import pin
+from tools.stack import Stack
+from tools.toolchain import CHECKOUT
+
+NODES = ["node1", "node2", "node3"]
+RECIPE = Path(__file__).parent / "recipe"
+MIRROR = "https://mirror.lab.test"
+
+
+def pull(lab: Lab, node: str) -> None:
+    lab.on(node, f"docker image rm --force {PROOF} >/dev/null 2>&1; docker pull --quiet {PROOF}")
+
+
+class ByHand:
+    """What an administrator did who followed the recipe, and what he undoes in the end."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.files = {node: lab.daemon_json(node) for node in NODES}
+
+    def set_up(self) -> None:
+        for name, path in (("registry-mirror-config.yml", "/var/data/registry"), ("registry.yml", "/var/data/config/registry")):
+            self.lab.on("node1", f"mkdir -p {path}; cat > {path}/{name}", (RECIPE / name).read_bytes())
+        self.lab.on("node1", "mkdir -p /var/data/registry/registry-mirror-data")
+        self.lab.on("node1", "docker stack deploy registry -c /var/data/config/registry/registry.yml >/dev/null 2>&1")
+        self.lab.wait_for_mirror("node3")
+        for node, before in self.files.items():
+            edited = {**json.loads(before or b"{}"), "registry-mirrors": [MIRROR]}
+            self.lab.on(node, "cat > /etc/docker/daemon.json", json.dumps(edited, indent=4).encode())
+            self.lab.on(node, "systemctl reload docker")
+
+    def undo(self) -> None:
+        self.lab.on("node1", "docker service ls --quiet --filter name=registry_registry-mirror | xargs -r docker service rm")
+        for node, before in self.files.items():
+            self.lab.on(node, "rm -rf /var/lib/swarm-registry-mirror; cat > /etc/docker/daemon.json", b'{"registry-mirrors": []}')
+            self.lab.on(node, "systemctl reload docker; sleep 1")
+            if before is None:
+                self.lab.on(node, "rm /etc/docker/daemon.json")
+            else:
+                self.lab.on(node, "cat > /etc/docker/daemon.json; systemctl reload docker", before)
+        self.lab.on("node1", "docker config ls --quiet | xargs -r docker config rm >/dev/null; rm -rf /var/data/registry")
+
+
+@pytest.fixture(scope="module")
+def by_hand(lab: Lab) -> Iterator[ByHand]:
+    found = ByHand(lab)
+    found.set_up()
+    yield found
+    found.undo()
+
+
+@pytest.fixture(scope="module")
+def stack(lab: Lab) -> Stack:
+    found = Stack("dev", lab=NAME, config_file=lab.folder.root / "Pulumi.adopted.yaml")
+    assert found.config_file is not None
+    found.config_file.unlink(missing_ok=True)
+    return found
+
+
+def test_what_is_there_is_written_down_as_a_stack(lab: Lab, by_hand: ByHand, stack: Stack) -> None:
+    flags = ["--users", "node3=ops", "--key", str(lab.folder.ssh_key), "--known-hosts", str(lab.folder.known_hosts)]
+    argv = [sys.executable, "-m", "adopt", str(stack.config_file), "--manager", "root@198.18.0.11", *flags]
+    done = subprocess.run(stack.inside(argv), cwd=CHECKOUT, env=stack.environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "port 5000 is open on every node" in done.stderr
+    assert stack.config_file is not None
+    text = stack.config_file.read_text()
+    values = {key.partition(":")[2]: value for key, value in yaml.safe_load(text)["config"].items()}
+    assert values["serviceName"] == "registry_registry-mirror"
+    assert [node["name"] for node in values["nodes"]] == NODES
+    assert (values["upstream"], values["publishUnencryptedPort5000"]) == ("http://198.18.0.2", True)
+    # What is the lab's own: digests instead of `make pin`, an image that its upstream has, the salt of its throwaway state.
+    pinned, _ = pin(text, lambda image: lab.digest(image.rpartition("/")[2].partition(":")[0]).partition("@")[2])
+    salt = yaml.safe_load((CHECKOUT / "Pulumi.dev.yaml").read_text())["encryptionsalt"]
+    own = f"  swarm-registry-mirror:checkImage: library/swarm-mirror-proof:1\nencryptionsalt: {salt}\n"
+    stack.config_file.write_text(pinned.rstrip() + "\n" + own)
+
+
+def test_taking_it_over_changes_nothing(lab: Lab, by_hand: ByHand, stack: Stack) -> None:
+    assert stack.config_file is not None
+    look = "docker service inspect --format '{{json .}}' registry_registry-mirror"
+    before = lab.on("node1", look)
+    take_over(stack, service_of(stack.config_file))
+    assert lab.on("node1", look) == before
+    take_over(stack, service_of(stack.config_file))  # again: it is there already
+
+
+def test_the_first_preview_shows_the_improvements_and_that_nothing_is_replaced(lab: Lab, stack: Stack) -> None:
+    code, report = review(stack, saved_state(stack))
+    assert code == 3  # port 5000, which was open before, is against the policy, and said so
+    assert {change["op"] for change in report["changes"]} == {"create", "update"}
+    (update,) = [change for change in report["changes"] if change["op"] == "update"]
+    assert update["name"] == "registry-mirror-service"
+    text = "\n".join(update["lines"])
+    assert "registry:2.8.2@" in text
+    assert "registry:3.1.1@" in text
+    assert "traefik.http.routers.mirror.rule" in text
+    assert "name:" not in text
+
+
+def test_up_improves_it_without_a_second_download_and_without_a_restart_of_docker(
+    lab: Lab, by_hand: ByHand, stack: Stack
+) -> None:
+    reset_counters(lab.sandbox)
+    pull(lab, "node2")  # the old mirror's cache is warm
+    assert lab.upstream()["bytes"] > 0.9 * proof_image_bytes(lab.sandbox)
+    daemons = {node: lab.daemon_pid(node) for node in NODES}
+    reset_counters(lab.sandbox)
+    assert counts(stack.run("up", "--yes", "--skip-preview"))["updated"] == 1
+    for node in NODES:
+        pull(lab, node)
+    assert lab.upstream()["bytes"] < 50_000
+    assert {node: lab.daemon_pid(node) for node in NODES} == daemons
+    assert stack.outputs()["nodes"] == dict.fromkeys(NODES, "unchanged")
+    assert set(counts(stack.run("up", "--yes", "--skip-preview"))) == {"unchanged"}
+
+
+def test_leaving_leaves_everything_running(lab: Lab, by_hand: ByHand, stack: Stack) -> None:
+    stack.run("stack", "rm", "--yes", "--force", "--preserve-config")
+    reset_counters(lab.sandbox)
+    pull(lab, "node3")
+    assert lab.upstream()["bytes"] < 50_000
+    assert lab.mirrors("node3") == [f"{MIRROR}/"]
