@@ -86,9 +86,8 @@ class Stack:
             input=stdin, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode != 0:
-            raise StageError(
-                reason(done.stdout + done.stderr), f"is there a stack {self.name}? `make up ENV={self.name}` makes it"
-            )
+            output = done.stdout + done.stderr
+            raise StageError(reason(output), remedy(output, self.name))
         return done.stdout
 
     def outputs(self) -> dict[str, Any]:
@@ -117,10 +116,26 @@ def stack_named(name: str) -> Stack:
     return Stack(name, lab=LAB_STACK if name == LAB_STACK else None)
 
 
+_NEWER = "a newer Pulumi has written this state: install that one, or `rm -rf .tools && make tools`"
+_REMEDIES = {
+    "the stack is currently locked": "if no other run is at work, one was killed: `make unlock ENV={name}`, then run this again",
+    "passphrase must be set": "export PULUMI_CONFIG_PASSPHRASE, or PULUMI_CONFIG_PASSPHRASE_FILE with a file's name",
+    "incorrect passphrase": "the secrets were encrypted with another one; export that as PULUMI_CONFIG_PASSPHRASE",
+    "unsupported checkpoint version": _NEWER,
+    "newer version of the Pulumi CLI": _NEWER,
+    "no resource plugin": "`make tools` brings it, or `pulumi plugin install resource docker 5.2.0` (and command 1.2.1)",
+    "no stack named": "`make up ENV={name}` makes it",
+    "missing configuration value": "enter them in Pulumi.{name}.yaml; the README's reference says what they mean",
+    "PULUMI_ACCESS_TOKEN must be set": "`pulumi login` to your backend, or set PULUMI_BACKEND_URL",
+}
+"""Words of the Pulumi CLI, and the command that mends what they say."""
+
+
 def remedy(output: str, name: str) -> str:
     """What to do about a failed run."""
-    if "the stack is currently locked" in output:
-        return f"if no other run is at work, one was killed: `make unlock ENV={name}`, then run the same command again"
+    for words, what in _REMEDIES.items():
+        if words in output:
+            return what.format(name=name)
     return "mend that, then run the same command again"
 
 

@@ -47,7 +47,7 @@ def test_pure_modules_import_no_sdk(name: str) -> None:
     assert not {top for top in (name.partition(".")[0] for name in found) if top.startswith("pulumi")}
 
 
-@pytest.mark.parametrize("folder", ["components", "config", "operate"])
+@pytest.mark.parametrize("folder", ["adopt", "components", "config", "operate", "policy", "review"])
 def test_product_code_never_imports_the_lab_and_of_the_tools_only_their_look(folder: str) -> None:
     for path in modules(folder):
         found = imports(path) - ({"tools.table"} if folder == "operate" else set())

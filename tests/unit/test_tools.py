@@ -190,6 +190,25 @@ def test_a_lock_that_a_killed_run_has_left_is_told_with_the_command_that_takes_i
     assert "unlock" not in remedy("error: update failed", "prod")
 
 
+@pytest.mark.parametrize(
+    ("output", "command"),
+    [
+        (
+            "error: getting stack configuration: get stack secrets manager: passphrase must be set with PULUMI_CONFIG_PASSPHRASE",
+            "export PULUMI_CONFIG_PASSPHRASE",
+        ),
+        ("error: incorrect passphrase", "encrypted with another one"),
+        ("error: failed to load checkpoint: unsupported checkpoint version 99", "rm -rf .tools && make tools"),
+        ("error: no resource plugin 'pulumi-resource-docker' found in the workspace at version v5.2.0", "`make tools`"),
+        ("error: no stack named 'prod' found", "`make up ENV=prod`"),
+        ("error: validating stack config: Stack 'prod' is missing configuration values 'image' and 'nodes'", "Pulumi.prod.yaml"),
+    ],
+)
+def test_what_the_cli_complains_of_comes_with_what_mends_it(output: str, command: str) -> None:
+    # The CLI's own words, as 3.259.0 was seen to say them.
+    assert command in remedy(output, "prod")
+
+
 def test_past_a_dead_node_goes_who_excludes_it_if_it_was_told_and_leaves_it_out_if_not() -> None:
     exported = state(resource("m-ready"), resource("m-node-a", "m-ready"), resource("m-node-b", "m-node-a"))
     excluded, left_out = past_unreachable(["b", "c"], exported)
