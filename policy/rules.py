@@ -92,7 +92,8 @@ def one_writer_per_cache(resources: Sequence[Resource]) -> Iterator[Violation]:
         for mount in _container(service).get("mounts") or []:
             if not mount.get("readOnly"):
                 writers.setdefault(str(mount.get("source")), []).append(service)
-    for source, services in writers.items():
+    for source, found in writers.items():
+        services = sorted(found, key=lambda service: str(service["name"]))  # the order of declarations is an accident
         for other in services[1:]:
             yield _against(other, f"writes to {source}, as {services[0]['name']} does; give each mirror a cache of its own")
         for service in services:
