@@ -4,7 +4,7 @@ PYTHON ?= python3
 ENV ?= dev
 VENV := .tools/venv/bin
 
-.PHONY: help program-tools up down test check faults unit lab lab-down lab-status tools preview save-state adopt policy shell ssh status repair stats pin sudoers unlock forget bench-up bench-rollout reference lock clean
+.PHONY: help program-tools up down test check faults unit lab lab-down lab-status tools preview save-state adopt policy shell ssh status repair stats pin sudoers unlock forget bench-up bench-preview bench-rollout reference lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -78,6 +78,9 @@ forget:  ## NODE=node3: strike a node that is gone for good from the state
 
 bench-up: tools  ## how long things take, printed
 	@$(PYTHON) -m tools.bench_up
+
+bench-preview: program-tools  ## a preview of 1, 50 and 200 nodes: seconds, and whom it connects to (0)
+	@$(PYTHON) -m tools.bench_preview $(NODES)
 
 bench-rollout: tools  ## 100 and 500 simulated nodes, beside Ansible, pyinfra and bare ssh
 	@$(PYTHON) -m tools.bench_rollout $(NODES)
