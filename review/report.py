@@ -29,6 +29,8 @@ COUNTED = {"create": "new", "import": "taken over", "update": "to change", "repl
 _ENOUGH = 12
 """Lines of a long text's difference: more of them are read in the pull request itself."""
 _KEYED_BY = ("label", "target", "fileName", "targetPort", "name")
+_REPEATED = re.compile(r"labels\[\d+\]\.")
+"""The gate is told the services' labels, as a reason to look again; they are shown with the services."""
 _SHELLS = ("taskSpec.containerSpec.", "taskSpec.")
 
 
@@ -77,7 +79,8 @@ def read(stack: str, preview: Mapping[str, Any]) -> Report:
         elif op in ("create-replacement", "delete-replaced", "discard-replaced", "read-replacement"):
             continue  # halves of a replacement, which has a step of its own
         else:
-            changes.append(Change(op, KINDS[kind], name, list(_lines(op, step))))
+            shown = "node" if kind == "command:remote:Command" and "-node-" in name else KINDS[kind]
+            changes.append(Change(op, shown, name, list(_lines(op, step))))
     errors, notes = _diagnostics(preview.get("diagnostics") or [])
     return Report(stack, changes, unchanged, errors, notes)
 
@@ -96,7 +99,8 @@ def as_markdown(report: Report) -> str:
     """For a comment on a pull request; its first line lets the next run find it again."""
     body = _blocks(report.changes)
     parts = [f"{marker(report.stack)}\n### Preview of {report.headline}"]
-    parts += [f"```diff\n{_fenced(body)}\n```"] if body else []
+    # What changes is `!` there: a line of a diff that begins with `~` has no colour.
+    parts += [f"```diff\n{re.sub(r'(?m)^~', '!', _fenced(body))}\n```"] if body else []
     parts += [_list("**Against the policy:**", report.violations)] if report.violations else []
     parts += [f"```\n{_fenced(chr(10).join(report.faults))}\n```"] if report.faults else []
     parts += ["\n".join(f"> {note}" for note in report.notes)] if report.notes else []
@@ -161,13 +165,17 @@ def _lines(op: str, step: Mapping[str, Any]) -> Iterator[str]:
         return
     for key in [*before, *(key for key in after if key not in before)]:
         old, new = before.get(key), after.get(key)
-        if old == new:
+        if old == new or _REPEATED.match(key):
             continue
         if key == "program":
             yield "the agent's program: another version"
         elif _is_long(old) or _is_long(new):
             yield f"{key}:"
             yield from (f"  {line}" for line in _text_difference(str(old or ""), str(new or "")))
+        elif isinstance(old, list) and isinstance(new, list):
+            gone = [f"without {_shown(item)}" for item in old if item not in new]
+            come = [f"with {_shown(item)}" for item in new if item not in old]
+            yield f"{key}: {', '.join([*gone, *come]) or 'in another order'}"
         elif old is None:
             yield f"{key}: {_shown(new)} (new)"
         elif new is None:
@@ -178,14 +186,13 @@ def _lines(op: str, step: Mapping[str, Any]) -> Iterator[str]:
 
 def flatten(value: object, place: str = "") -> dict[str, object]:
     """Every leaf by its path. Lists of named things go by name, JSON in a text is opened, a packed program is a digest."""
-    if isinstance(value, str) and value.lstrip().startswith("{"):
+    if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
         try:
             opened = json.loads(value)
         except ValueError:
             return {place: value}
-        if isinstance(opened, dict):
-            # What an agent is told: its keys stand for themselves, whatever property carries them.
-            return flatten(opened, "" if place == "stdin" else place)
+        # What an agent is told: its keys stand for themselves, whatever property carries them.
+        return flatten(opened, "" if place == "stdin" else place)
     if isinstance(value, dict):
         found: dict[str, object] = {}
         for key, item in value.items():

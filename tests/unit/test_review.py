@@ -62,6 +62,16 @@ def test_a_label_goes_by_its_name_and_a_digest_is_short() -> None:
     ]
 
 
+def test_of_a_list_it_says_what_comes_and_what_goes_also_where_it_is_json_in_a_text() -> None:
+    old, new = {"sshOpts": '["-i", "key", "-v"]'}, {"sshOpts": '["-i", "other", "-v"]'}
+    assert lines(step("update", "pulumi:providers:docker", "manager", old, new)) == ["sshOpts: without key, with other"]
+
+
+def test_the_gate_does_not_repeat_the_services_labels() -> None:
+    old, new = {"stdin": json.dumps({"labels": [{"a": "1"}]})}, {"stdin": json.dumps({"labels": [{"a": "2"}]})}
+    assert lines(step("update", COMMAND, "m-ready", old, new)) == []
+
+
 def test_of_a_long_text_only_what_differs_is_shown_and_not_too_much_of_it() -> None:
     old = "".join(f"line {number}\n" for number in range(100))
     (head, *rest) = lines(step("replace", CONFIG, "m-vcl", {"dataRaw": old}, {"dataRaw": old.replace("line 7\n", "other\n")}))
@@ -80,7 +90,7 @@ def test_the_headline_counts_and_what_wraps_others_does_not_count() -> None:
     ]
     found = reports.read("prod", {"steps": steps})
     assert found.headline == "prod: 1 new, 1 to go; 1 stay as they are"
-    assert "+ m-node-w2 (command over SSH) new\n    mirror: https://mirror.example.com" in reports.as_text(found)
+    assert "+ m-node-w2 (node) new\n    mirror: https://mirror.example.com" in reports.as_text(found)
 
 
 def test_faults_of_the_configuration_are_all_there_and_pulumis_own_noise_is_not() -> None:
@@ -100,6 +110,7 @@ def test_a_comment_can_be_found_again_and_nothing_ends_its_block_of_code() -> No
     text = reports.as_markdown(found)
     assert text.startswith(reports.marker("prod"))
     assert text.count("```") == 2
+    assert "\n! m-vcl (swarm config) changes\n" in text
 
 
 # ---------------------------------------------------------------------------------------------------- without secrets
