@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pulumi
+import pulumi_docker as docker
 import pytest
 
 from components.registry_mirror import RegistryMirror, render
@@ -37,6 +38,18 @@ def test_every_child_hangs_on_the_component_and_takes_none_of_the_callers_option
     assert {child.parent for child in children} == {"mirror"}
     assert not any(child.aliases for child in children)
     assert not any("x" in child.ignore_changes for child in children)
+
+
+def test_the_component_waits_for_what_the_caller_says_and_is_protected_with_all_its_children() -> None:
+    def program() -> None:
+        before = docker.Network("edge", driver="overlay")
+        opts = pulumi.ResourceOptions(protect=True, depends_on=[before])
+        RegistryMirror("mirror", args(nodes=NODES, manager="m1"), opts)
+
+    found = run(program)
+    assert found.named("mirror").depends_on == ["edge"]
+    assert "edge" not in found.named("mirror-storage").depends_on  # it follows from the parent
+    assert {resource.protect for resource in found.resources if resource.parent == "mirror"} == {True}
 
 
 def test_the_order_is_storage_service_ready_canary_waves() -> None:
