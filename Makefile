@@ -4,7 +4,7 @@ PYTHON ?= python3
 ENV ?= dev
 VENV := .tools/venv/bin
 
-.PHONY: help program-tools up down test check faults unit lab lab-down lab-status tools preview save-state adopt policy shell ssh status repair stats pin sudoers unlock forget bench-up bench-preview bench-rollout reference lock clean
+.PHONY: help program-tools up down test check faults soak unit lab lab-down lab-status tools preview save-state adopt policy shell ssh status repair stats pin sudoers unlock forget bench-up bench-preview bench-rollout reference lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -23,6 +23,9 @@ check: program-tools  ## lint and types only
 
 faults: tools  ## every fault of the project's list, 20 times where there is chance in it; prints fault and outcome
 	@FAULT_REPEATS=20 $(PYTHON) -m tools.test unit contract e2e faults
+
+soak: tools  ## what is too long or too far for `make test`: certificates over ACME, clients that are not docker
+	@$(PYTHON) -m tools.test soak
 
 unit: program-tools  ## the tests that need no lab: seconds
 	@$(PYTHON) -m tools.test check unit component program

@@ -41,9 +41,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests in `contract`, `e2e` and `faults` need the lab's machines."""
+    """Tests in `contract`, `e2e`, `faults` and `soak` need the lab's machines."""
     for item in items:
-        if {"contract", "e2e", "faults"} & set(item.path.parts):
+        if {"contract", "e2e", "faults", "soak"} & set(item.path.parts):
             item.add_marker(pytest.mark.lab)
 
 

@@ -1,9 +1,10 @@
 """`make test`: lint, strict types, unit, component, whole program, contract, and the lab end to end.
 
-    python3 -m tools.test [check] [unit] [component] [program] [contract] [e2e] [faults]
+    python3 -m tools.test [check] [unit] [component] [program] [contract] [e2e] [faults] [soak]
 
-Without names it runs all. Where no lab can be (no root, no Debian) the last three are left out, and that is said in one line;
-in CI (CI=true) they are mandatory. FAULT_REPEATS says how often what has randomness in it is repeated.
+Without names it runs all but `soak`, which needs more time and more of the network. Where no lab can be (no root, no Debian) those
+from `contract` on are left out, and that is said in one line; in CI (CI=true) they are mandatory. FAULT_REPEATS says how often what
+has randomness in it is repeated.
 """
 
 import os
@@ -23,21 +24,22 @@ CHECKS = (
 )
 FAST = ("unit", "component", "program")
 LAB = ("contract", "e2e", "faults")
+SOAK = "soak"
 
 
 def test(names: list[str]) -> None:
     """Run the named suites, or all. Raises StageError at the first that fails."""
     wanted = names or ["check", *FAST, *LAB]
-    unknown = set(wanted) - {"check", *FAST, *LAB}
+    unknown = set(wanted) - {"check", *FAST, *LAB, SOAK}
     if unknown:
-        raise StageError(f"{', '.join(sorted(unknown))}: no such suite", f"name some of check, {', '.join(FAST + LAB)}")
+        raise StageError(f"{', '.join(sorted(unknown))}: no such suite", f"name some of check, {', '.join((*FAST, *LAB, SOAK))}")
     if "check" in wanted:
         for title, command in CHECKS:
             _run(title, [str(VENV / "bin" / command[0]), *command[1:]])
     fast = [f"tests/{name}" for name in FAST if name in wanted]
     if fast:
         _pytest(", ".join(name for name in FAST if name in wanted), *fast)
-    in_lab = [name for name in LAB if name in wanted]
+    in_lab = [name for name in (*LAB, SOAK) if name in wanted]
     if in_lab:
         try:
             check_computer()
