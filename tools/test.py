@@ -2,9 +2,9 @@
 
     python3 -m tools.test [check] [unit] [component] [program] [contract] [e2e] [faults] [soak]
 
-Without names it runs all but `soak`, which needs more time and more of the network. Where no lab can be (no root, no Debian) those
-from `contract` on are left out, and that is said in one line; in CI (CI=true) they are mandatory. FAULT_REPEATS says how often what
-has randomness in it is repeated.
+Without names it runs all but `soak`, which needs more time and more of the network. Where no lab can be (no root, no Debian)
+those from `contract` on are left out, and that is said in one line; in CI (CI=true) they are mandatory. FAULT_REPEATS says how
+often what has randomness in it is repeated.
 """
 
 import os
