@@ -1,4 +1,4 @@
-"""`python -m adopt STACK …`: writes `Pulumi.STACK.yaml` and prints the service's id; started by `tools/adopt.py`."""
+"""`python -m adopt FILE --manager USER@ADDRESS …`: writes the stack's file; started by `tools/adopt.py`."""
 
 import argparse
 import sys
@@ -8,8 +8,6 @@ from typing import Any
 from adopt.find import Ssh, find
 from adopt.settings import AdoptError, stack_file
 from config.keys import KEYS
-
-CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 def main() -> int:
@@ -23,17 +21,18 @@ def main() -> int:
     parser.add_argument("--known-hosts", default="~/.ssh/known_hosts")
     chosen = parser.parse_args()
     account, _, address = chosen.manager.rpartition("@")
+    account = account or "root"
     pairs = [entry.rpartition("=") for entry in chosen.users.split(",") if entry]
-    users = {"": account or "root", **{name: user for name, _, user in pairs}, "manager": account or "root"}
+    users = {"": account, **{name: user for name, _, user in pairs}}
     options = ["-i", chosen.key, "-o", "StrictHostKeyChecking=yes", "-o", f"UserKnownHostsFile={chosen.known_hosts}"]
-    ssh = Ssh([str(Path(word).expanduser()) if word.startswith("~/") else word for word in options], users)
+    ssh = Ssh(options, account, users)
     try:
         found = find(ssh, address, chosen.service)
     except AdoptError as error:
         print(error, file=sys.stderr)
         return 1
     for node in found.values["nodes"]:
-        user = account or "root" if node["name"] == found.values["manager"] else ssh.user(node["name"])
+        user = account if node["name"] == found.values["manager"] else ssh.user(node["name"])
         node |= {} if user == "root" else {"user": user, "become": "sudo"}
     extra: dict[str, Any] = {"sshPrivateKeyFile": chosen.key, "knownHostsFile": chosen.known_hosts}
     chosen.file.write_text(stack_file(found, extra, list(KEYS)))

@@ -22,10 +22,12 @@ DAEMON_FILES = ("/etc/docker/daemon.json", "/etc/docker-latest/daemon.json")
 
 @dataclass(frozen=True)
 class Ssh:
-    """How to reach machines: options for `ssh`, and the account by machine name (`""`: of all others)."""
+    """How to reach machines: options for `ssh`, the account on the manager that is asked, and that on the other machines."""
 
     options: Sequence[str]
+    manager_user: str
     users: Mapping[str, str]
+    """Machine name -> account; `""` is for those that are not named."""
 
     def user(self, machine: str) -> str:
         """The account on a machine."""
@@ -43,14 +45,15 @@ class Ssh:
 
 def find(ssh: Ssh, manager: str, service_name: str | None) -> Found:
     """The mirror of the swarm that `manager` (an address) belongs to. Raises AdoptError."""
-    user = ssh.user("manager")
+    user = ssh.manager_user
     own_id, services, nodes, networks = _values(ssh(manager, user, _ASK))
     service = mirror_among(services, service_name)
     machines = []
     for node in nodes:
         name = node["Description"]["Hostname"]
-        address = manager if node["ID"] == own_id else _address(node)
-        machines.append(Machine(name, address, _daemon_files(ssh, name, address, user if node["ID"] == own_id else None)))
+        own = node["ID"] == own_id
+        address = manager if own else _address(node)
+        machines.append(Machine(name, address, _daemon_files(ssh, address, user if own else ssh.user(name))))
     return settings_of(
         service,
         config=_config(ssh, manager, user, service),
@@ -82,9 +85,9 @@ def _address(node: Mapping[str, Any]) -> str:
     return address
 
 
-def _daemon_files(ssh: Ssh, name: str, address: str, user: str | None) -> dict[str, str]:
+def _daemon_files(ssh: Ssh, address: str, user: str) -> dict[str, str]:
     script = "".join(f"if [ -e {file} ]; then echo '== {file}'; cat {file}; echo; fi\n" for file in DAEMON_FILES)
-    text = ssh(address, user or ssh.user(name), script)
+    text = ssh(address, user, script)
     parts = [part.partition("\n") for part in f"\n{text}".split("\n== ")[1:]]
     return {file: content for file, _, content in parts}
 

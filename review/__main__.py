@@ -7,6 +7,7 @@ Exit code: 0 it can be applied, 1 it cannot, 3 it is against the policy.
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
@@ -32,9 +33,9 @@ def main() -> int:
     parser.add_argument("--markdown", type=Path)
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
-    if chosen.action == "clean":
-        return _clean(json.load(sys.stdin))
     try:
+        if chosen.action == "clean":
+            return _clean(json.load(sys.stdin))
         state = _state(chosen.state)
         file = chosen.file or CHECKOUT / f"Pulumi.{chosen.stack}.yaml"
         with room(CHECKOUT, chosen.stack, file, os.environ) as made:
@@ -52,11 +53,7 @@ def _preview(made: Room, state: dict[str, Any] | None, chosen: argparse.Namespac
     if state is None:
         found.notes.append("no state was given, so everything counts as new")
     if chosen.json:
-        print(
-            json.dumps(
-                {**vars(found), "headline": found.headline, "changes": [vars(change) for change in found.changes]}, indent=1
-            )
-        )
+        print(json.dumps({**dataclasses.asdict(found), "headline": found.headline}, indent=1))
     else:
         print("\n" + reports.as_text(found))
     if chosen.markdown:
@@ -73,11 +70,16 @@ def _state(file: Path | None) -> dict[str, Any] | None:
         raise RoomError(f"the state {file} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise RoomError(f"{file} is not a state: {error}") from None
+    if not isinstance(found, dict) or not isinstance(found.get("deployment"), dict):
+        raise RoomError(f"{file} is not a state; `make save-state` writes one")
     return found
 
 
 def _clean(given: dict[str, Any]) -> int:
-    known = secrets_of(given["file"], given["values"], lambda name: Path(name).expanduser().read_text(encoding="utf-8"))
+    try:
+        known = secrets_of(given["file"], given["values"], lambda name: Path(name).expanduser().read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RoomError(f"sshPrivateKeyFile {error.filename} cannot be read: {error.strerror}") from None
     print(json.dumps(without_secrets(given["state"], known), indent=1))
     return WELL
 
