@@ -7,7 +7,7 @@ VENV := .tools/venv/bin
 .PHONY: help program-tools up down test check faults soak unit lab lab-down lab-status tools preview save-state adopt policy shell ssh status repair stats pin sudoers unlock forget bench-up bench-preview bench-rollout reference lock clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
 up:  ## tools, lab, pulumi up, proof; ENV=<stack> for a real swarm, UNREACHABLE=skip-and-report past dead nodes
 	@$(PYTHON) -m tools.up $(ENV) $(UNREACHABLE)

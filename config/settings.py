@@ -47,7 +47,8 @@ _MISSING = object()
 
 # Stand in for values that are missing or of the wrong type, so that the faults of all the others are found in the same run.
 _ANY_KEY = "ssh-ed25519 " + base64.b64encode(b"\0\0\0\x0bssh-ed25519" + b"\0" * 36).decode()
-_PLACEHOLDERS = {"hostname": "missing.invalid", "image": "registry:3.1.1@sha256:" + "0" * 64, "nodes": []}
+_ANY_DIGEST = "sha256:" + "0" * 64
+_PLACEHOLDERS = {"hostname": "missing.invalid", "image": f"registry:3.1.1@{_ANY_DIGEST}", "nodes": []}
 
 
 def load_settings() -> Settings:
@@ -66,16 +67,22 @@ def parse(values: Mapping[str, object], read_file: ReadFile) -> Settings:
     """Settings from raw values (texts, as Pulumi hands them over, or already typed). Raises InvalidArgs."""
     faults: list[Fault] = []
     found = _typed(values, KEYS, "", faults)
-    known_hosts = _file(found.pop("knownHostsFile", None), "knownHostsFile", read_file, faults)
+    known_hosts_file = found.pop("knownHostsFile", None)
+    known_hosts = _file(known_hosts_file, "knownHostsFile", read_file, faults)
+    unread = known_hosts_file is not None and known_hosts is None
     private_key, key_file = _private_key(found, read_file, faults)
     for image, file in (("image", "imageDigestFile"), ("varnishImage", "varnishDigestFile")):
-        digest = _file(found.pop(file, None), file, read_file, faults)
-        if digest is not None and "@" not in str(found.get(image, "@")):
-            found[image] = f"{found[image]}@{digest.strip()}"
+        name = found.pop(file, None)
+        digest = _file(name, file, read_file, faults)
+        if name is not None and "@" not in str(found.get(image, "@")):
+            # Where the file cannot be read that is the fault, and not that the image has no digest.
+            found[image] = f"{found[image]}@{_ANY_DIGEST if digest is None else digest.strip()}"
     if "upstreamToken" in found:
         found["upstreamToken"] = pulumi.Output.secret(found["upstreamToken"])
 
-    nodes = [_node(node, f"nodes[{index}]", known_hosts, faults) for index, node in enumerate(_list(found, "nodes"))]
+    nodes = [
+        _node(node, f"nodes[{index}]", known_hosts, faults, any_key=unread) for index, node in enumerate(_list(found, "nodes"))
+    ]
     nodes = _left(nodes, found.pop("without", []), faults)
     missing = {key: value for key, value in _PLACEHOLDERS.items() if key not in found}
     arguments = {KEYS[key].field: value for key, value in {**found, **missing}.items()}
@@ -145,7 +152,8 @@ def _list(found: dict[str, Any], key: str) -> list[object]:
     return value
 
 
-def _node(value: object, place: str, known_hosts: str | None, faults: list[Fault]) -> SwarmNode:
+def _node(value: object, place: str, known_hosts: str | None, faults: list[Fault], *, any_key: bool) -> SwarmNode:
+    """A node of the list; `any_key`: a missing host key is no fault, because the file that has it could not be read."""
     # Differs from node to node, so that no fault is reported about two placeholders being alike.
     missing = f"missing-{place.strip('nodes[]')}"
     if not isinstance(value, dict):
@@ -153,7 +161,7 @@ def _node(value: object, place: str, known_hosts: str | None, faults: list[Fault
         return SwarmNode(name=missing, address=missing, host_key=_ANY_KEY)
     found = _typed(value, NODE_KEYS, f"{place}.", faults)
     address, port = found.get("address"), found.get("port", 22)
-    if "hostKey" not in found and "hostKey" not in value and address is not None:
+    if "hostKey" not in found and "hostKey" not in value and address is not None and not any_key:
         key = find_host_key(known_hosts, address, port) if known_hosts is not None else None
         if key is None:
             where = "knownHostsFile has none for this address" if known_hosts is not None else "and there is no knownHostsFile"

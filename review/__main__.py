@@ -50,7 +50,7 @@ def _preview(made: Room, state: dict[str, Any] | None, chosen: argparse.Namespac
     found = reports.read(chosen.stack, preview)
     if not found.faults:
         found.violations.extend(rules.check(reports.resources(preview)))
-    if state is None:
+    if state is None and not found.faults:
         found.notes.append("no state was given, so everything counts as new")
     if chosen.json:
         print(json.dumps({**dataclasses.asdict(found), "headline": found.headline}, indent=1))

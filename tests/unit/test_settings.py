@@ -141,6 +141,14 @@ def test_a_key_with_a_passphrase_is_refused(tmp_path: Path) -> None:
         parse(values(sshPrivateKeyFile=None, sshPrivateKey=text), read)
 
 
+@pytest.mark.parametrize("key", ["imageDigestFile", "knownHostsFile"])
+def test_a_file_that_cannot_be_read_is_one_fault_and_not_also_that_its_content_is_missing(key: str) -> None:
+    changed = {"image": "registry:3.1.1", "imageDigestFile": "digest", "knownHostsFile": "known_hosts", key: "nowhere"}
+    with pytest.raises(InvalidArgs) as refused:
+        parse(values(**changed), read)
+    assert [fault.key for fault in refused.value.faults] == [key]
+
+
 def test_a_key_as_ssh_keygen_makes_it_is_taken(tmp_path: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"], check=True)
     parse(values(sshPrivateKeyFile=None, sshPrivateKey=(tmp_path / "key").read_text()), read)
