@@ -2,12 +2,13 @@
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from review import report as reports
-from review.room import KEY_FILE, RoomError, secrets_of
+from review.room import KEY_FILE, POLICY_HOST, Room, RoomError, room, secrets_of
 from review.room import without_secrets as file_without_secrets
 from review.state import ANOTHER_KEY, BLANK, SECRET, SIGNATURE, placeholder, without_secrets
 from tests.unit.test_settings import FRAME, KEY
@@ -200,3 +201,34 @@ def test_what_a_state_must_be_cleaned_of_is_what_the_stacks_file_marks_and_the_k
 def test_a_file_that_is_no_stacks_file_is_refused_by_name(text: str) -> None:
     with pytest.raises(RoomError, match=r"Pulumi\.prod\.yaml"):
         file_without_secrets(text, "prod")
+
+
+# ---------------------------------------------------------------------------------------------------- the room
+
+
+def test_the_room_has_links_to_the_checkout_and_files_of_its_own_for_what_is_secret(tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    (checkout / "config").mkdir(parents=True)
+    for name in ("Pulumi.yaml", "Pulumi.other.yaml"):
+        (checkout / name).write_text("x")
+    (checkout / "Pulumi.prod.yaml").write_text(STACK_FILE)
+    with room(checkout, "prod", checkout / "Pulumi.prod.yaml", {"PULUMI_CONFIG_PASSPHRASE_FILE": "secret"}) as made:
+        assert (made.folder / "config").is_symlink()
+        assert not (made.folder / "Pulumi.other.yaml").exists()
+        assert "secure" not in (made.folder / "Pulumi.prod.yaml").read_text()
+        assert (made.folder / KEY_FILE).read_text() == placeholder("sshPrivateKey")
+        assert made.environment["PULUMI_BACKEND_URL"].startswith(f"file://{made.folder}")
+        assert "PULUMI_CONFIG_PASSPHRASE_FILE" not in made.environment
+    assert not made.folder.exists()
+    assert (checkout / "Pulumi.prod.yaml").read_text() == STACK_FILE
+
+
+@pytest.mark.parametrize(("environment", "host"), [(True, True), (True, False), (False, True)])
+def test_pulumi_enforces_the_policies_itself_where_it_can(tmp_path: Path, environment: bool, host: bool) -> None:
+    (tmp_path / "policy").mkdir()
+    if environment:
+        (tmp_path / "policy" / "venv").mkdir()
+    if host:
+        (tmp_path / POLICY_HOST).write_text("")
+    option = Room(tmp_path, "prod", {"PATH": f"/nowhere:{tmp_path}"}, None).policy_pack()
+    assert option == (["--policy-pack", "policy"] if environment and host else [])
