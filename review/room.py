@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from config.keys import KEYS
 from review.state import placeholder
 
 KEY_FILE = "placeholder-for-the-ssh-key"
@@ -109,7 +110,7 @@ def without_secrets(text: str, stack: str) -> tuple[dict[str, Any], str | None]:
     key_file = None
     for name, value in list(values.items()):
         key = name.partition(":")[2]
-        values[name] = _in_the_open(value, placeholder(key))
+        values[name] = placeholder(key) if _must_be_secret(key, value) else _in_the_open(value, placeholder(key))
         if key == "sshPrivateKeyFile" and isinstance(value, str) and value:
             key_file, values[name] = value, KEY_FILE
     return {"config": values}, key_file
@@ -117,7 +118,8 @@ def without_secrets(text: str, stack: str) -> tuple[dict[str, Any], str | None]:
 
 def secrets_of(text: str, values: Mapping[str, str], read_file: Callable[[str], str]) -> dict[str, str]:
     """Key -> secret as the configuration has it now: what a state must be cleaned of. `values`: those of `text`, in the clear."""
-    keys = [name.partition(":")[2] for name, value in _values(text).items() if _is_secret(value)]
+    named = ((name.partition(":")[2], value) for name, value in _values(text).items())
+    keys = [key for key, value in named if _is_secret(value) or _must_be_secret(key, value)]
     found = {key: values[key] for key in keys if key in values}
     if values.get("sshPrivateKeyFile"):
         found["sshPrivateKey"] = read_file(values["sshPrivateKeyFile"])
@@ -135,6 +137,11 @@ def _in_the_open(value: Any, instead: str) -> Any:
     if isinstance(value, dict):
         return instead if _is_secret(value) else {key: _in_the_open(item, instead) for key, item in value.items()}
     return [_in_the_open(item, instead) for item in value] if isinstance(value, list) else value
+
+
+def _must_be_secret(key: str, value: object) -> bool:
+    """Whether a value is one even where somebody has entered it in the clear."""
+    return key in KEYS and KEYS[key].secret and bool(value)
 
 
 def _is_secret(value: object) -> bool:

@@ -192,6 +192,13 @@ def test_a_stacks_file_loses_its_secrets_and_its_salt() -> None:
     }
 
 
+def test_a_secret_that_somebody_has_entered_in_the_clear_is_one_all_the_same() -> None:
+    text = f"config:\n  swarm-registry-mirror:upstreamToken: {TOKEN}\n"
+    config, _ = file_without_secrets(text, "prod")
+    assert TOKEN not in str(config)
+    assert secrets_of(text, {"upstreamToken": TOKEN}, str) == {"upstreamToken": TOKEN}
+
+
 def test_what_a_state_must_be_cleaned_of_is_what_the_stacks_file_marks_and_the_key_file() -> None:
     values = {"upstreamToken": TOKEN, "sshPrivateKeyFile": "~/.ssh/id", "hostname": "mirror.example.com"}
     assert secrets_of(STACK_FILE, values, {"~/.ssh/id": KEY}.__getitem__) == {"upstreamToken": TOKEN, "sshPrivateKey": KEY}
