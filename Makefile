@@ -4,7 +4,7 @@ PYTHON ?= python3
 ENV ?= dev
 VENV := .tools/venv/bin
 
-.PHONY: help program-tools up down test check faults soak unit lab lab-down lab-status tools preview save-state adopt policy shell ssh status repair stats pin sudoers unlock forget bench-up bench-preview bench-rollout reference lock clean
+.PHONY: help program-tools up down test check faults soak unit lab lab-down lab-status tools preview save-state adopt policy shell ssh status repair stats pin sudoers unlock forget bench-up bench-preview bench-rollout bench-mirror reference lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -93,6 +93,9 @@ tools:
 
 program-tools:
 	@$(PYTHON) -m tools.toolchain
+
+bench-mirror: tools  ## what the mirror saves, costs and survives: bytes, seconds, beside nginx, and when it is ill
+	@$(PYTHON) -m tools.bench_mirror
 
 reference: program-tools  ## write Pulumi.yaml's and the README's configuration reference from config/keys.py
 	@$(VENV)/python -m config.reference

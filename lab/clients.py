@@ -3,18 +3,22 @@
 They do what a pull does to a registry, and nothing of what it does to a disk: unpacking is not the mirror's doing.
 """
 
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from lab.images import PROOF
 from lab.machines import run_on
 from lab.plan import MIRROR_HOST, LabNode
 from lab.sandbox import Sandbox
 
 PROGRAM = """
-import hashlib, json, sys, threading, urllib.request as u
+import hashlib, json, sys, threading, time, urllib.request as u
 url, repository, tag, number = sys.argv[1], *sys.argv[2].rpartition(":")[::2], int(sys.argv[3])
 ACCEPT = {"Accept": "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"}
 def get(path, **headers):
     return u.urlopen(u.Request(url + "/v2/" + repository + "/" + path, headers=headers), timeout=240)
-whole, gate = [], threading.Barrier(number)
+whole, gate = [], threading.Barrier(number + 1)
 def client():
     gate.wait()
     manifest = json.loads(get("manifests/" + tag, **ACCEPT).read())
@@ -27,12 +31,48 @@ def client():
     whole.append(1)
 threads = [threading.Thread(target=client) for _ in range(number)]
 for thread in threads: thread.start()
+gate.wait()
+begun = time.monotonic()
 for thread in threads: thread.join()
-print(len(whole))
+print(json.dumps({"whole": len(whole), "seconds": time.monotonic() - begun}))
+"""
+
+POUR = """
+import json, sys, threading, time, urllib.request as u
+url, number, times, digests = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
+poured = []
+def client():
+    buffer = bytearray(1 << 20)
+    for digest in digests * times:
+        with u.urlopen(url + "/v2/library/swarm-mirror-proof/blobs/" + digest) as answer:
+            while size := answer.readinto(buffer):
+                poured.append(size)
+threads = [threading.Thread(target=client) for _ in range(number)]
+begun = time.monotonic()
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(json.dumps({"bytes": sum(poured), "seconds": time.monotonic() - begun}))
 """
 
 
-def run_clients(sandbox: Sandbox, node: LabNode, number: int) -> int:
-    """How many of `number` clients of the mirror got the whole proof image."""
-    command = f'python3 -c "$(cat)" https://{MIRROR_HOST} library/{PROOF} {number}'
-    return int(run_on(sandbox, node, command, stdin=PROGRAM.encode(), timeout=300))
+@dataclass(frozen=True)
+class Fetched:
+    """How many clients got the whole image, and seconds until the last had ended."""
+
+    whole: int
+    seconds: float
+
+
+def fetch(
+    sandbox: Sandbox, node: LabNode, number: int, url: str = f"https://{MIRROR_HOST}", image: str = f"library/{PROOF}"
+) -> Fetched:
+    """Have `number` clients on a node fetch an image at the same moment."""
+    found = run_on(sandbox, node, f'python3 -c "$(cat)" {url} {image} {number}', stdin=PROGRAM.encode(), timeout=300)
+    return Fetched(**json.loads(found))
+
+
+def pour(sandbox: Sandbox, node: LabNode, number: int, times: int, url: str, digests: Sequence[str]) -> float:
+    """Bytes a second that `number` clients get who fetch some layers again and again, and do nothing with them."""
+    words = f'python3 -c "$(cat)" {url} {number} {times} {" ".join(digests)}'
+    found = json.loads(run_on(sandbox, node, words, stdin=POUR.encode(), timeout=300))
+    return float(found["bytes"]) / float(found["seconds"])

@@ -21,14 +21,19 @@ DEBIAN_PACKAGES = {
 """Program -> the Debian or Ubuntu package that has it."""
 
 
-def up(name: str) -> None:
-    """Make the lab `name` and start it; a lab that runs is left as it is."""
+def prepare() -> None:
+    """Make what all labs share, unless it is there. Not for two at the same time."""
     check_computer()
     install_packages()
-    folder = plan.lab_folder(name)
-    box = Sandbox(folder.root)
     base_systems.make_bases()
     images.make_images()
+
+
+def up(name: str) -> None:
+    """Make the lab `name` and start it; a lab that runs is left as it is."""
+    prepare()
+    folder = plan.lab_folder(name)
+    box = Sandbox(folder.root)
     swarm.make_keys(folder)
     with stage("three machines (systemd, sshd, dockerd)") as running:
         box.start()

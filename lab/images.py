@@ -13,7 +13,7 @@ import random
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,19 +133,47 @@ def publish_images(sandbox: Sandbox, folder: LabFolder) -> None:
         sandbox.run([*trust, crane, "push", str(archive), target], timeout=120)
         digest = sandbox.run([*trust, crane, "digest", target]).strip()
         (folder.root / f"{image.name}.digest").write_text(f"{digest}\n")
-    hub = f"127.0.0.1:{HUB_PORT}/library/{PROOF}"
+    publish_at_hub(sandbox, LABS / "images" / "proof" / "image.tar", f"library/{PROOF}")
+
+
+def debian_image(name: str, package: str, command: Sequence[str]) -> Path:
+    """An archive of the image `lab/<name>:1`: a small Debian with one package. For programs that a test wants on a node."""
+    with _made(name, f"{name}:1") as (archive, running):
+        if running is not None:
+            layer = archive.with_name("layer.tar")
+            debian_tree("trixie", layer, package)
+            config = {"Cmd": list(command), "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]}
+            _write_archive(archive, [layer.read_bytes()], config, f"lab/{name}:1")
+            layer.unlink()
+    return archive
+
+
+def small_image(name: str, sizes: Sequence[int]) -> Path:
+    """An archive of the image `library/<name>:1`, whose layers have so many random bytes each."""
+    with _made(name, f"{name}:1") as (archive, running):
+        if running is not None:
+            source = random.Random(name)
+            layers = [_layer({f"data/{index}": (source.randbytes(size), 0o644)}) for index, size in enumerate(sizes)]
+            _write_archive(archive, layers, {"Cmd": ["/none"]}, f"docker.io/library/{name}:1")
+    return archive
+
+
+def publish_at_hub(sandbox: Sandbox, archive: Path, reference: str) -> None:
+    """Push an archive to the hub as `reference`, like `library/x:1`."""
     inside = ["ip", "netns", "exec", NAMESPACE]
-    sandbox.run([*inside, crane, "push", "--insecure", str(LABS / "images" / "proof" / "image.tar"), hub], timeout=120)
+    sandbox.run(
+        [*inside, str(BIN / "crane"), "push", "--insecure", str(archive), f"127.0.0.1:{HUB_PORT}/{reference}"], timeout=120
+    )
 
 
 def tag_at_hub(sandbox: Sandbox, reference: str, image: str) -> None:
     """Make the hub's `reference` mean the proof image (`proof`), or that with a label (`other`): same layers, another digest."""
-    inside = ["ip", "netns", "exec", NAMESPACE]
-    target, crane = f"127.0.0.1:{HUB_PORT}/{reference}", str(BIN / "crane")
     if image == "proof":
-        sandbox.run([*inside, crane, "push", "--insecure", str(LABS / "images" / "proof" / "image.tar"), target], timeout=120)
+        publish_at_hub(sandbox, LABS / "images" / "proof" / "image.tar", reference)
     else:
-        sandbox.run([*inside, crane, "mutate", "--insecure", "--label", f"made={image}", "--tag", target, target], timeout=120)
+        target = f"127.0.0.1:{HUB_PORT}/{reference}"
+        mutate = ["mutate", "--insecure", "--label", f"made={image}", "--tag", target, target]
+        sandbox.run(["ip", "netns", "exec", NAMESPACE, str(BIN / "crane"), *mutate], timeout=120)
 
 
 def _from_docker_hub(image: LabImage, archive: Path) -> bool:

@@ -1,14 +1,16 @@
 """The lab's outside world: what plays Docker Hub behind one slow line, and the registry with the swarm's own images.
 
-Owns two registries and the network namespace of the "internet". Docker Hub itself is out of reach in a lab, so a node
-that pulls `library/x` by its plain name can only have got it through the mirror.
+Owns two registries and the network namespace of the "internet"; and, for whoever wants one, a place with a mirror that can fall
+ill. Docker Hub itself is out of reach in a lab, so a node that pulls `library/x` by its plain name can only have got it through
+the mirror.
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from lab.machines import BRIDGE
-from lab.plan import CHECKOUT, IMAGES, INTERNET, LabFolder
+from lab.plan import CHECKOUT, IMAGES, INTERNET, SICK, LabFolder
 from lab.sandbox import Sandbox
 
 BANDWIDTH = "200mbit"
@@ -19,18 +21,33 @@ HUB_PORT = 5001
 
 NAMESPACE = "internet"
 
-NETWORK = f"""
-[ ! -e /run/internet ] || exit 0
-ip netns del {NAMESPACE} 2>/dev/null || true
-ip netns add {NAMESPACE}
-ip link add hub0 type veth peer name eth0 netns {NAMESPACE}
-ip link set hub0 master {BRIDGE} up
-ip -n {NAMESPACE} link set lo up
-ip -n {NAMESPACE} addr add {INTERNET}/24 dev eth0
-ip -n {NAMESPACE} link set eth0 up
-ip netns exec {NAMESPACE} tc qdisc add dev eth0 root tbf rate {BANDWIDTH} burst 256k latency 400ms
-touch /run/internet
+
+@dataclass(frozen=True)
+class Place:
+    """A network namespace on the lab's bridge in which one `lab/upstream.py` serves."""
+
+    namespace: str
+    address: str
+    interface: str
+
+
+HUB = Place(NAMESPACE, INTERNET, "hub0")
+"""Plays Docker Hub."""
+SICK_MIRROR = Place("sick", SICK, "sick0")
+"""A mirror of somebody's that serves what the hub has, unless it is told to be ill."""
+
+NETWORK = """
+[ ! -e /run/{place.namespace} ] || exit 0
+ip netns del {place.namespace} 2>/dev/null || true
+ip netns add {place.namespace}
+ip link add {place.interface} type veth peer name eth0 netns {place.namespace}
+ip link set {place.interface} master {bridge} up
+ip -n {place.namespace} link set lo up
+ip -n {place.namespace} addr add {place.address}/24 dev eth0
+ip -n {place.namespace} link set eth0 up
+touch /run/{place.namespace}
 """
+LINE = "tc -n {place.namespace} qdisc replace dev eth0 root tbf rate {rate} burst 256k latency 400ms"
 
 CONFIG = """version: 0.1
 log: {{level: warn, accesslog: {{disabled: true}}}}
@@ -43,16 +60,44 @@ http:
 
 def start_internet(sandbox: Sandbox, folder: LabFolder, registry: Path) -> None:
     """Start both registries unless they run; `registry` is the registry's program."""
-    sandbox.run(["sh", "-ec", NETWORK])
+    _make_place(sandbox, HUB)
+    limit_line(sandbox, BANDWIDTH)
     inside = ["ip", "netns", "exec", NAMESPACE]
     tls = f"  tls: {{certificate: {folder.root}/tls/images.crt, key: {folder.root}/tls/images.key}}\n"
     _start_registry(sandbox, folder, registry, "hub", f"127.0.0.1:{HUB_PORT}", inside)
     _start_registry(sandbox, folder, registry, "images", f"{IMAGES}:443", [], tls)
-    if not _runs(sandbox, "lab.upstream"):
-        sandbox.spawn(
-            [*inside, "env", f"PYTHONPATH={CHECKOUT}", "python3", "-m", "lab.upstream", INTERNET, str(HUB_PORT)],
-            folder.logs / "upstream.log",
-        )
+    _serve(sandbox, folder, HUB, f"127.0.0.1:{HUB_PORT}", "hub")
+
+
+def start_sick_mirror(sandbox: Sandbox, folder: LabFolder) -> None:
+    """Start the mirror that can fall ill, with the certificate `tls/sick.crt`, unless it runs."""
+    _make_place(sandbox, SICK_MIRROR)
+    _serve(sandbox, folder, SICK_MIRROR, f"{INTERNET}:80", "sick")
+
+
+def limit_line(sandbox: Sandbox, rate: str) -> None:
+    """How fast the line to the internet is, like `100mbit`."""
+    sandbox.run(["sh", "-ec", LINE.format(place=HUB, rate=rate)])
+
+
+def lengthen_line(sandbox: Sandbox, milliseconds: int) -> None:
+    """How long each connection to the upstream, and each request, takes on the way."""
+    _control(sandbox, HUB, f"delay/{milliseconds}")
+
+
+def _make_place(sandbox: Sandbox, place: Place) -> None:
+    sandbox.run(["sh", "-ec", NETWORK.format(place=place, bridge=BRIDGE)])
+
+
+def _serve(sandbox: Sandbox, folder: LabFolder, place: Place, registry: str, certificate: str) -> None:
+    if _runs(sandbox, f"lab.upstream {place.address}"):
+        return
+    tls = folder.ca.parent
+    sandbox.spawn(
+        ["ip", "netns", "exec", place.namespace, "env", f"PYTHONPATH={CHECKOUT}", "python3", "-m", "lab.upstream",
+         place.address, registry, f"{tls}/{certificate}.crt", f"{tls}/{certificate}.key"],
+        folder.logs / f"{place.namespace}-upstream.log",
+    )  # fmt: skip
 
 
 def _start_registry(
@@ -67,28 +112,31 @@ def _start_registry(
     sandbox.spawn(argv, folder.logs / f"{name}-registry.log")
 
 
-def _runs(sandbox: Sandbox, word: str) -> bool:
-    return any(word in words for _, words in sandbox.processes())
+def _runs(sandbox: Sandbox, words: str) -> bool:
+    return any(words in " ".join(found) for _, found in sandbox.processes())
 
 
 def counters(sandbox: Sandbox) -> dict[str, object]:
     """What left the upstream since the last reset: `requests`, `bytes`, and both per client address."""
-    text = sandbox.run(["python3", "-c", _ASK, f"http://{INTERNET}/_lab/counters", "GET"])
-    report: dict[str, object] = json.loads(text)
+    report: dict[str, object] = json.loads(_control(sandbox, HUB, "counters", "GET"))
     return report
 
 
 def reset_counters(sandbox: Sandbox) -> None:
     """Set the upstream's counters to zero."""
-    sandbox.run(["python3", "-c", _ASK, f"http://{INTERNET}/_lab/reset", "POST"])
+    _control(sandbox, HUB, "reset")
 
 
-def behave(sandbox: Sandbox, mode: str) -> None:
-    """Have the upstream behave as `lab/upstream.py` knows it: `well`, `silent`, `429`, … `black-hole`: it answers no packet."""
+def behave(sandbox: Sandbox, mode: str, place: Place = HUB) -> None:
+    """Have a place behave as `lab/upstream.py` knows it: `well`, `silent`, `429`, … `black-hole`: it answers no packet."""
     hole = mode == "black-hole"
-    swallow = f"ip -n {NAMESPACE} route {'replace' if hole else 'del'} blackhole {SWARM} 2>/dev/null || true"
+    swallow = f"ip -n {place.namespace} route {'replace' if hole else 'del'} blackhole {SWARM} 2>/dev/null || true"
     sandbox.run(["sh", "-c", swallow])
-    sandbox.run(["python3", "-c", _ASK, f"http://{INTERNET}/_lab/behave/{'well' if hole else mode}", "POST"])
+    _control(sandbox, place, f"behave/{'well' if hole else mode}")
+
+
+def _control(sandbox: Sandbox, place: Place, path: str, method: str = "POST") -> str:
+    return sandbox.run(["python3", "-c", _ASK, f"http://{place.address}/_lab/{path}", method])
 
 
 SWARM = "198.18.0.8/29"

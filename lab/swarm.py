@@ -11,7 +11,7 @@ import time
 
 from lab.images import TRAEFIK
 from lab.machines import run_on
-from lab.plan import IMAGES, IMAGES_HOST, MANAGER, MIRROR_HOST, NODES, SECOND_HOST, TRAEFIK_NETWORK, LabFolder
+from lab.plan import HUB_HOST, IMAGES, IMAGES_HOST, INTERNET, MANAGER, MIRROR_HOST, NODES, SECOND_HOST, TRAEFIK_NETWORK, LabFolder
 from lab.sandbox import Sandbox, SandboxError
 from tools.progress import StageError
 
@@ -35,6 +35,7 @@ def make_keys(folder: LabFolder) -> None:
         _openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
                  "-subj", "/CN=lab authority", "-keyout", f"{tls}/ca.key", "-out", f"{tls}/ca.crt")  # fmt: skip
         make_certificate(folder, "mirror", f"DNS:{MIRROR_HOST},DNS:{SECOND_HOST},IP:{MANAGER.address}")
+        make_certificate(folder, "hub", f"DNS:{HUB_HOST},IP:{INTERNET}")
         make_certificate(folder, "images", f"DNS:{IMAGES_HOST},IP:{IMAGES}")
 
 

@@ -3,9 +3,13 @@
 Owns the count of requests and bytes per client, which is how the lab knows what "crossed the internet". The bandwidth limit
 is not here but on the network interface (`internet.py`), so that all clients together share one line, as they do at home.
 
-    python3 -m lab.upstream LISTEN_ADDRESS REGISTRY_PORT
+    python3 -m lab.upstream LISTEN_ADDRESS REGISTRY CERTIFICATE KEY
 
-GET /_lab/counters answers the counts as JSON, POST /_lab/reset sets them to zero, POST /_lab/behave/MODE changes how it is:
+REGISTRY is host:port of what it passes on to. It listens on ports 80 and 443.
+
+GET /_lab/counters answers the counts as JSON, POST /_lab/reset sets them to zero, POST /_lab/delay/MILLISECONDS makes the way to
+it longer (for each connection and each request: the kernel's own means, netem, is not in every kernel), POST /_lab/behave/MODE
+changes how it is:
 
     well        as it should be                         429, 500, 401…  every request is answered with that status
     silent      accepts requests and never answers      slow            10 KB a second
@@ -18,6 +22,8 @@ Every other GET and HEAD is passed on.
 import base64
 import http.client
 import json
+import socket
+import ssl
 import sys
 import threading
 import time
@@ -65,8 +71,14 @@ class Upstream(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     counters = Counters()
-    registry_port = 0
+    registry = ""
     mode = "well"
+    delay = 0.0
+    """Seconds."""
+
+    def setup(self) -> None:
+        time.sleep(self.delay)
+        super().setup()
 
     def do_GET(self) -> None:
         if self.path == "/_lab/counters":
@@ -84,6 +96,9 @@ class Upstream(BaseHTTPRequestHandler):
         if self.path == "/_lab/reset":
             self.counters.reset()
             self._answer_json(self.counters.report())
+        elif self.path.startswith("/_lab/delay/"):
+            Upstream.delay = int(self.path.rpartition("/")[2]) / 1000
+            self._answer_json({"delay": Upstream.delay})
         elif self.path.startswith("/_lab/behave/"):
             Upstream.mode = self.path.rpartition("/")[2]
             self._answer_json({"mode": Upstream.mode})
@@ -92,6 +107,7 @@ class Upstream(BaseHTTPRequestHandler):
 
     def _is_well(self) -> bool:
         """Whether the request is to be passed on; answers it otherwise."""
+        time.sleep(self.delay)
         if self.mode == "silent":
             while Upstream.mode == "silent":
                 time.sleep(0.1)
@@ -124,7 +140,7 @@ class Upstream(BaseHTTPRequestHandler):
     def _pass_on(self) -> None:
         client = self.client_address[0]
         self.counters.add(client, requests=1)
-        connection = http.client.HTTPConnection("127.0.0.1", self.registry_port, timeout=60)
+        connection = http.client.HTTPConnection(self.registry, timeout=60)
         try:
             headers = {name: value for name in PASSED_ON if (value := self.headers.get(name))}
             connection.request(self.command, self.path, headers=headers)
@@ -163,12 +179,26 @@ class Upstream(BaseHTTPRequestHandler):
         """Say nothing per request: the counters are the log."""
 
 
-def main(address: str, registry_port: str) -> None:
+class TLSServer(ThreadingHTTPServer):
+    """The same with TLS; the handshake is left to the connection's own thread."""
+
+    context: ssl.SSLContext
+
+    def get_request(self) -> tuple[socket.socket, object]:
+        connection, address = super().get_request()
+        return self.context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
+
+
+def main(address: str, registry: str, certificate: str, key: str) -> None:
     """Serve until killed."""
-    Upstream.registry_port = int(registry_port)
-    server = ThreadingHTTPServer((address, 80), Upstream)
-    server.daemon_threads = True
-    server.serve_forever()
+    Upstream.registry = registry
+    TLSServer.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    TLSServer.context.load_cert_chain(certificate, key)
+    servers = ThreadingHTTPServer((address, 80), Upstream), TLSServer((address, 443), Upstream)
+    for server in servers:
+        server.daemon_threads = True
+    threading.Thread(target=servers[1].serve_forever, daemon=True).start()
+    servers[0].serve_forever()
 
 
 if __name__ == "__main__":

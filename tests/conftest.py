@@ -21,12 +21,17 @@ FAULTS: dict[tuple[str, str], list[bool]] = {}
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Keep the outcome of every test that stands for a fault of the project's list."""
+    """Mark the report of every test that stands for a fault of the project's list; it may be made by a worker of xdist."""
     outcome: Any = yield
-    report = outcome.get_result()
+    outcome.get_result().user_properties += [("fault", list(mark.args)) for mark in item.iter_markers("fault")]
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Keep the outcome of those tests; a fixture that fails before its test is no outcome of the fault."""
     if report.when == "call":
-        for mark in item.iter_markers("fault"):
-            FAULTS.setdefault((mark.args[0], mark.args[1]), []).append(report.passed)
+        for name, value in report.user_properties:
+            if name == "fault":
+                FAULTS.setdefault(tuple(value), []).append(report.passed)  # type: ignore[arg-type]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

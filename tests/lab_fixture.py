@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 import yaml
 
-from lab import control, images, internet, machines, swarm
+from lab import control, deployed, images, internet, machines, swarm
 from lab.plan import CHECKOUT, NODES, LabNode, lab_folder
 from lab.sandbox import Sandbox
 from tools.preview import cleaned_state
 from tools.progress import StageError
 from tools.stack import Stack
 
-NAME = "test"
-"""A lab of the tests' own, so that a person's `make up` is never disturbed."""
+NAME = f"test-{os.environ['PYTEST_XDIST_WORKER']}" if "PYTEST_XDIST_WORKER" in os.environ else "test"
+"""A lab of the tests' own, so that a person's `make up` is never disturbed; one for each worker of pytest-xdist."""
 
 
 class Lab:
@@ -88,8 +88,7 @@ class Lab:
 
     def wait_for_mirror(self, node: str, seconds: float = 60) -> None:
         """Wait until the mirror answers from a node."""
-        ask = "python3 -c 'import urllib.request as u; u.urlopen(\"https://mirror.lab.test/v2/\", timeout=5)' 2>/dev/null"
-        self.on(node, f"for i in $(seq {int(seconds * 2)}); do {ask} && exit 0; sleep 0.5; done; exit 1")
+        deployed.wait_until_it_answers(self.sandbox, self.nodes[node], seconds)
 
     def upstream(self) -> dict[str, Any]:
         return dict(internet.counters(self.sandbox))

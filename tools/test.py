@@ -4,7 +4,7 @@
 
 Without names it runs all but `soak`, which needs more time and more of the network. Where no lab can be (no root, no Debian)
 those from `contract` on are left out, and that is said in one line; in CI (CI=true) they are mandatory. FAULT_REPEATS says how
-often what has randomness in it is repeated.
+often what has randomness in it is repeated, LABS how many labs are at work at the same time.
 """
 
 import os
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 
-from lab.control import check_computer
+from lab import control
 from tools.progress import StageError, main_guard
 from tools.toolchain import CHECKOUT, VENV, environment
 
@@ -25,6 +25,8 @@ CHECKS = (
 FAST = ("unit", "component", "program")
 LAB = ("contract", "e2e", "faults")
 SOAK = "soak"
+LABS_AT_ONCE = int(os.environ.get("LABS", "2"))
+"""Most of a lab's time is waiting; two keep two cores busy, and more would make what is timed in them late."""
 
 
 def test(names: list[str]) -> None:
@@ -42,18 +44,20 @@ def test(names: list[str]) -> None:
     in_lab = [name for name in (*LAB, SOAK) if name in wanted]
     if in_lab:
         try:
-            check_computer()
+            control.check_computer()
         except StageError as error:
             if os.environ.get("CI"):
                 raise
             print(f"\nNot run here: {' and '.join(in_lab)}, because {error.reason}.")
             return
-        # The story in e2e stops at its first failure, because its parts build on each other.
-        _pytest(" and ".join(in_lab), "--exitfirst", "--capture=no", *(f"tests/{name}" for name in in_lab))
+        control.prepare()  # what the labs share, before two of them want it at the same time
+        # A file's tests build on each other, so a file stays in one lab, and nothing goes on after a failure.
+        at_once = ["--numprocesses", str(LABS_AT_ONCE), "--dist", "loadfile"] if LABS_AT_ONCE > 1 else ["--capture=no"]
+        _pytest(" and ".join(in_lab), "--exitfirst", "-vv", *at_once, *(f"tests/{name}" for name in in_lab))
 
 
 def _pytest(title: str, *arguments: str) -> None:
-    _run(title, [str(VENV / "bin" / "pytest"), "--durations=3", *arguments])
+    _run(title, [str(VENV / "bin" / "pytest"), "--durations=10", *arguments])
 
 
 def _run(title: str, command: list[str]) -> None:

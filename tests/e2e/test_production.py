@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lab import internet
-from lab.clients import run_clients
+from lab import deployed, internet
+from lab.clients import fetch
+from lab.deployed import CACHE
 from lab.images import PROOF, REGISTRY_2, TRAEFIK, TRAEFIK_3_0, proof_image_bytes
 from lab.internet import reset_counters
 from lab.plan import IMAGES_HOST
@@ -20,7 +21,6 @@ from lab.upstream import ACCOUNT
 from tests.lab_fixture import Lab, Mirror, counts, review, saved_state
 
 NODES = ["node1", "node2", "node3"]
-CACHE = "/var/data/registry/registry-mirror-data"
 LAYERS = f"{CACHE}/docker/registry/v2/blobs/sha256"
 
 
@@ -51,16 +51,10 @@ class Production:
         return time.monotonic() - started
 
     def kill(self) -> None:
-        """End the mirror's containers; swarm starts others, which know nothing but what is in the cache."""
-        for node in NODES:
-            self.lab.on(node, "docker ps --quiet --filter name=registry-mirror | xargs -r docker kill >/dev/null")
-        self.lab.wait_for_mirror("node3")
+        deployed.kill(self.lab.sandbox)
 
     def empty(self) -> None:
-        """A cold mirror: no cache, and nothing in Varnish."""
-        self.lab.on("node1", f"rm -rf {CACHE}/docker {CACHE}/.checked")
-        self.kill()
-        reset_counters(self.lab.sandbox)
+        deployed.empty(self.lab.sandbox)
 
     def upstream_share(self) -> float:
         """Bytes that left the upstream, in sizes of the image."""
@@ -98,7 +92,7 @@ def production(lab: Lab, mirror: Mirror) -> Iterator[Production]:
 @pytest.mark.parametrize("number", [1, 32])
 def test_clients_at_the_same_moment_are_one_download(lab: Lab, production: Production, number: int) -> None:
     production.empty()
-    assert run_clients(lab.sandbox, lab.nodes["node2"], number) == number
+    assert fetch(lab.sandbox, lab.nodes["node2"], number).whole == number
     assert 0.99 < production.upstream_share() <= 1.05
 
 
@@ -106,7 +100,7 @@ def test_without_varnish_every_one_of_them_downloads(lab: Lab, production: Produ
     mirror.configure(coalesce=False)
     mirror.up()
     production.empty()
-    assert run_clients(lab.sandbox, lab.nodes["node2"], 8) == 8
+    assert fetch(lab.sandbox, lab.nodes["node2"], 8).whole == 8
     assert production.upstream_share() > 1.5
     mirror.configure()
     mirror.up()

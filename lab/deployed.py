@@ -1,0 +1,33 @@
+"""What tests and benchmarks do to a mirror that is deployed in the lab: end its containers, empty its cache, wait for it.
+
+It deliberately deploys nothing: that is the product's work.
+"""
+
+from lab.internet import reset_counters
+from lab.machines import run_on
+from lab.plan import MANAGER, MIRROR_HOST, NODES, LabNode
+from lab.sandbox import Sandbox
+
+SERVICE = "registry-mirror"
+CACHE = "/var/data/registry/registry-mirror-data"
+
+
+def wait_until_it_answers(sandbox: Sandbox, node: LabNode, seconds: float = 60) -> None:
+    """Wait until the mirror answers from a node. Raises SandboxError if it does not."""
+    ask = f"python3 -c 'import urllib.request as u; u.urlopen(\"https://{MIRROR_HOST}/v2/\", timeout=5)' 2>/dev/null"
+    script = f"for i in $(seq {int(seconds * 2)}); do {ask} && exit 0; sleep 0.5; done; exit 1"
+    run_on(sandbox, node, script, timeout=2 * seconds + 20)
+
+
+def kill(sandbox: Sandbox) -> None:
+    """End the mirror's containers; swarm starts others, which know nothing but what is in the cache."""
+    for node in NODES:
+        run_on(sandbox, node, f"docker ps --quiet --filter name={SERVICE} | xargs -r docker kill >/dev/null")
+    wait_until_it_answers(sandbox, NODES[-1])
+
+
+def empty(sandbox: Sandbox) -> None:
+    """A cold mirror: no cache, and nothing in Varnish; and nothing counted at the upstream."""
+    run_on(sandbox, MANAGER, f"rm -rf {CACHE}/docker {CACHE}/.checked")
+    kill(sandbox)
+    reset_counters(sandbox)

@@ -1,0 +1,202 @@
+"""`make bench-mirror`: what the mirror saves, costs and survives, on the lab's machines. Prints numbers, asserts none.
+
+Bytes over the internet for many clients, together and one before the others; seconds against the upstream itself; bytes a second
+against nginx with the same layers; memory and processor time meanwhile; and how long docker takes with a mirror that is ill
+(`bench_sick_mirror.py`). Client, mirror and upstream share this computer's cores, so ratios say more than seconds.
+"""
+
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+
+from lab import deployed
+from lab.clients import fetch, pour
+from lab.images import debian_image, proof_image_bytes
+from lab.internet import BANDWIDTH, counters, lengthen_line, limit_line, reset_counters
+from lab.machines import run_on
+from lab.plan import INTERNET, MANAGER, MIRROR_HOST, NODES
+from lab.sandbox import Sandbox
+from tools import bench_sick_mirror
+from tools.bench_lab import BenchLab
+from tools.progress import main_guard, stage
+from tools.table import table
+
+CLIENTS = (1, 2, 4, 8, 16, 32)
+RUNS = int(os.environ.get("ROUNDS", "5"))
+RATE, DELAY = "100mbit", 40
+"""The internet of the latency table: megabits a second, and milliseconds for each connection and each request."""
+NODE = NODES[1]
+"""On which the clients are."""
+
+NGINX_PORT = 8443
+NGINX = f"""
+worker_processes auto;
+events {{}}
+http {{
+  sendfile on; tcp_nopush on; access_log off;
+  server {{
+    listen {NGINX_PORT} ssl;
+    ssl_certificate /var/data/traefik/mirror.crt; ssl_certificate_key /var/data/traefik/mirror.key;
+    location ~ ^/v2/.*/blobs/sha256:(..)(.*)$ {{ alias {deployed.CACHE}/docker/registry/v2/blobs/sha256/$1/$1$2/data; }}
+  }}
+}}
+"""
+START_NGINX = (
+    "cat > /etc/bench-nginx.conf; docker run --detach --quiet --name bench-nginx --network host"
+    " --mount type=bind,source=/etc/bench-nginx.conf,target=/etc/nginx/nginx.conf,readonly"
+    " --mount type=bind,source=/var/data,target=/var/data,readonly lab/nginx:1"
+)
+
+HELD = """
+import json, os, subprocess
+found = {}
+lines = subprocess.run(["docker", "ps", "--no-trunc", "--format", "{{.ID}} {{.Names}}"], stdout=subprocess.PIPE).stdout.decode()
+for identity, name in (line.split() for line in lines.splitlines()):
+    peak = ticks = 0
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if identity not in open("/proc/%s/cgroup" % process).read(): continue
+            status = open("/proc/%s/status" % process).read()
+            times = open("/proc/%s/stat" % process).read().rpartition(")")[2].split()
+        except OSError:
+            continue
+        peak += int(status.partition("VmHWM:")[2].split()[0])
+        ticks += int(times[11]) + int(times[12])
+    found[name.partition(".")[0]] = [peak / 1024, ticks / os.sysconf("SC_CLK_TCK")]
+print(json.dumps(found))
+"""
+"""Container -> highest resident memory of its processes in MiB, and seconds of processor time so far."""
+
+
+def bench() -> None:
+    """Measure and print."""
+    lab = BenchLab()
+    with stage("pulumi up"):
+        lab.up()
+    for print_table in (_bytes, _latency, _throughput):
+        print_table(lab)
+    with stage("pulumi destroy"):
+        lab.destroy()
+    bench_sick_mirror.bench(lab)
+    lab.remove()
+    print(f"  {os.cpu_count()} cores, shared with everything; Linux {platform.release()}.\n")
+
+
+# ------------------------------------------------------------------------------------------------- over the internet
+
+
+def _bytes(lab: BenchLab) -> None:
+    rows: dict[int, list[str]] = {number: [str(number)] for number in CLIENTS}
+    for coalesce in (True, False):
+        lab.configure(coalesce=coalesce)
+        with stage(f"bytes over the internet, coalesce: {str(coalesce).lower()}"):
+            lab.up()
+            for number in CLIENTS:
+                deployed.empty(lab.sandbox)
+                rows[number].append(_share(lab.sandbox, number))
+    with stage("bytes over the internet, one client before the others"):
+        for number in CLIENTS:
+            deployed.empty(lab.sandbox)
+            fetch(lab.sandbox, NODE, 1)
+            rows[number].append(_share(lab.sandbox, number - 1) if number > 1 else _share_now(lab.sandbox))
+    lab.configure()
+    lab.up()
+    head = ("clients", "together", "together, coalesce: false", "one before the others, coalesce: false")
+    print("\n  What left the upstream, in sizes of the image\n")
+    print(table(head, list(rows.values())) + "\n")
+
+
+def _share(sandbox: Sandbox, number: int) -> str:
+    found = fetch(sandbox, NODE, number)
+    return _share_now(sandbox) + ("" if found.whole == number else f", {number - found.whole} CLIENTS FAILED")
+
+
+def _share_now(sandbox: Sandbox) -> str:
+    return f"{int(str(counters(sandbox)['bytes'])) / proof_image_bytes(sandbox):.2f}"
+
+
+# ------------------------------------------------------------------------------------------------------------- time
+
+
+def _latency(lab: BenchLab) -> None:
+    taken: dict[str, list[float]] = {"the upstream itself": [], "cold mirror": [], "warm mirror": []}
+    deployed.wait_until_it_answers(lab.sandbox, NODE)
+    with stage(f"seconds, with {RATE} and {DELAY} ms to the upstream"):
+        limit_line(lab.sandbox, RATE)
+        lengthen_line(lab.sandbox, DELAY)
+        for _ in range(RUNS):
+            deployed.empty(lab.sandbox)
+            time.sleep(1)
+            taken["the upstream itself"].append(fetch(lab.sandbox, NODE, 1, f"http://{INTERNET}").seconds)
+            taken["cold mirror"].append(fetch(lab.sandbox, NODE, 1).seconds)
+            taken["warm mirror"].append(fetch(lab.sandbox, NODE, 1).seconds)
+        limit_line(lab.sandbox, BANDWIDTH)
+        lengthen_line(lab.sandbox, 0)
+    direct = statistics.median(taken["the upstream itself"])
+    rows = []
+    for name, found in taken.items():
+        middle = statistics.median(found)
+        rows.append((name, f"{middle:.2f} s", f"{max(found):.2f} s", f"{middle / direct:.2f}", f"{direct / middle:.1f}"))
+    size = proof_image_bytes(lab.sandbox) / 1e6
+    print(f"\n  One client that fetches {size:.1f} MB and checks every digest; {RATE}, {DELAY} ms to the upstream; {RUNS} runs\n")
+    print(table(("from", "median", "slowest", "× the upstream", "times faster"), rows) + "\n")
+
+
+# ------------------------------------------------------------------------------------------------- bytes a second
+
+
+def _throughput(lab: BenchLab) -> None:
+    archive = debian_image("nginx", "nginx-light", ["nginx", "-g", "daemon off;"])
+    run_on(lab.sandbox, MANAGER, "docker load --quiet", stdin=archive.read_bytes())
+    run_on(lab.sandbox, MANAGER, START_NGINX, stdin=NGINX.encode())
+    fetch(lab.sandbox, NODE, 1)
+    listing = run_on(lab.sandbox, MANAGER, f"cd {deployed.CACHE}/docker/registry/v2/blobs/sha256; ls -S */*/data | head -3")
+    digests = ["sha256:" + line.split("/")[1] for line in listing.split()]
+    taken: dict[str, list[float]] = {"nginx": [], "mirror": []}
+    urls = {"nginx": f"https://{MIRROR_HOST}:{NGINX_PORT}", "mirror": f"https://{MIRROR_HOST}"}
+    with stage("bytes a second, beside nginx"):
+        before = _held(lab.sandbox)
+        for _ in range(RUNS):
+            for name, url in urls.items():
+                taken[name].append(pour(lab.sandbox, NODE, 8, 4, url, digests))
+        after = _held(lab.sandbox)
+    nginx = statistics.median(taken["nginx"])
+    rows = [
+        (
+            name,
+            f"{statistics.median(found) / 1e6:.0f} MB/s",
+            f"{min(found) / 1e6:.0f} MB/s",
+            f"{statistics.median(found) / nginx:.2f}",
+        )
+        for name, found in taken.items()
+    ]
+    print(f"\n  Warm layers over TLS to 8 clients on another machine; {RUNS} runs\n")
+    print(table(("from", "median", "slowest", "× nginx"), rows) + "\n")
+    poured = RUNS * 8 * 4 * sum(_size(lab.sandbox, digest) for digest in digests) / 1e9
+    rows_held = [
+        (name, f"{memory:.0f} MiB", f"{(seconds - before.get(name, (0, 0))[1]) / poured:.2f} s")
+        for name, (memory, seconds) in after.items()
+    ]
+    print(table(("container", "memory at most", "processor time per GB"), rows_held) + "\n")
+    run_on(lab.sandbox, MANAGER, "docker rm --force bench-nginx")
+    reset_counters(lab.sandbox)
+
+
+def _size(sandbox: Sandbox, digest: str) -> int:
+    name = digest.partition(":")[2]
+    return int(run_on(sandbox, MANAGER, f"stat -c %s {deployed.CACHE}/docker/registry/v2/blobs/sha256/{name[:2]}/{name}/data"))
+
+
+def _held(sandbox: Sandbox) -> dict[str, tuple[float, float]]:
+    found: dict[str, tuple[float, float]] = {}
+    for node in NODES:
+        held = json.loads(run_on(sandbox, node, 'python3 -c "$(cat)"', stdin=HELD.encode()))
+        found.update({name: (memory, seconds) for name, (memory, seconds) in held.items()})
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main_guard(bench))
