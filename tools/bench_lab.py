@@ -1,12 +1,11 @@
 """A lab of the benchmarks' own (`bench`), with a stack in it; nobody's `make up` is disturbed. Owns no measurement."""
 
+import json
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from lab import control
 from lab.plan import LabFolder, lab_folder
@@ -32,9 +31,10 @@ class BenchLab:
 
     def configure(self, **changes: Any) -> None:
         """Write the stack's configuration: that of the lab's stack, with `changes`."""
-        text = yaml.safe_load((CHECKOUT / "Pulumi.dev.yaml").read_text().replace(".lab/dev/", f".lab/{NAME}/"))
-        text["config"].update({f"swarm-registry-mirror:{key}": value for key, value in changes.items()})
-        self._config.write_text(yaml.safe_dump(text, sort_keys=False))
+        text = (CHECKOUT / "Pulumi.dev.yaml").read_text().replace(".lab/dev/", f".lab/{NAME}/")
+        # Every JSON is YAML, and this runs on the computer's own Python, which may have no other way to write it.
+        lines = [f"  swarm-registry-mirror:{key}: {json.dumps(value)}\n" for key, value in changes.items()]
+        self._config.write_text(text.replace("config:\n", "config:\n" + "".join(lines), 1))
 
     def up(self) -> None:
         """`pulumi up`."""

@@ -408,6 +408,17 @@ def test_a_file_that_is_edited_at_the_very_moment_stays_the_editors(
 DRIVER: dict[str, Any] = {"log-driver": "journald"}
 
 
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing may catch it."""
+
+
+def raises(error: type[BaseException]) -> Any:
+    def act(*_: object) -> None:
+        raise error
+
+    return act
+
+
 def test_what_needs_a_restart_is_refused_unless_restarts_are_allowed(docker: FakeDocker, path: Path) -> None:
     with pytest.raises(files.Failed, match=r"nothing was changed: log-driver is read by this docker .* at its start only"):
         node.apply(request(path, keys=DRIVER))
@@ -475,6 +486,62 @@ def test_a_node_that_is_not_well_after_its_restart_goes_back_to_what_it_was(
     assert path.read_text() == '{"labels": ["a=b"]}'
 
 
+def test_a_bad_file_that_an_interrupted_run_has_written_is_not_what_comes_back(
+    docker: FakeDocker, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wish = request(path, keys={"log-opts": {"no-such": "1"}}, may="when-needed")
+    node.apply(wish)
+    before = path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "restart", raises(Killed))
+        with pytest.raises(Killed):
+            restart.run(wish)
+    assert path.read_bytes() != before
+    assert json.loads(restart.due(wish))["unverified"] is True
+    with pytest.raises(files.Failed, match=r"unknown log opt 'no-such'.*the old daemon.json is back, and docker runs"):
+        restart.run(wish)
+    assert path.read_bytes() == before
+    assert docker.daemon.running
+    assert json.loads(restart.due(wish))["unverified"] is False
+    node.remove(wish)
+    assert not path.exists()
+
+
+def test_an_edit_that_followed_an_interrupted_run_is_what_comes_back(
+    docker: FakeDocker, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wish = request(path, keys={"log-opts": {"no-such": "1"}}, may="when-needed")
+    node.apply(wish)
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "restart", raises(Killed))
+        with pytest.raises(Killed):
+            restart.run(wish)
+    his = edit(docker, path, f'{{"registry-mirrors": ["{URL}"], "debug": true}}')
+    with pytest.raises(files.Failed, match=r"the old daemon\.json is back, and docker runs"):
+        restart.run(wish)
+    assert path.read_bytes() == his
+
+
+def test_a_restart_whose_run_was_killed_is_known_to_be_unverified_until_the_mirror_answers(
+    docker: FakeDocker, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wish = request(path, keys=DRIVER, may="when-needed")
+    node.apply(wish)
+    before = path.read_bytes()
+    for verdict in ("well", "ill"):
+        restart.run(wish)
+        found = json.loads(restart.due(wish))
+        assert (found["due"], found["unverified"]) == ([], True)
+        if verdict == "well":
+            assert restart.verify(wish) == "well"
+            assert json.loads(restart.due(wish))["unverified"] is False
+            restart.run(request(path, may="when-needed"))
+            restart.verify(request(path, may="when-needed"))
+        else:
+            assert restart.undo(wish) == "the old daemon.json is back, and docker runs with it"
+            assert path.read_bytes() == before
+
+
 def test_live_restore_in_a_swarm_is_told_by_look_and_forbids_the_restart(docker: FakeDocker, path: Path) -> None:
     edit(docker, path, '{"live-restore": true}')
     wish = request(path, keys=DRIVER, may="when-needed")
@@ -485,10 +552,6 @@ def test_live_restore_in_a_swarm_is_told_by_look_and_forbids_the_restart(docker:
     found = json.loads(node.look(wish))
     assert found["due"] == ["log-driver"]
     assert "the next start of docker fails" in found["hazards"][0]
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing may catch it."""
 
 
 @pytest.mark.parametrize("original", [None, "", '{"labels": ["a=b"]}\n', '{"registry-mirrors": ["https://other.example.com"]}'])

@@ -1,6 +1,7 @@
 """What is done to a node, by what it is like: one JSON file per claim under cases/plan/.
 
-`file` (or `file_hex`) is daemon.json; `wanted` has keys, gone, former; `node` has version, mirrors, info, arguments, hosts_toml;
+`file` (or `file_hex`) is daemon.json; `wanted` has keys, gone, former; `node` has version, mirrors, info, arguments, hosts_toml,
+started_with;
 `expect` has either `refused` (a pattern per refusal) or `step` with the new `file`, and perhaps between, due, reasons.
 """
 
@@ -30,7 +31,8 @@ def facts_of(case: dict[str, Any]) -> Facts:
     arguments = node.get("arguments", ["/usr/sbin/dockerd", "-H", "fd://"])
     ours = [URL, *case.get("wanted", {}).get("gone", [])]
     facts = {**info, **node.get("info", {})}
-    return Facts("/etc/docker/daemon.json", daemon_json.decode(data), facts, arguments, ours, node.get("hosts_toml", False))
+    more = {"hosts_toml": node.get("hosts_toml", False), "started_with": node.get("started_with")}
+    return Facts("/etc/docker/daemon.json", daemon_json.decode(data), facts, arguments, ours, **more)
 
 
 @pytest.mark.parametrize("path", sorted(CASES.glob("*.json")), ids=lambda path: path.stem)

@@ -56,6 +56,7 @@ class Fleet:
         self.members = [dict(member) for member in members]
         self.done: list[str] = []
         self.due = set(DUE)
+        self.unverified: set[str] = set()
         self.fails: dict[str, str] = {}
         self.after: dict[str, Callable[[], None]] = {}
 
@@ -69,7 +70,8 @@ class Fleet:
                 raise run.RestartFailed("This node is not a swarm manager")
             return json.dumps(self.members)
         if action == "restart.due":
-            return json.dumps({"due": ["log-driver"] if name in self.due else [], "reasons": ["why"], "id": me["id"]})
+            due = ["log-driver"] if name in self.due else []
+            return json.dumps({"due": due, "reasons": ["why"], "id": me["id"], "unverified": name in self.unverified})
         self.done.append(step)
         if action.startswith("swarm.") and name == target["name"] and len(self.members) > 2:
             raise AssertionError("a node was asked about itself though there are other managers")
@@ -157,6 +159,23 @@ def test_what_an_interrupted_run_has_left_drained_is_given_back(fleet: Fleet) ->
     fleet.members[3].update(held="active", availability="drain")
     run.run(request())
     assert fleet.members[3]["availability"] == "active"
+
+
+def test_what_an_interrupted_run_has_restarted_is_looked_at_before_anybody_else_is_restarted(fleet: Fleet) -> None:
+    fleet.due, fleet.unverified = {"w2"}, {"w1"}
+    run.run(request())
+    assert fleet.done[:2] == ["restart.verify w1", "swarm.drain w2"]
+    fleet.due, fleet.unverified = set(), {"w1"}
+    assert run.run(request()) == "verified: w1"
+
+
+def test_what_an_interrupted_run_has_restarted_and_is_not_well_goes_back_and_nobody_is_restarted(fleet: Fleet) -> None:
+    fleet.due, fleet.unverified = {"w2"}, {"w1"}
+    fleet.fails["restart.verify w1"] = "docker was restarted, and then, from this node, no route"
+    with pytest.raises(run.RestartFailed, match=r"^w1: docker was restarted, and then.*no route; done$"):
+        run.run(request())
+    assert "restart.undo w1" in fleet.done
+    assert not [step for step in fleet.done if "w2" in step]
 
 
 def test_nothing_is_restarted_where_that_is_not_allowed(fleet: Fleet) -> None:

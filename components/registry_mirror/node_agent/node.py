@@ -137,7 +137,8 @@ def look_around(record: Record, path: str, url: str, data: Optional[bytes], info
     """What the node is like."""
     text = daemon_json.decode(data)
     arguments, program = preflight.dockerd(unit)
-    return Facts(path, text, info, arguments, [*record.mirrors, url], os.path.exists(preflight.HOSTS_TOML), program)
+    started = daemon_json.decode(record.before_restart) if record.untried else None
+    return Facts(path, text, info, arguments, [*record.mirrors, url], os.path.exists(preflight.HOSTS_TOML), program, started)
 
 
 def keys_in_file(record: Record, wanted: Wanted, todo: Plan) -> Dict[str, Any]:

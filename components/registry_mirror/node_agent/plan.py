@@ -122,7 +122,7 @@ def _difference(key: str, spelling: Optional[str], facts: Facts) -> Optional[str
     if shown is not None:
         found = shown(facts.info)
     else:
-        now = daemon_json.spelling(facts.text, key)
+        now = daemon_json.spelling(facts.text if facts.started_with is None else facts.started_with, key)
         found = default if now is None else json.loads(now)
     if keys.comparable(found) == keys.comparable(wanted):
         return None

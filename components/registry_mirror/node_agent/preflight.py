@@ -40,6 +40,8 @@ class Facts(NamedTuple):
     """Whether HOSTS_TOML exists."""
     program: str = ""
     """dockerd's own file; empty where it cannot be found out."""
+    started_with: Optional[str] = None
+    """What the file said when docker was started, where a restart was interrupted before it happened; None: `text`."""
 
 
 def findings(facts: Facts, handed_over: Iterable[str] = ()) -> List[str]:

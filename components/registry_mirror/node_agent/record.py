@@ -62,21 +62,42 @@ class Record:
         return {key: value for owner in self.others for key, value in self._known.get("keys", {}).get(owner, {}).items()}
 
     @property
+    def unverified(self) -> bool:
+        """Whether a restart was begun of which nobody knows yet that the node is well after it."""
+        return "restarted" in self._known
+
+    @property
     def before_restart(self) -> Optional[bytes]:
-        """The file as it was before the restart that is not verified yet; raises KeyError where there is none."""
-        return files.read(os.path.join(self.folder, "before-restart")) if self._known["restarted"] else None
+        """The file as it was before that restart: the last that docker is known to be well with."""
+        return files.read(os.path.join(self.folder, "before-restart")) if self._known.get("restarted") else None
 
     def keep_before_restart(self, data: Optional[bytes]) -> None:
-        """Keep what `undo` needs if the node turns out not to be well after its restart."""
+        """Keep what is put back if the node turns out not to be well; before the file is changed, so that a kill loses nothing.
+
+        A run that finds an interrupted one's keeps that one's: what is in the file now was never tried.
+        """
+        if self.unverified:
+            return
         if data is not None:
             files.replace(os.path.join(self.folder, "before-restart"), data, mode=0o600)
         self._known["restarted"] = data is not None
         self._save()
 
+    @property
+    def untried(self) -> bool:
+        """Whether the file was changed for a restart that has not happened, as far as is known."""
+        return self.unverified and not self._known.get("started")
+
+    def docker_started(self) -> None:
+        """docker has started with the new file; whether the node is well is another question."""
+        self._known["started"] = True
+        self._save()
+
     def forget_before_restart(self) -> None:
         """The restart is verified, or undone."""
-        if "restarted" in self._known:
+        if self.unverified:
             self._known.pop("restarted")
+            self._known.pop("started", None)
             self._save()
             files.remove(os.path.join(self.folder, "before-restart"))
 

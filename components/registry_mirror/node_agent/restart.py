@@ -7,7 +7,7 @@ other nodes; `rolling_restart/` on the computer of `pulumi up` decides whose tur
 
 import json
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 from . import daemon_json, engine, files, probe
 from .files import Failed
@@ -21,11 +21,15 @@ VERIFY_SECONDS = 120
 
 
 def due(request: Dict[str, Any]) -> str:
-    """Whether this node waits for a restart, as JSON: `due` (keys), `reasons`, `id` (in its swarm). Changes nothing."""
-    _, facts, todo = _plan(request)
+    """Whether this node waits for a restart, as JSON: `due` (keys), `reasons`, `id` (in its swarm). Changes nothing.
+
+    `unverified`: it was restarted, or nearly, by a run that ended before it knew whether the node is well.
+    """
+    record, facts, todo = _plan(request)
     swarm = facts.info.get("Swarm") or {}
     reasons = [reason for reason in todo.reasons if any(reason.startswith(key + " ") for key in todo.due)]
-    return json.dumps({"due": todo.due, "reasons": reasons, "id": swarm.get("NodeID", "")})
+    found = {"due": todo.due, "reasons": reasons, "id": swarm.get("NodeID", ""), "unverified": record.unverified}
+    return json.dumps(found)
 
 
 @locked
@@ -49,7 +53,11 @@ def run(request: Dict[str, Any]) -> str:
 
     expected = values_after(todo.after, list(entered))
     used = daemon_json.contains(engine.mirrors_of(facts.info), url)
+    resumed = record.unverified and files.digest(before) in record.written
+    if record.unverified and not resumed:
+        record.forget_before_restart()  # somebody has edited the file since: what he wrote is what must come back
     record.begin(url, before, after, entered)
+    record.keep_before_restart(before)
     try:
         if after != before:
             files.replace(path, after or b"", expected=before)
@@ -61,11 +69,16 @@ def run(request: Dict[str, Any]) -> str:
         if used and not daemon_json.contains(engine.mirrors_of(info), url):
             raise Failed("docker was restarted and does not use %s any more" % url)
     except Exception as error:
-        outcome = _back(path, before, after, unit)
-        record.rewind()
+        begun = record.before_restart
+        outcome = _back(path, begun, [before, after], unit)
+        if resumed:
+            _know_what_is_there(record, url, begun)
+        else:
+            record.rewind()
+            record.forget_before_restart()
         raise Failed("%s; %s" % (error, outcome)) from error
+    record.docker_started()
     record.settle(url, after, entered)
-    record.keep_before_restart(before)
     return "restarted"
 
 
@@ -76,7 +89,10 @@ def verify(request: Dict[str, Any]) -> str:
     while True:
         wrong = probe.fault(request["mirror"], image=request["check_image"])
         if wrong is None:
-            Record(request["daemon_json"], request["owner"]).forget_before_restart()
+            record = Record(request["daemon_json"], request["owner"])
+            if record.unverified:
+                record.forget_before_restart()
+                record.settle(request["mirror"], files.read(request["daemon_json"]), record.keys)
             return "well"
         if time.monotonic() > deadline:
             raise Failed("docker was restarted, and then, from this node, " + wrong)
@@ -88,18 +104,20 @@ def undo(request: Dict[str, Any]) -> str:
     """Put back what was there before the last restart, and restart docker with that; returns how that went."""
     record = Record(request["daemon_json"], request["owner"])
     path, url, unit = request["daemon_json"], request["mirror"], request["service"]
-    try:
-        before = record.before_restart
-    except KeyError:
+    if not record.unverified:
         return "there is nothing to put back"
-    # What the file has of our keys is read from it: they may have been handed over by an earlier restart.
-    text = daemon_json.decode(before)
-    spelt = {key: daemon_json.spelling(text, key) for key in record.keys}
-    entered = {key: json.loads(spelling) for key, spelling in spelt.items() if spelling is not None}
-    words = _back(path, before, files.read(path), unit)
-    record.forget_before_restart()
-    record.settle(url, before, entered)
+    before = record.before_restart
+    words = _back(path, before, [files.read(path)], unit)
+    _know_what_is_there(record, url, before)
     return words
+
+
+def _know_what_is_there(record: Record, url: str, data: Optional[bytes]) -> None:
+    """After the way back: which keys are ours is read from the file, because an earlier restart may have entered some."""
+    text = daemon_json.decode(data)
+    spelt = {key: daemon_json.spelling(text, key) for key in record.keys}
+    record.forget_before_restart()
+    record.settle(url, data, {key: json.loads(spelling) for key, spelling in spelt.items() if spelling is not None})
 
 
 def _plan(request: Dict[str, Any]) -> "tuple[Record, Facts, Plan]":
@@ -109,11 +127,11 @@ def _plan(request: Dict[str, Any]) -> "tuple[Record, Facts, Plan]":
     return record, facts, plan(wishes(record, request), facts, request["restart"], restarting=True)
 
 
-def _back(path: str, before: Optional[bytes], after: Optional[bytes], unit: str) -> str:
+def _back(path: str, before: Optional[bytes], ours: List[Optional[bytes]], unit: str) -> str:
     """Have docker run again, with the old file unless somebody has just written another; returns how that went."""
     words = "the old daemon.json is back"
     try:
-        if files.read(path) in (before, after):
+        if files.read(path) in [before, *ours]:
             restore(path, before)
         else:
             words = EDITED_MEANWHILE

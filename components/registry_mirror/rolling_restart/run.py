@@ -57,13 +57,20 @@ def _restart_all(request: Mapping[str, Any], nodes: list[Node], asked: list[Node
     with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
         answers = [json.loads(found) for found in pool.map(lambda node: _agent(request, node, "restart.due"), asked)]
     waiting = {node["name"]: found for node, found in zip(asked, answers, strict=True) if found["due"]}
+    left = [(node, found["id"]) for node, found in zip(asked, answers, strict=True) if found["unverified"] and not found["due"]]
     for name, found in waiting.items():
         for reason in found["reasons"]:
             _say(f"{name}: {reason}")
     manager, members = _swarm(request, nodes)
     _heal(request, manager, members, waiting)
+    for node, identity in left:
+        _say(f"{node['name']}: was restarted by an interrupted run; whether it is well is looked at now")
+        try:
+            _verify(request, nodes, node, identity)
+        except RestartFailed as error:
+            raise RestartFailed(f"{node['name']}: {error}") from None
     if not waiting:
-        return "no restart was needed"
+        return f"verified: {', '.join(node['name'] for node, _ in left)}" if left else "no restart was needed"
     due = {name: found["id"] for name, found in waiting.items()}
     if request["restart"] == "never":
         raise RestartFailed(f"no docker was restarted: {', '.join(due)} wait for it, and restart is never; set it to when-needed")
@@ -77,8 +84,8 @@ def _restart_all(request: Mapping[str, Any], nodes: list[Node], asked: list[Node
         try:
             _restart(request, nodes, named[name], due[name])
         except RestartFailed as error:
-            left = turns[turn:]
-            raise RestartFailed(f"{name}: {error}" + (f"; not restarted: {', '.join(left)}" if left else "")) from None
+            others = turns[turn:]
+            raise RestartFailed(f"{name}: {error}" + (f"; not restarted: {', '.join(others)}" if others else "")) from None
     return f"restarted: {', '.join(turns)}"
 
 
@@ -100,6 +107,11 @@ def _restart(request: Mapping[str, Any], nodes: list[Node], node: Node, identity
             raise RestartFailed(f"{error}; IT IS STILL DRAINED: {too}") from None
         raise
     _give_back(request, nodes, node, identity)
+    _verify(request, nodes, node, identity)
+
+
+def _verify(request: Mapping[str, Any], nodes: list[Node], node: Node, identity: str) -> None:
+    """Whether a restarted node that has its tasks again is well; it goes back if not. Raises RestartFailed."""
     try:
         _agent(request, node, "restart.verify")
     except RestartFailed as error:
