@@ -97,7 +97,7 @@ program-tools:
 bench-mirror: tools  ## what the mirror saves, costs and survives: bytes, seconds, beside nginx, and when it is ill
 	@$(PYTHON) -m tools.bench_mirror
 
-reference: program-tools  ## write Pulumi.yaml's and the README's configuration reference from config/keys.py
+reference: program-tools  ## write Pulumi.yaml's keys, the editors' schema and docs/configuration.md from config/keys.py
 	@$(VENV)/python -m config.reference
 
 lock: program-tools  ## pin and hash the Python packages of requirements*.in

@@ -1,6 +1,6 @@
 """The keys of a stack's configuration: their kinds and meanings. Pure data.
 
-`Pulumi.yaml` declares the same keys and the README's reference shows them; tests hold all three equal. Defaults are not
+`Pulumi.yaml` declares the same keys and docs/configuration.md shows them; tests hold all three equal. Defaults are not
 here: they are those of `RegistryMirrorArgs` and `SwarmNode`, and stand nowhere else.
 """
 

@@ -1,4 +1,4 @@
-"""The configuration's keys as `Pulumi.yaml` declares them, the README shows them and editors check them (a JSON schema).
+"""The configuration's keys as `Pulumi.yaml` declares them, the reference shows them and editors check them (a JSON schema).
 
 Tests compare, `make reference` writes.
 
@@ -18,6 +18,7 @@ from components.registry_mirror import RegistryMirrorArgs, SwarmNode
 from config.keys import KEYS, NODE_KEYS, Key
 
 BEGIN, END = "<!-- reference: written by `make reference` -->", "<!-- end of reference -->"
+REFERENCE = "docs/configuration.md"
 SCHEMA = "config/stack.schema.json"
 _EMPTY = {"string": "", "array": [], "boolean": False, "integer": 0, "object": {}}
 
@@ -88,8 +89,8 @@ def _schema_of(key: Key, owner: type) -> dict[str, object]:
     return found | {"type": key.kind} | items
 
 
-def readme_tables() -> str:
-    """The reference in the README."""
+def reference_tables() -> str:
+    """The tables of the reference."""
     return "\n".join(
         [*_table("key", KEYS, RegistryMirrorArgs), "", "Each entry of `nodes`:", "", *_table("key", NODE_KEYS, SwarmNode)]
     )
@@ -116,16 +117,15 @@ def schema_text() -> str:
 
 
 def write(folder: Path) -> None:
-    """Bring Pulumi.yaml, the schema and README.md up to date."""
+    """Bring Pulumi.yaml, the schema and the reference up to date."""
     project = folder / "Pulumi.yaml"
     head = project.read_text().partition("config:\n")[0]
     body = yaml.safe_dump({"config": project_config()}, sort_keys=False, allow_unicode=True, width=130)
     project.write_text(head + body)
     (folder / SCHEMA).write_text(schema_text())
-    readme = folder / "README.md"
-    if readme.exists():
-        pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
-        readme.write_text(pattern.sub(lambda _: f"{BEGIN}\n{readme_tables()}\n{END}", readme.read_text()))
+    reference = folder / REFERENCE
+    pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
+    reference.write_text(pattern.sub(lambda _: f"{BEGIN}\n{reference_tables()}\n{END}", reference.read_text()))
 
 
 if __name__ == "__main__":

@@ -11,26 +11,30 @@ from pathlib import Path
 from lab.plan import LABS, SUITES
 from tools.progress import run_logged, stage
 
-PACKAGES = (
-    "systemd", "systemd-sysv", "dbus", "docker.io", "openssh-server", "sudo", "iproute2", "iptables",
-    "ca-certificates", "python3", "busybox-static",
-)  # fmt: skip
+PACKAGES = ("docker.io", "openssh-server", "sudo", "iproute2", "iptables", "ca-certificates", "python3", "busybox-static")
+SYSTEMD = ("systemd", "systemd-sysv", "dbus")
+SYSV = ("sysvinit-core", "sysv-rc")
 EXTRA = {"trixie": ("docker-cli",)}
 """trixie ships docker's client apart from its daemon."""
 
 UNUSED = ("usr/share/doc/*", "usr/share/man/*", "usr/share/locale/*", "usr/share/info/*")
 """Nobody reads them in a lab; leaving them out keeps two bases under 1 GiB."""
 
+SYSV_SUITE = "bookworm-sysv"
+"""A machine of bookworm without systemd, for whoever wants one; no lab has it by itself."""
+
 CUSTOMIZE = (
     # What makes a machine itself is laid over the base (machines.py), or all of them would be one.
     'rm -f "$1"/etc/ssh/ssh_host_* "$1"/etc/machine-id',
-    'chroot "$1" useradd --create-home --shell /bin/bash ops',
     # The same accounts everywhere; which of them a node accepts is decided by its authorized_keys.
+    'chroot "$1" useradd --create-home --shell /bin/bash ops',
+    'rm -rf "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/*',
+)
+CUSTOMIZE_SYSTEMD = (
     'chroot "$1" systemctl enable systemd-networkd.service ssh.service docker.service',
     # There is no timer that a machine of ten minutes' life needs, and some of them would ask the internet.
     'chroot "$1" systemctl mask apt-daily.timer apt-daily-upgrade.timer systemd-timesyncd.service'
     " systemd-networkd-wait-online.service systemd-modules-load.service",
-    'rm -rf "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/*',
 )
 
 COMPLETE = ".complete"
@@ -44,25 +48,31 @@ def base_folder(suite: str) -> Path:
 def make_bases() -> None:
     """Make the base of every suite that is not there yet. Raises StageError naming the line of mmdebstrap that matters."""
     for suite in SUITES:
-        folder = base_folder(suite)
-        if (folder / COMPLETE).exists():
-            continue
+        make_base(suite)
+
+
+def make_base(suite: str) -> None:
+    """As `make_bases`, for one: a release of Debian, or SYSV_SUITE."""
+    folder = base_folder(suite)
+    if not (folder / COMPLETE).exists():
         with stage(f"base system {suite} (mmdebstrap)"):
             _make(suite, folder)
 
 
 def _make(suite: str, folder: Path) -> None:
+    release, _, init = suite.partition("-")
     log = LABS / "logs" / f"base-{suite}.log"
     building = folder.with_name(f"{suite}.building")
     shutil.rmtree(building, ignore_errors=True)
     building.parent.mkdir(parents=True, exist_ok=True)
-    include = ",".join(PACKAGES + EXTRA.get(suite, ()))
+    include = ",".join(PACKAGES + (SYSV if init else SYSTEMD) + EXTRA.get(suite, ()))
+    customize = CUSTOMIZE if init else CUSTOMIZE + CUSTOMIZE_SYSTEMD
     run_logged(
         # A mount namespace of its own: mounts that mmdebstrap makes vanish with it, however it ends.
         ["unshare", "--mount", "mmdebstrap", "--variant=minbase", f"--include={include}",
          *(f"--dpkgopt=path-exclude=/{pattern}" for pattern in UNUSED),
-         *(f"--customize-hook={line}" for line in CUSTOMIZE),
-         suite, building, *_sources(suite)],
+         *(f"--customize-hook={line}" for line in customize),
+         release, building, *_sources(release)],
         log, remedy="check that Debian's package servers answer (apt-get update), then run the same command again",
     )  # fmt: skip
     (building / COMPLETE).touch()

@@ -164,7 +164,7 @@ def power_off(sandbox: Sandbox, node: LabNode) -> None:
 
 
 def wait_until_up(sandbox: Sandbox, folder: LabFolder, node: LabNode, seconds: float = 60) -> None:
-    """Wait until docker and sshd answer on a node. Raises StageError with what systemd says is wrong."""
+    """Wait until docker and sshd answer on a node. Raises StageError with what its own init says is wrong."""
     deadline = time.monotonic() + seconds
     problem = "it did not boot"
     remounted = False
@@ -173,7 +173,7 @@ def wait_until_up(sandbox: Sandbox, folder: LabFolder, node: LabNode, seconds: f
             if not remounted:
                 _make_controllers_writable(sandbox, node)
                 remounted = True
-            run_on(sandbox, node, "systemctl is-active ssh >/dev/null && docker version >/dev/null", timeout=10)
+            run_on(sandbox, node, f"{_SSH_RUNS} >/dev/null && docker version >/dev/null", timeout=10)
         except SandboxError as error:
             problem = str(error)
             time.sleep(0.3)
@@ -184,6 +184,9 @@ def wait_until_up(sandbox: Sandbox, folder: LabFolder, node: LabNode, seconds: f
         "run `make lab-down`, then the same command again",
         folder.logs / f"{node.name}-console.log",
     )
+
+
+_SSH_RUNS = "if [ -d /run/systemd/system ]; then systemctl is-active ssh; else service ssh status; fi"
 
 
 def run_on(sandbox: Sandbox, node: LabNode, script: str, *, stdin: bytes = b"", timeout: float = 60) -> str:

@@ -142,7 +142,8 @@ class Upstream(BaseHTTPRequestHandler):
         self.counters.add(client, requests=1)
         connection = http.client.HTTPConnection(self.registry, timeout=60)
         try:
-            headers = {name: value for name in PASSED_ON if (value := self.headers.get(name))}
+            # Docker and its kin send a line for each kind of manifest that they accept.
+            headers = {name: ", ".join(values) for name in PASSED_ON if (values := self.headers.get_all(name))}
             connection.request(self.command, self.path, headers=headers)
             answer = connection.getresponse()
             self.send_response_only(answer.status, answer.reason)

@@ -7,6 +7,7 @@ own documentation; client and nodes share this computer's cores. The contestants
 """
 
 import base64
+import contextlib
 import json
 import os
 import platform
@@ -14,8 +15,9 @@ import resource
 import statistics
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,13 +72,16 @@ server.shell(commands=[open("pipeline").read()])
 
 @dataclass(frozen=True)
 class Run:
-    """One roll-out: seconds, seconds of the client's processors, nodes told, stays on nodes, most of them at once."""
+    """One roll-out: seconds, seconds of the client's processors, MiB of memory, nodes told, stays on nodes, most at once."""
 
     wall: float
     cpu: float
+    memory: float
     told: int
     sessions: int
     at_once: int
+    canary_first: bool
+    """Whether the first node was done with before anybody went to another one."""
 
 
 def bench(counts: tuple[int, ...]) -> None:
@@ -117,32 +122,73 @@ def _print(fleet: Fleet, rows: dict[str, list[Run]]) -> None:
     bare = median("bare ssh", "wall")
     shown = []
     for name in rows:
-        cells = [f"{median(name, 'wall'):.1f} s", f"{median(name, 'cpu'):.1f} s"]
+        cells = [f"{median(name, 'wall'):.1f} s", f"{median(name, 'cpu'):.1f} s", f"{median(name, 'memory'):.0f} MiB"]
         told = [f"{median(name, 'sessions'):.0f}", f"{median(name, 'at_once'):.0f}", f"{median(name, 'wall') / bare:.2f}"]
-        shown.append((name, *cells, *told))
-    head = ("contestant", "wall", "its CPU", "commands", "most at once", "× bare ssh")
-    plugin = "official" if toolchain.official_plugin("command") else "stand-in (an ssh process per node)"
+        canary = "yes" if all(run.canary_first for run in rows[name]) else "no"
+        shown.append((name, *cells, *told, canary if told[0] != "0" else ""))
+    head = ("contestant", "wall", "its CPU", "its memory", "commands", "most at once", "× bare ssh", "canary first")
+    plugin = "official" if toolchain.official_plugin("command") else "stand-in"
     print("\n" + table(head, shown))
     print(f"\n  {fleet.count} nodes, {os.cpu_count()} cores shared with them, Linux {platform.release()}, medians of {ROUNDS}.")
-    print(f"  Command plugin: {plugin}. Canary first: {'yes' if Contestants.canary_was_first else 'NO'}.\n")
+    print(f"  Command plugin: {plugin}. Memory: the most at any moment of all its processes, shared pages counted once (PSS).\n")
 
 
 def _timed(fleet: Fleet, work: Callable[[], None]) -> Run:
     (fleet.inside / "sessions").write_text("")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.monotonic()
-    work()
+    with _watched() as memory:
+        work()
     wall = time.monotonic() - started
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     sessions = fleet.sessions()
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Run(wall, cpu, fleet.told(), len(sessions), most_at_once(sessions))
+    canary_first = len(sessions) > 1 and sessions[0].end <= sessions[1].begin
+    return Run(wall, cpu, max(memory), fleet.told(), len(sessions), most_at_once(sessions), canary_first)
+
+
+@contextlib.contextmanager
+def _watched() -> Iterator[list[float]]:
+    """MiB of all processes that are started meanwhile and their children, looked at once a second."""
+    seen, done = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(1):
+            seen.append(sum(map(_proportional, _descendants(os.getpid()))) / 1024)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _descendants(root: int) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended while we looked
+            children.setdefault(int(path.read_text().rpartition(")")[2].split()[1]), []).append(int(path.parent.name))
+    found, left = [], [root]
+    while left:
+        new = children.get(left.pop(), [])
+        found += new
+        left += new
+    return found
+
+
+def _proportional(process: int) -> int:
+    """KiB, by smaps_rollup."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1])
+    return 0
 
 
 class Contestants:
     """Each way to tell all nodes, as (first time, again or None)."""
-
-    canary_was_first = True
 
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
@@ -187,9 +233,6 @@ class Contestants:
         if not list((self.folder / "state").iterdir()):
             self._run(["pulumi", "stack", "init", "t"])
         self._run(["pulumi", "up", "--yes", "--skip-preview", "--non-interactive", "--stack", "t"])
-        sessions = self.fleet.sessions()
-        if len(sessions) > 1:
-            Contestants.canary_was_first &= sessions[0].end <= sessions[1].begin
 
     def pyinfra(self) -> None:
         """As its documentation has it, all nodes in one inventory."""

@@ -125,7 +125,7 @@ _REMEDIES = {
     "newer version of the Pulumi CLI": _NEWER,
     "no resource plugin": "`make tools` brings it, or `pulumi plugin install resource docker 5.2.0` (and command 1.2.1)",
     "no stack named": "`make up ENV={name}` makes it",
-    "missing configuration value": "enter them in Pulumi.{name}.yaml; the README's reference says what they mean",
+    "missing configuration value": "enter them in Pulumi.{name}.yaml; docs/configuration.md says what they mean",
     "PULUMI_ACCESS_TOKEN must be set": "`pulumi login` to your backend, or set PULUMI_BACKEND_URL",
 }
 """Words of the Pulumi CLI, and the command that mends what they say."""

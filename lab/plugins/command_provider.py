@@ -1,4 +1,4 @@
-"""Stand-in for pulumi-resource-command 1.2.1: `command:remote:Command`, run by the ssh program, and `command:local:Command`.
+"""Stand-in for pulumi-resource-command 1.2.1: `command:remote:Command` and `command:local:Command`.
 
 As the official plugin does (provider/pkg/provider/remote/commandController.go): a preview connects to nothing; `create` runs
 on creation; any changed input runs `update`, or `create` where there is none; `delete` runs with the old inputs; a command
@@ -7,20 +7,17 @@ that fails is not in the state, and its error carries the command line and all o
 
 import secrets
 import subprocess
-import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any, ClassVar
 
-from components.registry_mirror.rolling_restart.ssh import UNREACHABLE, ssh_command
+from lab.plugins import connection
 from lab.plugins.server import UNKNOWN, Provider, ProviderError, Resource, Values, engine_address, serve
 
 _CONNECTION = {
     "host": None, "port": None, "user": None, "privateKey": None, "hostKey": None, "dialErrorLimit": None, "perDialTimeout": None,
 }  # fmt: skip
 _DEFAULTS = {"port": 22, "user": "root", "dialErrorLimit": 10, "perDialTimeout": 15}
-_BACK_OFF = 0.1
-"""Seconds before the second attempt to connect; each further one waits half as long again (pulumi-command connection.go)."""
 
 
 class Command(Resource):
@@ -33,10 +30,10 @@ class Command(Resource):
     }  # fmt: skip
 
     def check(self, urn: str, old: Values, inputs: Values, seed: str) -> Values:
-        connection = inputs.get("connection")
-        if isinstance(connection, dict):
-            connection = {**_DEFAULTS, **connection}
-        return {"addPreviousOutputInEnv": True, **inputs, "connection": connection}
+        given = inputs.get("connection")
+        if isinstance(given, dict):
+            given = {**_DEFAULTS, **given}
+        return {"addPreviousOutputInEnv": True, **inputs, "connection": given}
 
     def create(self, provider: Provider, urn: str, inputs: Values, preview: bool) -> tuple[str, Values]:
         if preview:
@@ -75,42 +72,16 @@ def _run(provider: Provider, urn: str, inputs: Values, command: str | None) -> V
         return {"stdout": "", "stderr": ""}
     if "connection" not in inputs:
         return _run_here(provider, urn, inputs, command)
-    connection = inputs["connection"]
-    with ssh_command(
-        connection["host"],
-        user=connection["user"],
-        port=int(connection["port"]),
-        private_key=connection["privateKey"],
-        host_key=connection.get("hostKey"),
-        connect_seconds=int(connection["perDialTimeout"]),
-    ) as ssh:
-        attempts = int(connection["dialErrorLimit"])
-        pause = _BACK_OFF
-        for attempt in range(1, attempts + 2):
-            done = subprocess.run(
-                [*ssh, command], input=(inputs.get("stdin") or "").encode(), capture_output=True, check=False
-            )  # fmt: skip
-            output = done.stdout.decode(errors="replace")
-            errors = done.stderr.decode(errors="replace")
-            if (
-                done.returncode != UNREACHABLE
-                or attempt > attempts
-                or "verification failed" in errors
-                or "Permission denied" in errors
-            ):
-                break
-            time.sleep(pause)
-            pause *= 1.5
-    host = f"{connection['host']}:{connection['port']}"
-    if done.returncode == UNREACHABLE:
-        last = errors.strip().splitlines()[-1] if errors.strip() else "no answer"
-        raise ProviderError(f"could not connect to {host} after {attempt} attempts: {last}")
+    try:
+        code, output, errors = connection.run(inputs["connection"], command, inputs.get("stdin") or "")
+    except connection.Unreachable as error:
+        raise ProviderError(str(error)) from None
     if inputs.get("logging") != "none":
         for text in (output, errors):
             if text.strip():
                 provider.log(text.rstrip(), urn)
-    if done.returncode != 0:
-        raise ProviderError(f'Process exited with status {done.returncode}: running "{command}":\n{output}{errors}')
+    if code != 0:
+        raise ProviderError(f'Process exited with status {code}: running "{command}":\n{output}{errors}')
     return {"stdout": output.removesuffix("\n"), "stderr": errors.removesuffix("\n")}
 
 

@@ -10,6 +10,7 @@ import pytest
 from lab import deployed
 from lab.images import proof_image_bytes
 from tests.lab_fixture import Lab, Mirror
+from tests.soak.outside import run_outside
 from tools.toolchain import BIN
 
 IMAGE = "mirror.lab.test/library/swarm-mirror-proof:1"
@@ -23,24 +24,12 @@ def mirror(lab: Lab) -> Iterator[Mirror]:
     found.destroy()
 
 
-def here(lab: Lab, folder: Path, *argv: "str | Path") -> None:
-    """Run a client of this computer in the lab's network, with the lab's names and authority."""
-    hosts = folder / "hosts"
-    hosts.write_text("127.0.0.1 localhost\n198.18.0.11 mirror.lab.test\n")
-    script = f'mount --bind {hosts} /etc/hosts && exec "$@"'
-    words = ["unshare", "--mount", "--propagation", "private", "--", "sh", "-c", script, "sh"]
-    command = lab.sandbox.command([*words, *map(str, argv)], network_only=True)
-    environment = {**os.environ, "SSL_CERT_FILE": str(lab.folder.ca)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
 def crane(lab: Lab, folder: Path, number: int) -> None:
-    here(lab, folder, BIN / "crane", "pull", IMAGE, folder / f"{number}.tar")
+    run_outside(lab, folder, BIN / "crane", "pull", IMAGE, folder / f"{number}.tar")
 
 
 def skopeo(lab: Lab, folder: Path, number: int) -> None:
-    here(lab, folder, "skopeo", "--insecure-policy", "copy", f"docker://{IMAGE}", f"dir:{folder / str(number)}")
+    run_outside(lab, folder, "skopeo", "--insecure-policy", "copy", f"docker://{IMAGE}", f"dir:{folder / str(number)}")
 
 
 def containerd(lab: Lab, folder: Path, number: int) -> None:
@@ -58,7 +47,7 @@ def podman(lab: Lab, folder: Path, number: int) -> None:
         "--storage-driver",
         "vfs",
     ]
-    here(lab, folder, "podman", *storage, "pull", "--quiet", IMAGE)
+    run_outside(lab, folder, "podman", *storage, "pull", "--quiet", IMAGE)
 
 
 PACKAGES: "dict[object, str]" = {skopeo: "skopeo", podman: "podman"}

@@ -9,7 +9,7 @@ import yaml
 
 from components.registry_mirror import RegistryMirrorArgs, SwarmNode
 from config.keys import KEYS, NODE_KEYS
-from config.reference import BEGIN, END, SCHEMA, project_config, readme_tables, schema, schema_text
+from config.reference import BEGIN, END, REFERENCE, SCHEMA, project_config, reference_tables, schema, schema_text
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -18,9 +18,9 @@ def test_pulumi_yaml_declares_the_keys_with_the_args_defaults() -> None:
     assert yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"] == project_config()
 
 
-def test_the_readme_shows_the_keys() -> None:
-    shown = (ROOT / "README.md").read_text().partition(BEGIN)[2].partition(END)[0].strip()
-    assert shown == readme_tables()
+def test_the_reference_shows_the_keys() -> None:
+    shown = (ROOT / REFERENCE).read_text().partition(BEGIN)[2].partition(END)[0].strip()
+    assert shown == reference_tables()
 
 
 def test_the_schema_for_editors_is_that_of_the_keys() -> None:

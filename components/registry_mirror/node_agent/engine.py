@@ -18,6 +18,8 @@ RELOAD_SECONDS = 10
 """How long dockerd may take to act on a SIGHUP; it was seen to take under 0.1 s. The signal itself is asynchronous."""
 ITS_COMPLAINTS = ("level=error", "level=fatal", "Error re", "failed to start daemon", "unable to configure")
 """How dockerd's log lines look that tell why it did not take a file."""
+LOG_BYTES = 8192
+"""Of a log file: a start that fails writes far less."""
 POLL_SECONDS = 0.05
 START_SECONDS = 180
 """For a stop and a start of docker; systemd gives a stop alone 90 s."""
@@ -176,10 +178,22 @@ def run(*command: str, seconds: float = INFO_SECONDS) -> str:
 
 
 def its_reason(unit: str, since: float) -> str:
-    """dockerd's own log line about a refused configuration, where the journal has one."""
+    """dockerd's own log line about a refused configuration, where the journal, or without systemd its log file, has one."""
     try:
-        journal = run("journalctl", "--unit=" + unit, "--since=@%d" % since, "--output=cat", "--no-pager")
-    except EngineProblem:
+        if has_systemd():
+            log = run("journalctl", "--unit=" + unit, "--since=@%d" % since, "--output=cat", "--no-pager").splitlines()
+        else:
+            log = _last_lines("/var/log/%s.log" % unit, since)
+    except (EngineProblem, OSError):
         return ""
-    lines = [line for line in journal.splitlines() if any(word in line for word in ITS_COMPLAINTS)]
+    lines = [line for line in log if any(word in line for word in ITS_COMPLAINTS)]
     return "; its log says: %s" % lines[-1][-300:] if lines else ""
+
+
+def _last_lines(path: str, since: float) -> List[str]:
+    """The end of a log file (Debian's and OpenRC's init scripts have one) that was written to since then. Raises OSError."""
+    if os.path.getmtime(path) < since:
+        return []
+    with open(path, "rb") as file:
+        file.seek(-min(LOG_BYTES, os.path.getsize(path)), os.SEEK_END)
+        return file.read().decode(errors="replace").splitlines()

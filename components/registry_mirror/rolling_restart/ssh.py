@@ -11,13 +11,10 @@ UNREACHABLE = 255
 
 
 @contextlib.contextmanager
-def ssh_command(
-    host: str, *, user: str, port: int, private_key: str, host_key: str | None, connect_seconds: int
-) -> Iterator[list[str]]:
+def ssh_command(host: str, *, user: str, port: int, private_key: str, host_key: str, connect_seconds: int) -> Iterator[list[str]]:
     """The command line to put a remote command behind.
 
-    The key is in a file, in memory and readable by nobody else, only while this lasts. `host_key` None believes whoever
-    answers, as Pulumi's command plugin does; nothing of this project does without one.
+    The key is in a file, in memory and readable by nobody else, only while this lasts.
     """
     with tempfile.TemporaryDirectory(
         prefix="swarm-registry-mirror-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None
@@ -25,6 +22,7 @@ def ssh_command(
         key, known_hosts = Path(folder, "key"), Path(folder, "known_hosts")
         key.touch(mode=0o600)
         key.write_text(private_key.rstrip("\n") + "\n")
+        known_hosts.write_text(f"* {host_key}\n")
         options = {
             "IdentitiesOnly": "yes",
             "BatchMode": "yes",
@@ -32,11 +30,9 @@ def ssh_command(
             "UserKnownHostsFile": str(known_hosts),
             "GlobalKnownHostsFile": "/dev/null",
             "ConnectTimeout": str(connect_seconds),
-            "StrictHostKeyChecking": "no" if host_key is None else "yes",
+            "StrictHostKeyChecking": "yes",
+            "HostKeyAlgorithms": host_key.split()[0],
         }
-        if host_key is not None:
-            known_hosts.write_text(f"* {host_key}\n")
-            options["HostKeyAlgorithms"] = host_key.split()[0]
         flat = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
         yield ["ssh", "-T", "-F", "/dev/null", "-i", str(key), *flat, "-p", str(port), f"{user}@{host}", "--"]
 
