@@ -119,10 +119,11 @@ class Project:
         self("stack", "init", "t")
 
     def write(self, text: str) -> None:
-        """Make `text` the program; `KEY`, `HOST_KEY` and the SDKs are there."""
+        """Make `text` the program; `KEY`, `HOST_KEY`, `SSH`, `REGISTRY` (an image) and the SDKs are there."""
         head = (
             "import pulumi\nimport pulumi_docker as docker\nfrom pulumi_command import local, remote\n"
             f"KEY = open({str(self.lab.folder.ssh_key)!r}).read()\nHOST_KEY = {self.lab.host_key('node1')!r}\n"
+            f"REGISTRY = {self.lab.digest('registry')!r}\n"
             f"SSH = ['-i', {str(self.lab.folder.ssh_key)!r}, '-o', 'UserKnownHostsFile={self.lab.folder.known_hosts}']\n"
         )
         (self.folder / "__main__.py").write_text(head + textwrap.dedent(text))

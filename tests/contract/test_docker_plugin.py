@@ -19,9 +19,8 @@ def project(lab: Lab, tmp_path: Path) -> Iterator[Project]:
 
 
 def service(network: str, label: str = "one", image: str = "") -> str:
-    image = image or "images.lab.test/registry:3.1.1@' + DIGEST + '"
+    image = image or "' + REGISTRY + '"
     return f"""
-        DIGEST = open({"'" + str(Path(".lab/test/registry.digest").resolve()) + "'"}).read().strip()
         opts = pulumi.ResourceOptions(provider={PROVIDER})
         docker.Service('s', name='contract', labels=[{{'label': 'l', 'value': '{label}'}}],
             mode={{'replicated': {{'replicas': 1}}}},
@@ -133,14 +132,13 @@ def test_a_network_is_made_and_removed_and_named_after_its_resource(lab: Lab, pr
 def service_with_files(config: str, secret: str) -> str:
     return f"""
         import base64
-        DIGEST = open({"'" + str(Path(".lab/test/registry.digest").resolve()) + "'"}).read().strip()
         opts = pulumi.ResourceOptions(provider={PROVIDER})
         config = docker.ServiceConfig('c', data_raw='{config}', opts=opts)
         token = pulumi.Output.secret(base64.b64encode(b'{secret}').decode())
         secret = docker.Secret('k', data=token, opts=opts)
         docker.Service('s', name='contract', task_spec={{
             'container_spec': {{
-                'image': 'images.lab.test/registry:3.1.1@' + DIGEST, 'commands': ['/bin/sleep', '1000'],
+                'image': REGISTRY, 'commands': ['/bin/sleep', '1000'],
                 'sysctl': {{'net.ipv4.tcp_syn_retries': '1'}},
                 'configs': [{{'config_id': config.id, 'config_name': config.name, 'file_name': '/run/a-config',
                              'file_mode': 0o555}}],
