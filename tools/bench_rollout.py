@@ -181,7 +181,7 @@ def _descendants(root: int) -> list[int]:
 def _proportional(process: int) -> int:
     """KiB, by smaps_rollup; 0 for a process of the nodes, which live in a mount namespace of their own."""
     with contextlib.suppress(OSError):
-        if os.readlink(f"/proc/{process}/ns/mnt") != os.readlink("/proc/self/ns/mnt"):
+        if Path(f"/proc/{process}/ns/mnt").readlink() != Path("/proc/self/ns/mnt").readlink():
             return 0
         for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
