@@ -45,7 +45,7 @@ http {{
 }}
 """
 START_NGINX = (
-    "cat > /etc/bench-nginx.conf; docker run --detach --quiet --name bench-nginx --network host"
+    "cat > /etc/bench-nginx.conf; docker run --detach --name bench-nginx --network host"
     " --mount type=bind,source=/etc/bench-nginx.conf,target=/etc/nginx/nginx.conf,readonly"
     " --mount type=bind,source=/var/data,target=/var/data,readonly lab/nginx:1"
 )

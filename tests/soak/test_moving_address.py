@@ -24,12 +24,14 @@ vrrp_instance mirror {{
   priority {priority}
   advert_int 1
   unicast_src_ip {own}
-  unicast_peer {{ {others} }}
+  unicast_peer {{
+    {others}
+  }}
   virtual_ipaddress {{ {moving}/24 }}
 }}
 """
 START = (
-    "cat > /etc/keepalived.conf; docker run --detach --quiet --name keepalived --restart unless-stopped --network host"
+    "cat > /etc/keepalived.conf; docker run --detach --name keepalived --restart unless-stopped --network host"
     " --cap-add NET_ADMIN --cap-add NET_BROADCAST --cap-add NET_RAW --mount type=bind,source=/etc/keepalived.conf,"
     "target=/etc/keepalived/keepalived.conf,readonly lab/keepalived:1"
 )
@@ -56,14 +58,17 @@ def managers(lab: Lab) -> Iterator[None]:
     archive = debian_image("keepalived", "keepalived", ["keepalived", "--dont-fork", "--log-console"]).read_bytes()
     lab.on("node1", "docker node promote node2 node3")
     for node, priority in zip(NODES, (150, 100, 50), strict=True):
-        others = " ".join(other.address for other in NODES if other is not node)
+        others = "\n    ".join(other.address for other in NODES if other is not node)
         lab.on(node.name, "docker load --quiet", archive)
         config = KEEPALIVED.format(priority=priority, own=node.address, others=others, moving=MOVING)
         lab.on(node.name, START, config.encode())
         lab.on(node.name, f"sed -i 's/^{MANAGER.address} {NAMES}/{MOVING} {NAMES}/' /etc/hosts; grep -q '^{MOVING}' /etc/hosts")
     yield
     for node in NODES:
-        lab.on(node.name, "docker rm --force keepalived; rm /etc/keepalived.conf; docker image rm lab/keepalived:1")
+        # Stopped and not killed: it then takes the address away itself.
+        lab.on(
+            node.name, "docker stop keepalived; docker rm keepalived; rm /etc/keepalived.conf; docker image rm lab/keepalived:1"
+        )
         lab.on(node.name, f"sed -i 's/^{MOVING} /{MANAGER.address} /' /etc/hosts")
     lab.on("node1", "docker node demote node2 node3")
 
