@@ -13,7 +13,7 @@ from tools.progress import run_logged, stage
 
 PACKAGES = ("docker.io", "openssh-server", "sudo", "iproute2", "iptables", "ca-certificates", "python3", "busybox-static")
 SYSTEMD = ("systemd", "systemd-sysv", "dbus")
-SYSV = ("sysvinit-core", "sysv-rc")
+SYSV = ("sysvinit-core", "sysv-rc", "procps")
 EXTRA = {"trixie": ("docker-cli",)}
 """trixie ships docker's client apart from its daemon."""
 
@@ -35,6 +35,12 @@ CUSTOMIZE_SYSTEMD = (
     # There is no timer that a machine of ten minutes' life needs, and some of them would ask the internet.
     'chroot "$1" systemctl mask apt-daily.timer apt-daily-upgrade.timer systemd-timesyncd.service'
     " systemd-networkd-wait-online.service systemd-modules-load.service",
+)
+CUSTOMIZE_SYSV = (
+    # sysvinit's own /sys hides the control groups that nspawn has mounted; docker's script mounts others where this is one.
+    """echo '[ -e /sys/fs/cgroup/memory ] || mount -t tmpfs -o mode=755 cgroup /sys/fs/cgroup' >> "$1"/etc/default/docker""",
+    # Not every computer lets a machine raise this limit, and the script ends where it may not.
+    """sed -i 's/^\\(\\s*ulimit .*\\)$/\\1 || true/' "$1"/etc/init.d/docker""",
 )
 
 COMPLETE = ".complete"
@@ -66,7 +72,7 @@ def _make(suite: str, folder: Path) -> None:
     shutil.rmtree(building, ignore_errors=True)
     building.parent.mkdir(parents=True, exist_ok=True)
     include = ",".join(PACKAGES + (SYSV if init else SYSTEMD) + EXTRA.get(suite, ()))
-    customize = CUSTOMIZE if init else CUSTOMIZE + CUSTOMIZE_SYSTEMD
+    customize = CUSTOMIZE + (CUSTOMIZE_SYSV if init else CUSTOMIZE_SYSTEMD)
     run_logged(
         # A mount namespace of its own: mounts that mmdebstrap makes vanish with it, however it ends.
         ["unshare", "--mount", "mmdebstrap", "--variant=minbase", f"--include={include}",

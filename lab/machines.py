@@ -223,7 +223,8 @@ def _make_controllers_writable(sandbox: Sandbox, node: LabNode) -> None:
         sandbox.run(
             ["nsenter", "--target", str(pid), "--mount", "--pid", "--cgroup", "--", "sh", "-c",
              # `bind` matters: without it the kernel answers "mount point is busy".
-             "for c in /sys/fs/cgroup/*/; do mount -o remount,bind,rw $c; done"]
+             # A machine without systemd mounts its own.
+             "for c in /sys/fs/cgroup/*/; do [ ! -d $c ] || mount -o remount,bind,rw $c; done"]
         )  # fmt: skip
 
 
