@@ -14,21 +14,23 @@ from lab.sandbox import Sandbox
 
 PROGRAM = """
 import hashlib, json, sys, threading, time, urllib.request as u
+from concurrent.futures import ThreadPoolExecutor
 url, repository, tag, number = sys.argv[1], *sys.argv[2].rpartition(":")[::2], int(sys.argv[3])
 ACCEPT = {"Accept": "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"}
 def get(path, **headers):
     return u.urlopen(u.Request(url + "/v2/" + repository + "/" + path, headers=headers), timeout=240)
 whole, gate = [], threading.Barrier(number + 1)
+def right(layer):
+    found, answer = hashlib.sha256(), get("blobs/" + layer["digest"])
+    while chunk := answer.read(1 << 16):
+        found.update(chunk)
+    return "sha256:" + found.hexdigest() == layer["digest"]
 def client():
     gate.wait()
     manifest = json.loads(get("manifests/" + tag, **ACCEPT).read())
-    for layer in [manifest["config"], *manifest["layers"]]:
-        found, answer = hashlib.sha256(), get("blobs/" + layer["digest"])
-        while chunk := answer.read(1 << 16):
-            found.update(chunk)
-        if "sha256:" + found.hexdigest() != layer["digest"]:
-            return
-    whole.append(1)
+    with ThreadPoolExecutor(3) as pool:  # as many layers at the same time as docker fetches
+        if all(pool.map(right, [manifest["config"], *manifest["layers"]])):
+            whole.append(1)
 threads = [threading.Thread(target=client) for _ in range(number)]
 for thread in threads: thread.start()
 gate.wait()

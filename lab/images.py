@@ -148,7 +148,7 @@ def debian_image(name: str, package: str, command: Sequence[str]) -> Path:
     return archive
 
 
-def small_image(name: str, sizes: Sequence[int]) -> Path:
+def random_image(name: str, sizes: Sequence[int]) -> Path:
     """An archive of the image `library/<name>:1`, whose layers have so many random bytes each."""
     with _made(name, f"{name}:1") as (archive, running):
         if running is not None:

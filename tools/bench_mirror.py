@@ -6,6 +6,7 @@ against nginx with the same layers; memory and processor time meanwhile; and how
 """
 
 import json
+import math
 import os
 import platform
 import statistics
@@ -14,7 +15,7 @@ import time
 
 from lab import deployed
 from lab.clients import fetch, pour
-from lab.images import debian_image, proof_image_bytes
+from lab.images import debian_image, proof_image_bytes, publish_at_hub, random_image
 from lab.internet import BANDWIDTH, counters, lengthen_line, limit_line, reset_counters
 from lab.machines import run_on
 from lab.plan import INTERNET, MANAGER, MIRROR_HOST, NODES
@@ -26,8 +27,12 @@ from tools.table import table
 
 CLIENTS = (1, 2, 4, 8, 16, 32)
 RUNS = int(os.environ.get("ROUNDS", "5"))
+LARGE = "bench-large:1"
+LARGE_LAYERS = (16 << 20,) * 6
+"""Bytes of each layer of the latency table's image."""
 RATE, DELAY = "100mbit", 40
 """The internet of the latency table: megabits a second, and milliseconds for each connection and each request."""
+MIRROR = f"https://{MIRROR_HOST}"
 NODE = NODES[1]
 """On which the clients are."""
 
@@ -124,25 +129,31 @@ def _share_now(sandbox: Sandbox) -> str:
 def _latency(lab: BenchLab) -> None:
     taken: dict[str, list[float]] = {"the upstream itself": [], "cold mirror": [], "warm mirror": []}
     deployed.wait_until_it_answers(lab.sandbox, NODE)
+    publish_at_hub(lab.sandbox, random_image("bench-large", LARGE_LAYERS), f"library/{LARGE}")
+    image = f"library/{LARGE}"
+    asked: dict[str, int] = {}
     with stage(f"seconds, with {RATE} and {DELAY} ms to the upstream"):
         limit_line(lab.sandbox, RATE)
         lengthen_line(lab.sandbox, DELAY)
         for _ in range(RUNS):
             deployed.empty(lab.sandbox)
             time.sleep(1)
-            taken["the upstream itself"].append(fetch(lab.sandbox, NODE, 1, f"http://{INTERNET}").seconds)
-            taken["cold mirror"].append(fetch(lab.sandbox, NODE, 1).seconds)
-            taken["warm mirror"].append(fetch(lab.sandbox, NODE, 1).seconds)
+            for name, url in (("the upstream itself", f"http://{INTERNET}"), *((name, MIRROR) for name in list(taken)[1:])):
+                reset_counters(lab.sandbox)
+                got = fetch(lab.sandbox, NODE, 1, url, image)
+                taken[name].append(got.seconds if got.whole else math.inf)
+                asked[name] = int(str(counters(lab.sandbox)["requests"]))
         limit_line(lab.sandbox, BANDWIDTH)
         lengthen_line(lab.sandbox, 0)
     direct = statistics.median(taken["the upstream itself"])
     rows = []
     for name, found in taken.items():
         middle = statistics.median(found)
-        rows.append((name, f"{middle:.2f} s", f"{max(found):.2f} s", f"{middle / direct:.2f}", f"{direct / middle:.1f}"))
-    size = proof_image_bytes(lab.sandbox) / 1e6
-    print(f"\n  One client that fetches {size:.1f} MB and checks every digest; {RATE}, {DELAY} ms to the upstream; {RUNS} runs\n")
-    print(table(("from", "median", "slowest", "× the upstream", "times faster"), rows) + "\n")
+        ratios = [f"{middle / direct:.2f}", f"{direct / middle:.1f}"]
+        rows.append((name, f"{middle:.2f} s", f"{max(found):.2f} s", *ratios, str(asked[name])))
+    size = sum(LARGE_LAYERS) / 1e6
+    print(f"\n  One client that fetches {size:.0f} MB and checks every digest; {RATE}, {DELAY} ms to the upstream; {RUNS} runs\n")
+    print(table(("from", "median", "slowest", "× the upstream", "times faster", "requests there"), rows) + "\n")
 
 
 # ------------------------------------------------------------------------------------------------- bytes a second
@@ -156,7 +167,7 @@ def _throughput(lab: BenchLab) -> None:
     listing = run_on(lab.sandbox, MANAGER, f"cd {deployed.CACHE}/docker/registry/v2/blobs/sha256; ls -S */*/data | head -3")
     digests = ["sha256:" + line.split("/")[1] for line in listing.split()]
     taken: dict[str, list[float]] = {"nginx": [], "mirror": []}
-    urls = {"nginx": f"https://{MIRROR_HOST}:{NGINX_PORT}", "mirror": f"https://{MIRROR_HOST}"}
+    urls = {"nginx": f"https://{MIRROR_HOST}:{NGINX_PORT}", "mirror": MIRROR}
     with stage("bytes a second, beside nginx"):
         before = _held(lab.sandbox)
         for _ in range(RUNS):

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 
 from lab import internet, swarm
-from lab.images import publish_at_hub, small_image
+from lab.images import publish_at_hub, random_image
 from lab.internet import SICK_MIRROR
 from lab.machines import run_on
 from lab.plan import HUB_HOST, INTERNET, NODES, SICK, SICK_HOST, LabNode
@@ -55,7 +55,7 @@ def bench(lab: BenchLab) -> None:
     """Measure and print; leaves the nodes of the lab with another mirror."""
     swarm.make_certificate(lab.folder, "sick", f"DNS:{SICK_HOST},IP:{SICK}")
     internet.start_sick_mirror(lab.sandbox, lab.folder)
-    publish_at_hub(lab.sandbox, small_image("bench-small", LAYERS), f"library/{IMAGE}")
+    publish_at_hub(lab.sandbox, random_image("bench-small", LAYERS), f"library/{IMAGE}")
     rows = [[words or "is well"] for words in ILL.values()]
     engines = []
     for node in ENGINES:
