@@ -17,8 +17,15 @@ import hashlib, json, sys, threading, time, urllib.request as u
 from concurrent.futures import ThreadPoolExecutor
 url, repository, tag, number = sys.argv[1], *sys.argv[2].rpartition(":")[::2], int(sys.argv[3])
 ACCEPT = {"Accept": "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"}
+token = {}
 def get(path, **headers):
-    return u.urlopen(u.Request(url + "/v2/" + repository + "/" + path, headers=headers), timeout=240)
+    try:
+        return u.urlopen(u.Request(url + "/v2/" + repository + "/" + path, headers={**headers, **token}), timeout=240)
+    except u.HTTPError as error:
+        if error.code != 401 or token: raise
+        realm = error.headers["WWW-Authenticate"].partition('realm="')[2].partition('"')[0]
+    token["Authorization"] = "Bearer " + json.loads(u.urlopen(realm).read())["token"]
+    return get(path, **headers)
 whole, gate = [], threading.Barrier(number + 1)
 def right(layer):
     found, answer = hashlib.sha256(), get("blobs/" + layer["digest"])

@@ -15,6 +15,7 @@ changes how it is:
     silent      accepts requests and never answers      slow            10 KB a second
     truncated   bodies end half way                     wrong           bodies have a byte that is not theirs
     token       wants the token that its own /_lab/token gives to ACCOUNT
+    hub         wants a token too, but gives it to anybody, as Docker Hub does
 
 Every other GET and HEAD is passed on.
 """
@@ -31,7 +32,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 CHUNK = 64 * 1024
 ACCOUNT = ("mirror-bot", "lab-canary-token")
-"""Username and token that the mode `token` asks for."""
+"""Username and token that the mode `token` asks for; `hub` asks for none."""
 TICKET = "ticket-of-the-lab"
 SLOW_BYTES = 10_000
 """A second, in the mode `slow`."""
@@ -113,7 +114,7 @@ class Upstream(BaseHTTPRequestHandler):
                 time.sleep(0.1)
             self.close_connection = True
             return False
-        if self.mode == "token" and self.headers.get("Authorization") != f"Bearer {TICKET}":
+        if self.mode in ("token", "hub") and self.headers.get("Authorization") != f"Bearer {TICKET}":
             host = self.headers.get("Host", "")
             challenge = f'Bearer realm="http://{host}/_lab/token",service="lab"'
             self._refuse(401, {"WWW-Authenticate": challenge, "Docker-Distribution-Api-Version": "registry/2.0"})
@@ -125,7 +126,7 @@ class Upstream(BaseHTTPRequestHandler):
 
     def _give_token(self) -> None:
         kind, _, value = self.headers.get("Authorization", "").partition(" ")
-        if kind == "Basic" and base64.b64decode(value).decode() == ":".join(ACCOUNT):
+        if self.mode == "hub" or (kind == "Basic" and base64.b64decode(value).decode() == ":".join(ACCOUNT)):
             self._answer_json({"token": TICKET, "access_token": TICKET, "expires_in": 300})
         else:
             self._refuse(401, {})

@@ -16,7 +16,7 @@ import time
 from lab import deployed
 from lab.clients import fetch, pour
 from lab.images import debian_image, proof_image_bytes, publish_at_hub, random_image
-from lab.internet import BANDWIDTH, counters, lengthen_line, limit_line, reset_counters
+from lab.internet import BANDWIDTH, behave, counters, lengthen_line, limit_line, reset_counters
 from lab.machines import run_on
 from lab.plan import INTERNET, MANAGER, MIRROR_HOST, NODES
 from lab.sandbox import Sandbox
@@ -135,6 +135,7 @@ def _latency(lab: BenchLab) -> None:
     with stage(f"seconds, with {RATE} and {DELAY} ms to the upstream"):
         limit_line(lab.sandbox, RATE)
         lengthen_line(lab.sandbox, DELAY)
+        behave(lab.sandbox, "hub")
         for _ in range(RUNS):
             deployed.empty(lab.sandbox)
             time.sleep(1)
@@ -145,6 +146,7 @@ def _latency(lab: BenchLab) -> None:
                 asked[name] = int(str(counters(lab.sandbox)["requests"]))
         limit_line(lab.sandbox, BANDWIDTH)
         lengthen_line(lab.sandbox, 0)
+        behave(lab.sandbox, "well")
     direct = statistics.median(taken["the upstream itself"])
     rows = []
     for name, found in taken.items():
