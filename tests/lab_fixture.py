@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -21,6 +22,7 @@ from lab.sandbox import Sandbox
 from tools.preview import cleaned_state
 from tools.progress import StageError
 from tools.stack import Stack
+from tools.unlock import unlock
 
 NAME = f"test-{os.environ['PYTEST_XDIST_WORKER']}" if "PYTEST_XDIST_WORKER" in os.environ else "test"
 """A lab of the tests' own, so that a person's `make up` is never disturbed; one for each worker of pytest-xdist."""
@@ -225,6 +227,23 @@ class Mirror:
     def up(self) -> str:
         return self.stack.run("up", "--yes", "--skip-preview")
 
+    def start(self) -> "subprocess.Popen[str]":
+        """`pulumi up` in a session of its own, which `kill_session` ends; returns at once."""
+        return subprocess.Popen(
+            self.stack.command("up", "--yes", "--skip-preview"), cwd=CHECKOUT, env=self.stack.environment,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, text=True,
+        )  # fmt: skip
+
+    def up_after_kill(self) -> str:
+        """What a person does: the same command again, and what it says if it says something."""
+        try:
+            return self.up()
+        except StageError as error:
+            way_out = error.remedy
+        assert "`make unlock ENV=dev`" in way_out
+        unlock(self.stack)
+        return self.up()
+
     def up_fails(self) -> str:
         """The reason that a person is shown."""
         with pytest.raises(StageError) as failed:
@@ -254,6 +273,17 @@ class Mirror:
         done = without_network(argv[argv.index("--") + 1 :], self.stack.environment)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+
+def kill_session(leader: int) -> None:
+    """Kill every process of a session, plugins and all, as the end of a CI job does."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if os.getsid(int(entry.name)) == leader:
+                    os.kill(int(entry.name), signal.SIGKILL)
+            except OSError:
+                continue
 
 
 def saved_state(stack: Stack) -> Path:

@@ -7,21 +7,17 @@ Node 2 is nobody's here: the agent is sent to it directly. Node 3 is a node of t
 import json
 import os
 import random
-import signal
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from components.registry_mirror import ship
-from lab.plan import CHECKOUT, NODE2_DAEMON_JSON
-from tests.lab_fixture import Lab, Mirror, counts
-from tools.progress import StageError
-from tools.unlock import unlock
+from lab.plan import NODE2_DAEMON_JSON
+from tests.lab_fixture import Lab, Mirror, counts, kill_session
 
 URL = "https://mirror.lab.test"
 REPEATS = int(os.environ.get("FAULT_REPEATS", "2"))
@@ -86,7 +82,7 @@ class Agent:
 def mirror(lab: Lab) -> Iterator[Mirror]:
     found = Mirror(lab)
     found.configure(without=("node2",))
-    up_after_kill(found)  # a lab that was kept from an interrupted run (KEEP_LAB=1) may be locked
+    found.up_after_kill()  # a lab that was kept from an interrupted run (KEEP_LAB=1) may be locked
     yield found
     found.configure(without=("node2",))
     found.destroy()
@@ -279,45 +275,20 @@ def again(mirror: Mirror, keys: dict[str, Any]) -> None:
 def test_pulumi_is_killed(lab: Lab, mirror: Mirror) -> None:
     for number in range(REPEATS):
         again(mirror, {"max-concurrent-downloads": 4 + number})
-        running = subprocess.Popen(
-            mirror.stack.command("up", "--yes", "--skip-preview"), cwd=CHECKOUT, env=mirror.stack.environment,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, text=True,
-        )  # fmt: skip
+        running = mirror.start()
         time.sleep(random.uniform(1.0, 5.0))
         kill_session(running.pid)
         running.communicate()
         for node in ("node1", "node3"):
             lab.info(node)
             json.loads(lab.daemon_json(node) or b"{}")
-        text = up_after_kill(mirror)
+        text = mirror.up_after_kill()
         assert set(counts(text)) <= {"updated", "unchanged", "created", "deleted"}
         assert mirror.operate("status")[0] == 0
         for node in ("node1", "node3"):
             assert json.loads(lab.daemon_json(node) or b"{}")["max-concurrent-downloads"] == 4 + number
     again(mirror, {})
     mirror.up()
-
-
-def kill_session(leader: int) -> None:
-    """Kill every process of a session, plugins and all, as the end of a CI job does."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if os.getsid(int(entry.name)) == leader:
-                    os.kill(int(entry.name), signal.SIGKILL)
-            except OSError:
-                continue
-
-
-def up_after_kill(mirror: Mirror) -> str:
-    """What a person does: the same command again, and what it says if it says something."""
-    try:
-        return mirror.up()
-    except StageError as error:
-        way_out = error.remedy
-    assert "`make unlock ENV=dev`" in way_out
-    unlock(mirror.stack)
-    return mirror.up()
 
 
 @pytest.mark.fault("F30", "the canary fails")
