@@ -38,6 +38,8 @@ class ByHand:
         self.files = {node: lab.daemon_json(node) for node in NODES}
 
     def set_up(self) -> None:
+        # Destroy keeps the cache: an earlier mirror's would be warm.
+        self.lab.on("node1", "rm -rf /var/data/registry")
         for name, path in (("registry-mirror-config.yml", "/var/data/registry"), ("registry.yml", "/var/data/config/registry")):
             self.lab.on("node1", f"mkdir -p {path}; cat > {path}/{name}", (RECIPE / name).read_bytes())
         self.lab.on("node1", "mkdir -p /var/data/registry/registry-mirror-data")
