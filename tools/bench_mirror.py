@@ -3,6 +3,8 @@
 Bytes over the internet for many clients, together and one before the others; seconds against the upstream itself; bytes a second
 against nginx with the same layers; memory and processor time meanwhile; and how long docker takes with a mirror that is ill
 (`bench_sick_mirror.py`). Client, mirror and upstream share this computer's cores, so ratios say more than seconds.
+
+    python3 -m tools.bench_mirror [bytes] [latency] [throughput] [sick]
 """
 
 import json
@@ -22,9 +24,10 @@ from lab.plan import INTERNET, MANAGER, MIRROR_HOST, NODES
 from lab.sandbox import Sandbox
 from tools import bench_sick_mirror
 from tools.bench_lab import BenchLab
-from tools.progress import main_guard, stage
+from tools.progress import StageError, main_guard, stage
 from tools.table import table
 
+SICK = "sick"
 CLIENTS = (1, 2, 4, 8, 16, 32)
 RUNS = int(os.environ.get("ROUNDS", "5"))
 LARGE = "bench-large:1"
@@ -76,16 +79,23 @@ print(json.dumps(found))
 """Container -> highest resident memory of its processes in MiB, and seconds of processor time so far."""
 
 
-def bench() -> None:
-    """Measure and print."""
+def bench(names: list[str]) -> None:
+    """Measure and print the named tables, or all. Raises StageError for a name that is none."""
+    tables = {"bytes": _bytes, "latency": _latency, "throughput": _throughput, SICK: bench_sick_mirror.bench}
+    unknown = set(names) - set(tables)
+    if unknown:
+        raise StageError(f"{', '.join(sorted(unknown))}: no such table", f"name some of {', '.join(tables)}")
     lab = BenchLab()
-    with stage("pulumi up"):
-        lab.up()
-    for print_table in (_bytes, _latency, _throughput):
-        print_table(lab)
-    with stage("pulumi destroy"):
-        lab.destroy()
-    bench_sick_mirror.bench(lab)
+    wanted = [name for name in tables if name in names or not names]
+    if wanted != [SICK]:
+        with stage("pulumi up"):
+            lab.up()
+    for name in wanted:
+        if name == SICK:
+            # Its mirror is another one.
+            with stage("pulumi destroy"):
+                lab.destroy()
+        tables[name](lab)
     lab.remove()
     print(f"  {os.cpu_count()} cores, shared with everything; Linux {platform.release()}.\n")
 
@@ -212,4 +222,4 @@ def _held(sandbox: Sandbox) -> dict[str, tuple[float, float]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main_guard(bench))
+    sys.exit(main_guard(lambda: bench(sys.argv[1:])))
