@@ -4,6 +4,8 @@ Everyone runs the same node agent with the same request on the same nodes (`lab/
 own documentation; client and nodes share this computer's cores. The contestants take turns within each round.
 
     python3 -m tools.bench_rollout [NODES…]
+
+ROUNDS says how often, WHO (like `pulumi up,ansible`) who takes part beside bare ssh; all do if it is not set.
 """
 
 import base64
@@ -30,6 +32,7 @@ from tools.toolchain import CHECKOUT, TOOLS, VENV
 
 COUNTS = (100, 500)
 ROUNDS = int(os.environ.get("ROUNDS", "2"))
+WHO = os.environ["WHO"].split(",") if "WHO" in os.environ else None
 AT_ONCE = 10
 """Nodes at the same time, for everyone: the component's default. Where that does a contestant no good, it gets its own best."""
 FORKS = 20
@@ -207,12 +210,13 @@ class Contestants:
 
     def all(self) -> dict[str, tuple[Callable[[], None], Callable[[], None] | None]]:
         """Bare ssh first: it is what the others are measured by."""
-        return {
+        found: dict[str, tuple[Callable[[], None], Callable[[], None] | None]] = {
             "bare ssh": (self.bare_ssh, None),
             "pulumi up": (self.pulumi, self.pulumi),
             "pyinfra": (self.pyinfra, None),
             "ansible": (self.ansible, self.ansible),
         }
+        return {name: runs for name, runs in found.items() if WHO is None or name in ("bare ssh", *WHO)}
 
     def forget(self) -> None:
         """No stack yet, no connection kept open by an earlier run."""
