@@ -627,3 +627,12 @@ def test_killed_between_any_two_changes_the_file_is_whole_and_the_next_run_conve
             assert die_at > 8, die_at
             return
     pytest.fail("the run never got through")
+
+
+def test_without_systemd_the_end_of_dockers_log_file_says_why_if_it_was_written_to_since(tmp_path: Path) -> None:
+    log = tmp_path / "docker.log"
+    log.write_text("x" * 2 * engine.LOG_BYTES + "\nfailed to start daemon: because\n")
+    written = log.stat().st_mtime
+    assert engine._last_lines(str(log), written - 1)[-1] == "failed to start daemon: because"
+    assert len("\n".join(engine._last_lines(str(log), written - 1))) < engine.LOG_BYTES
+    assert engine._last_lines(str(log), written + 1) == []
