@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,15 +40,9 @@ def containerd(lab: Lab, folder: Path, number: int) -> None:
 
 
 def podman(lab: Lab, folder: Path, number: int) -> None:
-    storage: list[str | Path] = [
-        "--root",
-        folder / f"root{number}",
-        "--runroot",
-        folder / f"run{number}",
-        "--storage-driver",
-        "vfs",
-    ]
-    run_outside(lab, folder, "podman", *storage, "pull", "--quiet", IMAGE)
+    with tempfile.TemporaryDirectory(prefix="p") as short:  # podman takes a runroot of 50 characters at most
+        storage = ["--root", str(folder / f"root{number}"), "--runroot", short, "--storage-driver", "vfs"]
+        run_outside(lab, folder, "podman", *storage, "pull", "--quiet", IMAGE)
 
 
 PACKAGES: "dict[object, str]" = {skopeo: "skopeo", podman: "podman"}
