@@ -2,6 +2,9 @@
 
 Pebble runs on the lab's gateway, asks Traefik for the proof (TLS-ALPN-01) by the mirror's own name, and signs. What nodes must
 trust is Pebble's root, which is another one at each of its starts; docker reads it from certs.d.
+
+Traefik asks no authority for a name that a certificate of its own already has, the default one included. The lab's default
+certificate has the mirror's name, so it gives way to one for another name.
 """
 
 import json
@@ -26,6 +29,9 @@ ARGUMENTS = (
     f"{RESOLVER}.storage=/tmp/acme.json",
     f"{RESOLVER}.tlschallenge=true",
 )
+
+
+DEFAULT = "/var/data/traefik/dynamic.yml"
 
 
 class Pebble:
@@ -74,7 +80,15 @@ def mirror(lab: Lab) -> Iterator[Mirror]:
     usual = json.loads(
         lab.on("node1", "docker service inspect --format '{{json .Spec.TaskTemplate.ContainerSpec.Args}}' traefik")
     )
-    lab.on("node1", "cat > /var/data/traefik/authority.crt", lab.folder.ca.read_bytes())
+    swarm.make_certificate(lab.folder, "other", "DNS:other.lab.test")
+    tls = lab.folder.ca.parent
+    for name, content in (
+        ("authority.crt", lab.folder.ca.read_bytes()),
+        ("other.crt", (tls / "other.crt").read_bytes()),
+        ("other.key", (tls / "other.key").read_bytes()),
+    ):
+        lab.on("node1", f"cat > /var/data/traefik/{name}", content)
+    lab.on("node1", f"sed s/mirror/other/ {DEFAULT} > {DEFAULT}.new && mv {DEFAULT}.new {DEFAULT}")
     words = shlex.join([*usual, *ARGUMENTS])
     change = "docker service update --quiet --update-order stop-first"
     lab.on("node1", f"{change} --env-add LEGO_CA_CERTIFICATES=/certificates/authority.crt --args {shlex.quote(words)} traefik")
@@ -84,6 +98,7 @@ def mirror(lab: Lab) -> Iterator[Mirror]:
     yield found
     found.configure()
     found.destroy()
+    lab.on("node1", f"sed s/other/mirror/ {DEFAULT} > {DEFAULT}.new && mv {DEFAULT}.new {DEFAULT}")
     lab.on("node1", f"{change} --env-rm LEGO_CA_CERTIFICATES --args {shlex.quote(shlex.join(usual))} traefik")
     for node in NODES:
         lab.on(node, f"rm -r {CERTS}")
