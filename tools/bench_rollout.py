@@ -5,7 +5,8 @@ own documentation; client and nodes share this computer's cores. The contestants
 
     python3 -m tools.bench_rollout [NODES…]
 
-ROUNDS says how often, WHO (like `pulumi up,ansible`) who takes part beside bare ssh; all do if it is not set.
+ROUNDS says how often, WHO (like `pulumi up,ansible`) who takes part beside bare ssh; all do if it is not set. With AGENT=small
+everyone runs an agent of a dozen lines that checks nothing: what the contestants themselves cost.
 """
 
 import base64
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -38,6 +40,28 @@ AT_ONCE = 10
 FORKS = 20
 """Of Ansible: 100 were slower on two cores."""
 RIVALS = TOOLS / "bench"
+
+SMALL_AGENT = """
+import json, os, subprocess, sys
+path, wanted = "/etc/docker/daemon.json", [REQUEST["mirror"]]
+data = json.load(open(path)) if os.path.exists(path) else {}
+if data.get("registry-mirrors") != wanted:
+    with open(path + ".new", "w") as file:
+        json.dump({**data, "registry-mirrors": wanted}, file)
+    os.replace(path + ".new", path)
+    subprocess.run(["systemctl", "reload", "docker"], check=True)
+sys.exit(wanted[0] not in subprocess.run(["docker", "info"], stdout=subprocess.PIPE).stdout.decode())
+"""
+
+AGENT = os.environ.get("AGENT", "the node agent")
+WITH_AGENT = (
+    f"""
+from components.registry_mirror import ship
+ship.program = lambda agent: {base64.b64encode(zlib.compress(SMALL_AGENT.encode())).decode()!r}
+"""
+    if AGENT == "small"
+    else ""
+)
 
 PROGRAM = """
 import json, pulumi
@@ -132,7 +156,8 @@ def _print(fleet: Fleet, rows: dict[str, list[Run]]) -> None:
     head = ("contestant", "wall", "its CPU", "its memory", "commands", "most at once", "× bare ssh", "canary first")
     plugin = "official" if toolchain.official_plugin("command") else "stand-in"
     print("\n" + table(head, shown))
-    print(f"\n  {fleet.count} nodes, {os.cpu_count()} cores shared with them, Linux {platform.release()}, medians of {ROUNDS}.")
+    cores = f"{os.cpu_count()} cores shared with them, Linux {platform.release()}"
+    print(f"\n  {fleet.count} nodes, agent: {AGENT}, {cores}, medians of {ROUNDS}.")
     print(f"  Command plugin: {plugin}. Memory: the most at any moment of all its processes, shared pages counted once (PSS).\n")
 
 
@@ -203,7 +228,11 @@ class Contestants:
         self.environment = {**os.environ, **toolchain.environment(), "PYTHONPATH": str(CHECKOUT), "HOME": str(self.folder)}
         self.environment |= {"PULUMI_BACKEND_URL": f"file://{self.folder}/state", "PULUMI_CONFIG_PASSPHRASE": ""}
         answer = subprocess.run(
-            [VENV / "bin" / "python", "-c", REQUEST % MIRROR_HOST], cwd=CHECKOUT, capture_output=True, text=True, check=True
+            [VENV / "bin" / "python", "-c", WITH_AGENT + REQUEST % MIRROR_HOST],
+            cwd=CHECKOUT,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         self.command, self.request = json.loads(answer.stdout)
         self._write_files()
@@ -280,7 +309,7 @@ class Contestants:
         files = {
             ".ssh/known_hosts": "".join(f"{address} {fleet.host_key}\n" for address in fleet.addresses),
             "Pulumi.yaml": "name: fleet\nruntime: python\n",
-            "__main__.py": PROGRAM,
+            "__main__.py": WITH_AGENT + PROGRAM,
             "fleet.json": json.dumps(
                 {"addresses": fleet.addresses, "host_key": fleet.host_key, "mirror": MIRROR_HOST, "key": fleet.key.read_text(),
                  "at_once": AT_ONCE}

@@ -1,7 +1,7 @@
 """A dockerd as far as its configuration goes: what a reload or a start takes over, refuses, or keeps. Pure.
 
-The rules are moby's (daemon/reload.go, daemon/config/config.go) and were seen on 20.10.24 and 26.1.5; tests/e2e/test_shim.py
-holds this model against the lab's real daemons. It knows nothing of files, signals or containers.
+The rules are moby's (daemon/reload.go, daemon/config/config.go) and were seen on 20.10.24 and 26.1.5; tests/contract/
+test_simulated_docker.py holds this model against the lab's real daemons. It knows nothing of files, signals or containers.
 """
 
 import json

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.base_systems import base_folder
+from lab.fleet import shim
 from lab.fleet.dockerd import Dockerd
 from lab.plan import LABS
 from lab.sandbox import Sandbox
@@ -134,11 +135,12 @@ class Fleet:
         (self.inside / "enter").chmod(0o755)
         here = Path(__file__).parent
         (self.inside / "bin" / "lab" / "fleet").mkdir(parents=True)
-        shutil.copy(here / "dockerd.py", self.inside / "bin" / "lab" / "fleet")
-        for name in ("docker", "systemctl"):
+        for name in ("dockerd.py", "shim.py"):
+            shutil.copy(here / name, self.inside / "bin" / "lab" / "fleet")
+        for name, front in shim.FRONTS.items():
             program = self.inside / "bin" / name
-            # Isolated, or starting Python would cost more than what it does.
-            program.write_text("#!/usr/bin/python3 -SE\n" + (here / "shim.py").read_text())
+            # -S: starting Python would cost more than what it does.
+            program.write_text(f'#!/bin/sh\n{front}\ncd /fleet/bin && exec /usr/bin/python3 -S -m lab.fleet.shim {name} "$@"\n')
             program.chmod(0o755)
         self.sandbox.start()
         base = base_folder(SUITE)
@@ -163,12 +165,11 @@ class Fleet:
     def reset(self) -> None:
         """Every node as it was before us, and no session remembered."""
         shutil.rmtree(self.inside / "nodes")
-        fresh = json.dumps(Dockerd().as_json())
         for address in self.addresses:
             node = self.inside / "nodes" / address
             for folder in ("etc-docker", "lock", "record"):
                 (node / folder).mkdir(parents=True)
-            (node / "dockerd.json").write_text(fresh)
+            shim.write(node, Dockerd())
         (self.inside / "sessions").write_text("")
 
     def told(self) -> int:

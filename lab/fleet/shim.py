@@ -1,7 +1,8 @@
 """Answers as `docker` and `systemctl` on a simulated node, over the model in `dockerd.py`; its state is a JSON file.
 
-Run as a program under either name, with NODE naming the node's folder. Only what the node agent asks is there; anything else
-ends with 64, so that a change of the agent is noticed.
+Run as a program with either name as its first word, and with NODE naming the node's folder. Only what the node agent asks is
+there; anything else ends with 64, so that a change of the agent is noticed. What is merely read (`docker info`) lies ready in
+a file that a shell wrapper shows: real nodes have a processor each, and these share two with whoever tells them.
 """
 
 import fcntl
@@ -15,30 +16,37 @@ from lab.fleet.dockerd import Dockerd, Refused
 
 DAEMON_JSON = Path("/etc/docker/daemon.json")
 UNKNOWN = 64
+FRONTS = {
+    "docker": 'case "$1" in info) exec cat "$NODE/info.json" ;; esac',
+    # dockerd's process id: any process without flags.
+    "systemctl": 'case "$1" in show) echo 1; exit ;; esac',
+}
+"""The beginning of each shell wrapper; the rest runs this program."""
+
+
+def write(node: Path, daemon: Dockerd) -> None:
+    """Store a daemon and what its `docker info` says."""
+    info = daemon.info() if daemon.running else {"ServerErrors": ["Cannot connect to the Docker daemon"]}
+    fresh = node / "info.new"
+    fresh.write_text(json.dumps(info) + "\n")
+    fresh.rename(node / "info.json")
+    (node / "dockerd.json").write_text(json.dumps(daemon.as_json()))
 
 
 def main() -> int:
-    name, words = Path(sys.argv[0]).name, sys.argv[1:]
-    state = Path(os.environ["NODE"], "dockerd.json")
-    with state.open("r+") as file:
+    name, words = sys.argv[1], sys.argv[2:]
+    node = Path(os.environ["NODE"])
+    with (node / "dockerd.json").open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         daemon = Dockerd(**json.load(file))
         before = daemon.as_json()
         code = (systemctl if name == "systemctl" else docker)(daemon, words)
         if daemon.as_json() != before:
-            file.seek(0)
-            file.truncate()
-            json.dump(daemon.as_json(), file)
+            write(node, daemon)
     return code
 
 
 def docker(daemon: Dockerd, words: list[str]) -> int:
-    if words[:1] == ["info"] and not daemon.running:
-        print(json.dumps({"ServerErrors": ["Cannot connect to the Docker daemon"]}))
-        return 0
-    if words[:1] == ["info"]:
-        print(json.dumps(daemon.info()))
-        return 0
     if words[:1] == ["events"]:
         since = float(words[words.index("--since") + 1])
         for when, attributes in daemon.events:
@@ -50,9 +58,6 @@ def docker(daemon: Dockerd, words: list[str]) -> int:
 
 def systemctl(daemon: Dockerd, words: list[str]) -> int:
     data = DAEMON_JSON.read_bytes() if DAEMON_JSON.exists() else None
-    if words[:1] == ["show"]:
-        print(1)  # dockerd's process id: any process without flags
-        return 0
     if words == ["reload", "docker"]:
         daemon.reload(data, time.time())
         return 0
