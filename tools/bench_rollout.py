@@ -248,9 +248,10 @@ class Contestants:
         return {name: runs for name, runs in found.items() if WHO is None or name in ("bare ssh", *WHO)}
 
     def forget(self) -> None:
-        """No stack yet, no connection kept open by an earlier run."""
+        """An empty stack, no connection kept open by an earlier run."""
         subprocess.run(["rm", "-rf", self.folder / "state", self.folder / ".ansible"], check=True)
         (self.folder / "state").mkdir()
+        self._run(["pulumi", "stack", "init", "t"])
 
     def bare_ssh(self) -> None:
         """As many ssh processes as may be; what nobody can be faster than who uses OpenSSH."""
@@ -265,8 +266,6 @@ class Contestants:
 
     def pulumi(self) -> None:
         """The component's own commands and waves, at Pulumi's own parallelism; starting Pulumi included."""
-        if not list((self.folder / "state").iterdir()):
-            self._run(["pulumi", "stack", "init", "t"])
         self._run(["pulumi", "up", "--yes", "--skip-preview", "--non-interactive", "--stack", "t"])
 
     def pyinfra(self) -> None:

@@ -34,6 +34,12 @@ STAND_INS = TOOLS / "stand-ins"
 PULUMI_HOME = TOOLS / "pulumi"
 LOGS = TOOLS / "logs"
 
+STATE_COMPRESSION = "PULUMI_DIY_BACKEND_GZIP"
+"""A backend of one's own (files, S3, …) gets the whole state at the beginning and the end of every step: 48 kB per node, nearly
+all of it the same program. Compressed that is a tenth of the bytes and less work; every Pulumi reads both."""
+OTHER_COMPRESSIONS = ("PULUMI_DIY_BACKEND_ZSTD", "PULUMI_SELF_MANAGED_STATE_ZSTD", "PULUMI_SELF_MANAGED_STATE_GZIP")
+"""With one of them the user has chosen; Pulumi refuses two."""
+
 PULUMI_VERSION = "3.259.0"
 """Newest CLI whose Go module the module proxy serves; an official one of this version or later on PATH is taken as it is."""
 PLUGINS = {"docker": "5.2.0", "command": "1.2.1"}
@@ -74,6 +80,7 @@ def environment() -> dict[str, str]:
         "PULUMI_HOME": os.environ.get("PULUMI_HOME", str(PULUMI_HOME)),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+        **({} if any(name in os.environ for name in (STATE_COMPRESSION, *OTHER_COMPRESSIONS)) else {STATE_COMPRESSION: "true"}),
     }
 
 

@@ -156,6 +156,16 @@ def test_an_official_plugin_is_preferred_to_the_stand_in(tmp_path: Path, monkeyp
     assert not launcher.exists()
 
 
+def test_a_state_is_compressed_unless_the_user_has_chosen_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (toolchain.STATE_COMPRESSION, *toolchain.OTHER_COMPRESSIONS):
+        monkeypatch.delenv(name, raising=False)
+    assert toolchain.environment()[toolchain.STATE_COMPRESSION] == "true"
+    for name in (toolchain.STATE_COMPRESSION, *toolchain.OTHER_COMPRESSIONS):
+        with monkeypatch.context() as context:
+            context.setenv(name, "false")
+            assert toolchain.STATE_COMPRESSION not in toolchain.environment()
+
+
 def test_plugin_versions_are_those_that_the_sdks_ask_for() -> None:
     locked = (toolchain.CHECKOUT / "requirements.txt").read_text()
     for name, version in toolchain.PLUGINS.items():
