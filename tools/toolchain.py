@@ -36,7 +36,8 @@ LOGS = TOOLS / "logs"
 
 STATE_COMPRESSION = "PULUMI_DIY_BACKEND_GZIP"
 """A backend of one's own (files, S3, …) gets the whole state at the beginning and the end of every step: 48 kB per node, nearly
-all of it the same program. Compressed that is a tenth of the bytes and less work; every Pulumi reads both."""
+all of it the same program. Compressed that is a small part of the bytes and less work; Pulumi reads both, and changes from one to
+the other by itself."""
 OTHER_COMPRESSIONS = ("PULUMI_DIY_BACKEND_ZSTD", "PULUMI_SELF_MANAGED_STATE_ZSTD", "PULUMI_SELF_MANAGED_STATE_GZIP")
 """With one of them the user has chosen; Pulumi refuses two."""
 
