@@ -26,10 +26,13 @@ def pull(lab: Lab, node: str) -> None:
 
 @pytest.fixture
 def clean(lab: Lab) -> Iterator[None]:
+    """No cache before (other tests leave theirs, as destroy does) nor afterwards, and nodes that are as they were."""
+    no_cache = "rm -rf /var/data/registry /var/data/mirror-*"
+    lab.on("node1", no_cache)
     before = {node: lab.daemon_json(node) for node in NODES}
     yield
     assert {node: lab.daemon_json(node) for node in NODES} == before
-    lab.on("node1", "rm -rf /var/data/registry /var/data/mirror-*")
+    lab.on("node1", no_cache)
 
 
 def test_the_least_that_works_works(lab: Lab, installed: Path, tmp_path: Path, clean: None) -> None:
