@@ -34,7 +34,8 @@ from tools.toolchain import CHECKOUT, TOOLS, VENV
 
 COUNTS = (100, 500)
 ROUNDS = int(os.environ.get("ROUNDS", "2"))
-WHO = os.environ["WHO"].split(",") if "WHO" in os.environ else None
+CONTESTANTS = ("bare ssh", "pulumi up", "pyinfra", "ansible")
+WHO = os.environ["WHO"].split(",") if "WHO" in os.environ else CONTESTANTS
 AT_ONCE = 10
 """Nodes at the same time, for everyone: the component's default. Where that does a contestant no good, it gets its own best."""
 FORKS = 20
@@ -53,7 +54,7 @@ if data.get("registry-mirrors") != wanted:
 sys.exit(wanted[0] not in subprocess.run(["docker", "info"], stdout=subprocess.PIPE).stdout.decode())
 """
 
-AGENT = os.environ.get("AGENT", "the node agent")
+AGENT = os.environ.get("AGENT", "ours")
 WITH_AGENT = (
     f"""
 from components.registry_mirror import ship
@@ -112,7 +113,12 @@ class Run:
 
 
 def bench(counts: tuple[int, ...]) -> None:
-    """Measure and print."""
+    """Measure and print. Raises StageError."""
+    if AGENT not in ("ours", "small"):
+        raise StageError(f"AGENT={AGENT}: there is no such agent", "small, or ours")
+    unknown = set(WHO) - set(CONTESTANTS)
+    if unknown:
+        raise StageError(f"WHO: {', '.join(sorted(unknown))}: no such contestant", f"name some of {', '.join(CONTESTANTS)}")
     _bring_rivals()
     for count in counts:
         fleet = Fleet(count)
@@ -239,13 +245,10 @@ class Contestants:
 
     def all(self) -> dict[str, tuple[Callable[[], None], Callable[[], None] | None]]:
         """Bare ssh first: it is what the others are measured by."""
-        found: dict[str, tuple[Callable[[], None], Callable[[], None] | None]] = {
-            "bare ssh": (self.bare_ssh, None),
-            "pulumi up": (self.pulumi, self.pulumi),
-            "pyinfra": (self.pyinfra, None),
-            "ansible": (self.ansible, self.ansible),
-        }
-        return {name: runs for name, runs in found.items() if WHO is None or name in ("bare ssh", *WHO)}
+        ways: list[tuple[Callable[[], None], Callable[[], None] | None]] = [
+            (self.bare_ssh, None), (self.pulumi, self.pulumi), (self.pyinfra, None), (self.ansible, self.ansible),
+        ]  # fmt: skip
+        return {name: way for name, way in zip(CONTESTANTS, ways, strict=True) if name in (CONTESTANTS[0], *WHO)}
 
     def forget(self) -> None:
         """An empty stack, no connection kept open by an earlier run."""

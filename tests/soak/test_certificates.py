@@ -31,9 +31,6 @@ ARGUMENTS = (
 )
 
 
-DEFAULT = "/var/data/traefik/dynamic.yml"
-
-
 class Pebble:
     """A running authority."""
 
@@ -73,6 +70,12 @@ class Pebble:
         raise AssertionError(done.stderr.decode())
 
 
+def change_default_certificate(lab: Lab, old: str, new: str) -> None:
+    """Have Traefik's default certificate be another one; the file is renamed over, because Traefik watches it."""
+    file = "/var/data/traefik/dynamic.yml"
+    lab.on("node1", f"sed s/{old}/{new}/ {file} > {file}.new && mv {file}.new {file}")
+
+
 @pytest.fixture
 def mirror(lab: Lab) -> Iterator[Mirror]:
     pebble = Pebble(lab)
@@ -88,7 +91,7 @@ def mirror(lab: Lab) -> Iterator[Mirror]:
         ("other.key", (tls / "other.key").read_bytes()),
     ):
         lab.on("node1", f"cat > /var/data/traefik/{name}", content)
-    lab.on("node1", f"sed s/mirror/other/ {DEFAULT} > {DEFAULT}.new && mv {DEFAULT}.new {DEFAULT}")
+    change_default_certificate(lab, "mirror", "other")
     words = shlex.join([*usual, *ARGUMENTS])
     change = "docker service update --quiet --update-order stop-first"
     lab.on("node1", f"{change} --env-add LEGO_CA_CERTIFICATES=/certificates/authority.crt --args {shlex.quote(words)} traefik")
@@ -98,7 +101,7 @@ def mirror(lab: Lab) -> Iterator[Mirror]:
     yield found
     found.configure()
     found.destroy()
-    lab.on("node1", f"sed s/other/mirror/ {DEFAULT} > {DEFAULT}.new && mv {DEFAULT}.new {DEFAULT}")
+    change_default_certificate(lab, "other", "mirror")
     lab.on("node1", f"{change} --env-rm LEGO_CA_CERTIFICATES --args {shlex.quote(shlex.join(usual))} traefik")
     for node in NODES:
         lab.on(node, f"rm -r {CERTS}")
