@@ -12,8 +12,11 @@ SERVICE = "registry-mirror"
 CACHE = "/var/data/registry/registry-mirror-data"
 
 
-def wait_until_it_answers(sandbox: Sandbox, node: LabNode, seconds: float = 60) -> None:
-    """Wait until the mirror answers from a node. Raises SandboxError if it does not."""
+def wait_until_it_answers(sandbox: Sandbox, node: LabNode, seconds: float = 100) -> None:
+    """Wait until the mirror answers from a node. Raises SandboxError if it does not.
+
+    A machine that was off joins its overlay network up to 30 s late (moby libnetwork/networkdb/cluster.go bulkSyncNode).
+    """
     ask = f"python3 -c 'import urllib.request as u; u.urlopen(\"https://{MIRROR_HOST}/v2/\", timeout=5)' 2>/dev/null"
     script = f"for i in $(seq {int(seconds * 2)}); do {ask} && exit 0; sleep 0.5; done; exit 1"
     run_on(sandbox, node, script, timeout=2 * seconds + 20)

@@ -88,7 +88,7 @@ class Lab:
         machines.power_on(self.sandbox, self.folder, self.nodes[node])
         machines.wait_until_up(self.sandbox, self.folder, self.nodes[node])
 
-    def wait_for_mirror(self, node: str, seconds: float = 60) -> None:
+    def wait_for_mirror(self, node: str, seconds: float = 100) -> None:
         """Wait until the mirror answers from a node."""
         deployed.wait_until_it_answers(self.sandbox, self.nodes[node], seconds)
 

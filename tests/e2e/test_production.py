@@ -257,6 +257,25 @@ def test_the_machine_of_the_mirror_dies_and_another_one_serves_its_cache(
     lab.wait_for_mirror("node3")
 
 
+def test_varnish_comes_up_without_a_registry_and_finds_it_later(lab: Lab, production: Production) -> None:
+    """Its health check must not have it ended while the registry is away, or both would be away for longer."""
+    lab.on("node1", "docker service scale --detach registry-mirror=0 >/dev/null")
+    try:
+        for node in NODES:
+            lab.on(node, "docker ps --quiet --filter name=registry-mirror | xargs -r docker kill >/dev/null")
+        answers = []
+        for _ in range(40):  # its restart's delay, its health check, and Traefik, which looks every two seconds here
+            answers.append(production.ask("node2", "/v2/"))
+            if answers[-1] == "503":
+                break
+            time.sleep(0.5)
+        assert answers[-1] == "503", answers
+    finally:
+        lab.on("node1", "docker service scale --detach registry-mirror=1 >/dev/null")
+    lab.wait_for_mirror("node2")
+    production.pull("node2")
+
+
 def test_credentials_are_a_secret_of_the_swarm_and_nowhere_else(lab: Lab, production: Production, mirror: Mirror) -> None:
     username, token = ACCOUNT
     allowed = {"allowFrom": ["198.18.0.0/24"], "upstreamUsername": username}

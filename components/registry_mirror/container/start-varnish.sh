@@ -13,11 +13,10 @@ configuration() {
   sed -e "s/@ADDRESS@/$1/" -e "s/@LARGEST@/$LARGEST/" /etc/varnish/mirror.vcl > "/tmp/mirror-$2.vcl"
 }
 
+# Without a registry it starts all the same, and nobody listens at the loopback's port: who asks is told 503 at once, and docker
+# goes to the upstream. If it waited, its health check would fail and swarm would end it, again and again.
 current=$(address)
-until [ -n "$current" ]; do
-  sleep 0.5
-  current=$(address)
-done
+current=${current:-127.0.0.1}
 number=1
 configuration "$current" $number
 mkdir -p $work

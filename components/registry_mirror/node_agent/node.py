@@ -25,8 +25,10 @@ from .record import Record
 LOCK = "/run/lock/swarm-registry-mirror"
 """Not in the record's folder, which goes with the last mirror: a lock file that is removed can be held twice."""
 
-PATIENCE = 40
-"""Seconds that a mirror may be away when a node is told of it: swarm moves a task off a dead machine in about half of that."""
+PATIENCE = 90
+"""Seconds that a mirror may be away when a node is told of it. Swarm takes up to 20 to see that a machine is dead, a machine that
+comes back up to 30 to join its network (moby libnetwork/networkdb/cluster.go bulkSyncNode), the task 5 to be started and 5 to be
+found healthy, and Traefik 15 to look again (providers.swarm.refreshSeconds)."""
 
 EDITED_MEANWHILE = "somebody edited daemon.json meanwhile, so it is left as it is now"
 
