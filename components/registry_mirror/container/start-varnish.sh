@@ -7,16 +7,19 @@ set -u
 work=/tmp/varnish
 log() { echo "registry mirror: $*" >&2; }
 
-address() { getent ahostsv4 "tasks.$REGISTRY" | while read -r found _; do echo "$found"; break; done; }
+# Docker's resolver knows its own names at once, and asks the machine's about one that it does not know just now; if that one is
+# silent, ten seconds pass.
+address() {
+  RES_OPTIONS="timeout:1 attempts:1" getent ahostsv4 "tasks.$REGISTRY" | while read -r found _; do echo "$found"; break; done
+}
 
 configuration() {
   sed -e "s/@ADDRESS@/$1/" -e "s/@LARGEST@/$LARGEST/" /etc/varnish/mirror.vcl > "/tmp/mirror-$2.vcl"
 }
 
-# Without a registry it starts all the same, and nobody listens at the loopback's port: who asks is told 503 at once, and docker
-# goes to the upstream. If it waited, its health check would fail and swarm would end it, again and again.
-current=$(address)
-current=${current:-127.0.0.1}
+# It starts whether there is a registry or not. Until one is found, who asks is told 503 at once (nobody listens at this
+# address), and docker goes to the upstream. If it waited, its health check would fail and swarm would end it.
+current=127.0.0.1
 number=1
 configuration "$current" $number
 mkdir -p $work
@@ -26,15 +29,17 @@ varnish=$!
 trap 'kill -TERM $varnish 2> /dev/null' TERM INT
 
 while kill -0 $varnish 2> /dev/null; do
-  sleep 1
   found=$(address)
-  [ -n "$found" ] && [ "$found" != "$current" ] || continue
-  configuration "$found" $((number + 1))
-  if varnishadm -n $work vcl.load "mirror$((number + 1))" "/tmp/mirror-$((number + 1)).vcl" > /dev/null &&
-    varnishadm -n $work vcl.use "mirror$((number + 1))" > /dev/null; then
-    number=$((number + 1))
-    current=$found
-    log "the registry is at $current now"
+  if [ -n "$found" ] && [ "$found" != "$current" ]; then
+    next=$((number + 1))
+    configuration "$found" $next
+    if varnishadm -n $work vcl.load "mirror$next" "/tmp/mirror-$next.vcl" > /dev/null &&
+      varnishadm -n $work vcl.use "mirror$next" > /dev/null; then
+      number=$next
+      current=$found
+      log "the registry is at $current now"
+    fi
   fi
+  sleep 1
 done
 wait $varnish
