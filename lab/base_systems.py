@@ -3,13 +3,14 @@
 Owns `.lab/base/<suite>`. Nodes lay an overlay of their own over it (`machines.py`), so a base is never written to.
 """
 
+import hashlib
 import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from lab.plan import LABS, SUITES
-from tools.progress import run_logged, stage
+from tools.progress import StageError, run_logged, stage
 
 PACKAGES = ("docker.io", "openssh-server", "sudo", "iproute2", "iptables", "ca-certificates", "python3", "busybox-static")
 SYSTEMD = ("systemd", "systemd-sysv", "dbus")
@@ -44,7 +45,7 @@ CUSTOMIZE_SYSV = (
 )
 
 COMPLETE = ".complete"
-"""Written into a base last: an interrupted build has none and is made again."""
+"""Written into a base last: the recipe that it was made by. An interrupted build has none and is made again."""
 
 
 def base_folder(suite: str) -> Path:
@@ -58,30 +59,59 @@ def make_bases() -> None:
 
 
 def make_base(suite: str) -> None:
-    """As `make_bases`, for one: a release of Debian, or SYSV_SUITE."""
+    """As `make_bases`, for one: a release of Debian, or SYSV_SUITE. What another recipe has made is made again.
+
+    Raises StageError also where machines lie over such a base: it must not change under them.
+    """
     folder = base_folder(suite)
-    if not (folder / COMPLETE).exists():
-        with stage(f"base system {suite} (mmdebstrap)"):
-            _make(suite, folder)
+    made_by = folder / COMPLETE
+    if made_by.exists() and made_by.read_text() == recipe(suite):
+        return
+    if folder.exists():
+        _refuse_if_used(suite)
+        shutil.rmtree(folder)
+    with stage(f"base system {suite} (mmdebstrap)"):
+        _make(suite, folder)
+
+
+def recipe(suite: str) -> str:
+    """Another word when a base would be made in another way."""
+    return hashlib.sha256("\n".join([suite, *_how(suite)]).encode()).hexdigest()
+
+
+def _refuse_if_used(suite: str) -> None:
+    labs = sorted(path.parent.name for path in LABS.glob("*/nodes") if any(path.iterdir()))
+    if labs:
+        away = " && ".join(f"python3 -m lab --name {lab} down" for lab in labs)
+        raise StageError(
+            f"the recipe of the base system {suite} has changed, and the machines of {', '.join(labs)} lie over the old one",
+            f"`{away}`, then the same command again",
+        )
+
+
+def _how(suite: str) -> list[str]:
+    """Words of mmdebstrap's command line, the release last."""
+    release, _, init = suite.partition("-")
+    include = ",".join(PACKAGES + (SYSV if init else SYSTEMD) + EXTRA.get(suite, ()))
+    customize = CUSTOMIZE + (CUSTOMIZE_SYSV if init else CUSTOMIZE_SYSTEMD)
+    return [
+        "--variant=minbase", f"--include={include}", *(f"--dpkgopt=path-exclude=/{pattern}" for pattern in UNUSED),
+        *(f"--customize-hook={line}" for line in customize), release,
+    ]  # fmt: skip
 
 
 def _make(suite: str, folder: Path) -> None:
-    release, _, init = suite.partition("-")
     log = LABS / "logs" / f"base-{suite}.log"
     building = folder.with_name(f"{suite}.building")
     shutil.rmtree(building, ignore_errors=True)
     building.parent.mkdir(parents=True, exist_ok=True)
-    include = ",".join(PACKAGES + (SYSV if init else SYSTEMD) + EXTRA.get(suite, ()))
-    customize = CUSTOMIZE + (CUSTOMIZE_SYSV if init else CUSTOMIZE_SYSTEMD)
+    how = _how(suite)
     run_logged(
         # A mount namespace of its own: mounts that mmdebstrap makes vanish with it, however it ends.
-        ["unshare", "--mount", "mmdebstrap", "--variant=minbase", f"--include={include}",
-         *(f"--dpkgopt=path-exclude=/{pattern}" for pattern in UNUSED),
-         *(f"--customize-hook={line}" for line in customize),
-         release, building, *_sources(release)],
+        ["unshare", "--mount", "mmdebstrap", *how, building, *_sources(how[-1])],
         log, remedy="check that Debian's package servers answer (apt-get update), then run the same command again",
     )  # fmt: skip
-    (building / COMPLETE).touch()
+    (building / COMPLETE).write_text(recipe(suite))
     building.rename(folder)
 
 

@@ -60,7 +60,7 @@ class Agent:
     def run(self, action: str) -> tuple[int, str]:
         """Exit code, and what it said."""
         running = self.start(action)
-        output, errors = running.communicate(timeout=120)
+        output, errors = running.communicate(timeout=150)
         return running.returncode, (output + errors).strip()
 
     def whole(self) -> None:
@@ -233,7 +233,7 @@ def test_docker_hangs(lab: Lab, agent: Agent) -> None:
 def test_two_at_once(lab: Lab, agent: Agent) -> None:
     for _ in range(REPEATS):
         both = [agent.start("node.apply") for _ in range(2)]
-        words = [running.communicate(timeout=60)[1] for running in both]
+        words = [running.communicate(timeout=150)[1] for running in both]
         assert [running.returncode for running in both].count(0) >= 1
         assert all("another roll-out is at work" in said for said, running in zip(words, both, strict=True) if running.returncode)
         assert lab.daemon_json("node2") == NEW
@@ -247,7 +247,7 @@ def test_somebody_edits_meanwhile(lab: Lab, agent: Agent) -> None:
         running = agent.start("node.apply")
         time.sleep(random.uniform(0, 0.3))
         lab.on("node2", "cat > /etc/docker/daemon.json", theirs)
-        running.communicate(timeout=60)
+        running.communicate(timeout=150)
         # His edit is there, with our entry or without it.
         assert lab.daemon_json("node2") in (theirs, theirs.replace(b'[ "https', f'[ "{URL}", "https'.encode()))
         agent.run("node.remove")
