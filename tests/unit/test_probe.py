@@ -148,6 +148,32 @@ def test_a_mirror_that_is_moving_is_waited_for(server: Server, monkeypatch: pyte
     assert server.asked == 3
 
 
+class Clock:
+    """Stands in for the module `time`: a second that is slept is over at once."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_what_only_traefik_can_change_is_waited_for_as_long_as_traefik_takes(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(probe, "time", clock)
+    server.answers = [(403, False), (403, False), (200, True)]
+    assert probe.fault(server.url, patience=90) is None
+    server.answers = [(403, False)]
+    clock.now = 0.0
+    assert "does allowFrom have its address?" in (probe.fault(server.url, patience=90) or "")
+    assert 15 < clock.now < 30
+
+
 def test_what_does_not_get_better_by_waiting_is_not_waited_for(server: Server) -> None:
     server.answers = [(401, True)]
     assert probe.fault(server.url, patience=60) is not None

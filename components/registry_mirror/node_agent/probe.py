@@ -25,24 +25,31 @@ MANIFESTS = ", ".join(
 SECONDS = 10
 """For the connection and again for the answer; dockerd itself would wait 30 s, at every pull."""
 
+NOT = 0.0
+LONG = float("inf")
+TRAEFIK_LOOKS = 20.0
+"""How many seconds something wrong may take to pass by itself. Traefik takes over changed labels every 15 seconds
+(providers.swarm.refreshSeconds)."""
+
 
 def fault(url: str, patience: float = 0, image: Optional[str] = None) -> Optional[str]:
     """What is wrong with the mirror at `url` (https://host[:port]) as seen from here; None if it answers as a registry.
 
     `patience`: seconds for which to ask again while nothing is wrong but that it is not there just now, as when swarm moves
-    its task to another machine. A wrong name or certificate does not get better by waiting. `image`: one whose manifest must
-    pass through it, like library/hello-world:latest; HEAD, which Docker Hub does not count as a pull.
+    its task to another machine. What only Traefik's labels can change is waited for 20 s at most, and a wrong name or certificate
+    does not get better by waiting. `image`: one whose manifest must pass through it, like library/hello-world:latest; HEAD,
+    which Docker Hub does not count as a pull.
     """
-    deadline = time.monotonic() + patience
+    started = time.monotonic()
     while True:
-        wrong, may_pass = _ask(url, image)
-        if not may_pass or time.monotonic() > deadline:
+        wrong, passes_within = _ask(url, image)
+        if wrong is None or time.monotonic() - started >= min(patience, passes_within):
             return wrong
         time.sleep(1)
 
 
-def _ask(url: str, image: Optional[str]) -> Tuple[Optional[str], bool]:
-    """What is wrong, and whether it may pass by itself."""
+def _ask(url: str, image: Optional[str]) -> Tuple[Optional[str], float]:
+    """What is wrong, and within how many seconds it may pass by itself."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     connection = http.client.HTTPSConnection(host, parts.port or 443, timeout=SECONDS, context=_trust(parts.netloc))
@@ -50,54 +57,54 @@ def _ask(url: str, image: Optional[str]) -> Tuple[Optional[str], bool]:
         connection.request("GET", "/v2/", headers={"User-Agent": "swarm-registry-mirror"})
         answer = connection.getresponse()
         answer.read()
-        wrong, may_pass = _judge(url, answer.status, answer.getheader("Docker-Distribution-Api-Version"))
+        wrong, passes_within = _judge(url, answer.status, answer.getheader("Docker-Distribution-Api-Version"))
         if wrong is not None or image is None:
-            return wrong, may_pass
+            return wrong, passes_within
         repository, _, tag = image.rpartition(":")
         connection.request("HEAD", "/v2/%s/manifests/%s" % (repository, tag), headers={"Accept": MANIFESTS})
         return _judge_manifest(url, image, connection.getresponse().status)
     except socket.gaierror:
-        return "the name %s does not resolve; enter it in DNS (or /etc/hosts)" % host, False
+        return "the name %s does not resolve; enter it in DNS (or /etc/hosts)" % host, NOT
     except ssl.SSLCertVerificationError as error:
         what = "the certificate of %s is not trusted: %s" % (host, error.verify_message)
-        return what + "; let Traefik obtain one for this name, or install its authority on this node", False
+        return what + "; let Traefik obtain one for this name, or install its authority on this node", NOT
     except ssl.SSLError as error:
-        return "%s does not speak TLS there: %s; is that Traefik's HTTPS port?" % (host, error.reason), False
+        return "%s does not speak TLS there: %s; is that Traefik's HTTPS port?" % (host, error.reason), NOT
     except socket.timeout:
         # Traefik answers nothing while the machine that had the mirror's task is dead and swarm has not noticed.
-        return "%s did not answer within %d s; is a firewall in between?" % (url, SECONDS), True
+        return "%s did not answer within %d s; is a firewall in between?" % (url, SECONDS), LONG
     except ConnectionRefusedError:
-        return "%s refused the connection; is Traefik running, and does the name point to it?" % url, True
+        return "%s refused the connection; is Traefik running, and does the name point to it?" % url, LONG
     except OSError as error:
-        return "%s cannot be reached: %s" % (url, error.strerror or error), False
+        return "%s cannot be reached: %s" % (url, error.strerror or error), NOT
     except http.client.HTTPException as error:
-        return "%s does not speak HTTP: %s" % (url, error), False
+        return "%s does not speak HTTP: %s" % (url, error), NOT
     finally:
         connection.close()
 
 
-def _judge_manifest(url: str, image: str, status: int) -> Tuple[Optional[str], bool]:
+def _judge_manifest(url: str, image: str, status: int) -> Tuple[Optional[str], float]:
     """A mirror that answers and has no images is worse than none: swarm then fails to pin digests (moby#36044)."""
     if status == 200:
-        return None, False
+        return None, NOT
     words = (
         "the mirror %s answers, but %s does not pass through it (%d); can it reach its upstream, and does that have the image?"
     )
-    return words % (url, image, status) + " (checkImage names another)", True
+    return words % (url, image, status) + " (checkImage names another)", LONG
 
 
-def _judge(url: str, status: int, version: Optional[str]) -> Tuple[Optional[str], bool]:
+def _judge(url: str, status: int, version: Optional[str]) -> Tuple[Optional[str], float]:
     if status == 200 and version:
-        return None, False
+        return None, NOT
     if status == 403:
-        return "Traefik does not let this machine in (403 from %s/v2/); does allowFrom have its address?" % url, True
+        return "Traefik does not let this machine in (403 from %s/v2/); does allowFrom have its address?" % url, TRAEFIK_LOOKS
     if status == 404:
-        return "Traefik has no route to the mirror (404 from %s/v2/); does it watch this swarm and this network?" % url, True
+        return "Traefik has no route to the mirror (404 from %s/v2/); does it watch this swarm and this network?" % url, LONG
     if status in (502, 503, 504):
-        return "Traefik has a route but reaches no mirror (%d from %s/v2/); is its task running?" % (status, url), True
+        return "Traefik has a route but reaches no mirror (%d from %s/v2/); is its task running?" % (status, url), LONG
     if status == 200:
-        return "something that is not a registry answers at %s/v2/; does the name point to Traefik?" % url, False
-    return "%s/v2/ answered %d instead of 200" % (url, status), False
+        return "something that is not a registry answers at %s/v2/; does the name point to Traefik?" % url, NOT
+    return "%s/v2/ answered %d instead of 200" % (url, status), NOT
 
 
 def _trust(netloc: str) -> ssl.SSLContext:
