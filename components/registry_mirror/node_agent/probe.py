@@ -25,7 +25,7 @@ MANIFESTS = ", ".join(
 SECONDS = 10
 """For the connection and again for the answer; dockerd itself would wait 30 s, at every pull."""
 
-NOT = 0.0
+NEVER = 0.0
 LONG = float("inf")
 TRAEFIK_LOOKS = 20.0
 """How many seconds something wrong may take to pass by itself. Traefik takes over changed labels every 15 seconds
@@ -64,21 +64,21 @@ def _ask(url: str, image: Optional[str]) -> Tuple[Optional[str], float]:
         connection.request("HEAD", "/v2/%s/manifests/%s" % (repository, tag), headers={"Accept": MANIFESTS})
         return _judge_manifest(url, image, connection.getresponse().status)
     except socket.gaierror:
-        return "the name %s does not resolve; enter it in DNS (or /etc/hosts)" % host, NOT
+        return "the name %s does not resolve; enter it in DNS (or /etc/hosts)" % host, NEVER
     except ssl.SSLCertVerificationError as error:
         what = "the certificate of %s is not trusted: %s" % (host, error.verify_message)
-        return what + "; let Traefik obtain one for this name, or install its authority on this node", NOT
+        return what + "; let Traefik obtain one for this name, or install its authority on this node", NEVER
     except ssl.SSLError as error:
-        return "%s does not speak TLS there: %s; is that Traefik's HTTPS port?" % (host, error.reason), NOT
+        return "%s does not speak TLS there: %s; is that Traefik's HTTPS port?" % (host, error.reason), NEVER
     except socket.timeout:
         # Traefik answers nothing while the machine that had the mirror's task is dead and swarm has not noticed.
         return "%s did not answer within %d s; is a firewall in between?" % (url, SECONDS), LONG
     except ConnectionRefusedError:
         return "%s refused the connection; is Traefik running, and does the name point to it?" % url, LONG
     except OSError as error:
-        return "%s cannot be reached: %s" % (url, error.strerror or error), NOT
+        return "%s cannot be reached: %s" % (url, error.strerror or error), NEVER
     except http.client.HTTPException as error:
-        return "%s does not speak HTTP: %s" % (url, error), NOT
+        return "%s does not speak HTTP: %s" % (url, error), NEVER
     finally:
         connection.close()
 
@@ -86,7 +86,7 @@ def _ask(url: str, image: Optional[str]) -> Tuple[Optional[str], float]:
 def _judge_manifest(url: str, image: str, status: int) -> Tuple[Optional[str], float]:
     """A mirror that answers and has no images is worse than none: swarm then fails to pin digests (moby#36044)."""
     if status == 200:
-        return None, NOT
+        return None, NEVER
     words = (
         "the mirror %s answers, but %s does not pass through it (%d); can it reach its upstream, and does that have the image?"
     )
@@ -95,7 +95,7 @@ def _judge_manifest(url: str, image: str, status: int) -> Tuple[Optional[str], f
 
 def _judge(url: str, status: int, version: Optional[str]) -> Tuple[Optional[str], float]:
     if status == 200 and version:
-        return None, NOT
+        return None, NEVER
     if status == 403:
         return "Traefik does not let this machine in (403 from %s/v2/); does allowFrom have its address?" % url, TRAEFIK_LOOKS
     if status == 404:
@@ -103,8 +103,8 @@ def _judge(url: str, status: int, version: Optional[str]) -> Tuple[Optional[str]
     if status in (502, 503, 504):
         return "Traefik has a route but reaches no mirror (%d from %s/v2/); is its task running?" % (status, url), LONG
     if status == 200:
-        return "something that is not a registry answers at %s/v2/; does the name point to Traefik?" % url, NOT
-    return "%s/v2/ answered %d instead of 200" % (url, status), NOT
+        return "something that is not a registry answers at %s/v2/; does the name point to Traefik?" % url, NEVER
+    return "%s/v2/ answered %d instead of 200" % (url, status), NEVER
 
 
 def _trust(netloc: str) -> ssl.SSLContext:
