@@ -65,7 +65,7 @@ def make_base(suite: str) -> None:
     """
     folder = base_folder(suite)
     made_by = folder / COMPLETE
-    if made_by.exists() and made_by.read_text() == recipe(suite):
+    if made_by.exists() and made_by.read_text() == _recipe(suite):
         return
     if folder.exists():
         _refuse_if_used(suite)
@@ -74,7 +74,7 @@ def make_base(suite: str) -> None:
         _make(suite, folder)
 
 
-def recipe(suite: str) -> str:
+def _recipe(suite: str) -> str:
     """Another word when a base would be made in another way."""
     return hashlib.sha256("\n".join([suite, *_how(suite)]).encode()).hexdigest()
 
@@ -111,7 +111,7 @@ def _make(suite: str, folder: Path) -> None:
         ["unshare", "--mount", "mmdebstrap", *how, building, *_sources(how[-1])],
         log, remedy="check that Debian's package servers answer (apt-get update), then run the same command again",
     )  # fmt: skip
-    (building / COMPLETE).write_text(recipe(suite))
+    (building / COMPLETE).write_text(_recipe(suite))
     building.rename(folder)
 
 

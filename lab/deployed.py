@@ -23,10 +23,15 @@ def wait_until_it_answers(sandbox: Sandbox, node: LabNode, seconds: float = 100)
 
 
 def kill(sandbox: Sandbox) -> None:
-    """End the mirror's containers; swarm starts others, which know nothing but what is in the cache."""
+    """End the mirror's containers and wait for those that swarm starts, which know nothing but what is in the cache."""
+    kill_and_leave(sandbox)
+    wait_until_it_answers(sandbox, NODES[-1])
+
+
+def kill_and_leave(sandbox: Sandbox) -> None:
+    """End the mirror's containers, and do not wait for others."""
     for node in NODES:
         run_on(sandbox, node, f"docker ps --quiet --filter name={SERVICE} | xargs -r docker kill >/dev/null")
-    wait_until_it_answers(sandbox, NODES[-1])
 
 
 def empty(sandbox: Sandbox) -> None:

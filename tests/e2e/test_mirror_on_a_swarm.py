@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from lab import deployed
 from lab.images import PROOF, proof_image_bytes
 from lab.internet import reset_counters
 from lab.plan import NODE2_DAEMON_JSON, STRANGERS_MIRROR
@@ -182,9 +183,7 @@ def test_a_changed_configuration_restarts_the_mirrors_task_and_only_that(lab: La
 
 def test_a_mirror_whose_container_dies_is_back_with_its_cache(lab: Lab) -> None:
     reset_counters(lab.sandbox)
-    for node in NODES:
-        lab.on(node, "docker ps --quiet --filter name=registry-mirror | xargs -r docker kill")
-    lab.wait_for_mirror("node3")
+    deployed.kill(lab.sandbox)
     lab.on("node3", f"docker image rm {PROOF} && docker pull --quiet {PROOF}")
     assert lab.upstream()["bytes"] < 50_000
 

@@ -31,11 +31,10 @@ trap 'kill -TERM $varnish 2> /dev/null' TERM INT
 while kill -0 $varnish 2> /dev/null; do
   found=$(address)
   if [ -n "$found" ] && [ "$found" != "$current" ]; then
-    next=$((number + 1))
-    configuration "$found" $next
-    if varnishadm -n $work vcl.load "mirror$next" "/tmp/mirror-$next.vcl" > /dev/null &&
-      varnishadm -n $work vcl.use "mirror$next" > /dev/null; then
-      number=$next
+    number=$((number + 1)) # also after a failure: a name that was loaded and not used cannot be loaded again
+    configuration "$found" $number
+    if varnishadm -n $work vcl.load "mirror$number" "/tmp/mirror-$number.vcl" > /dev/null &&
+      varnishadm -n $work vcl.use "mirror$number" > /dev/null; then
       current=$found
       log "the registry is at $current now"
     fi
