@@ -70,9 +70,8 @@ class Production:
         return self.lab.on(node, f'python3 -c "$(cat)" {path}', ask.encode()).strip()
 
     def ask_until(self, words: str, node: str, path: str) -> str:
-        """As `ask`, until `words` are in the answer or 25 s are over: a new task is started 5 s later and found healthy after 5
-        more, and Traefik looks every 2 s here."""
-        deadline = time.monotonic() + 25
+        """As `ask`, until `words` are in the answer or a minute is over: Traefik alone takes 30 s to give up one that is gone."""
+        deadline = time.monotonic() + 60
         while words not in (answer := self.ask(node, path)) and time.monotonic() < deadline:
             time.sleep(0.5)
         return answer
