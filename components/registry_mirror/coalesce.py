@@ -4,8 +4,6 @@ The registry itself streams every concurrent request for what it does not have y
 registry/proxy/proxyblobstore.go): n nodes that pull together would download n times. What Varnish does is in `container/`.
 """
 
-from collections.abc import Mapping
-
 PORT = 6081
 """Varnish's usual port, inside the overlay network only."""
 
@@ -26,7 +24,12 @@ def front_name(service: str) -> str:
     return f"{service}-front"
 
 
-def environment(service: str, memory: int) -> Mapping[str, str]:
-    """What `container/start-varnish.sh` is told; `memory` in MiB."""
+def words(service: str, memory: int) -> list[str]:
+    """The arguments of `container/start-varnish.sh`, as `NAME=value`.
+
+    Args:
+        service: Name of the registry's swarm service.
+        memory: Varnish's storage in MiB (`coalesceMemory`).
+    """
     # More than half would leave no room for a second layer of that size at the same time.
-    return {"REGISTRY": service, "PORT": str(PORT), "MEMORY": str(memory), "LARGEST": str(memory * 1024 * 1024 // 2)}
+    return [f"REGISTRY={service}", f"PORT={PORT}", f"MEMORY={memory}", f"LARGEST={memory * 1024 * 1024 // 2}"]

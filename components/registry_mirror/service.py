@@ -128,13 +128,12 @@ class MirrorServices:
             self._file("start-varnish", start, coalesce.START),
             self._file("vcl", configuration, coalesce.CONFIGURATION),
         ]
-        environment = coalesce.environment(self._service, args.coalesce_memory)
-        digest = render.digest(start, configuration, json.dumps(environment))
+        words = coalesce.words(self._service, args.coalesce_memory)
+        digest = render.digest(start, configuration, json.dumps(words))
         front = coalesce.front_name(self._service)
         container = docker.ServiceTaskSpecContainerSpecArgs(
             image=args.varnish_image,
-            commands=["/bin/sh", coalesce.START],
-            env=environment,
+            commands=["/bin/sh", coalesce.START, *words],
             labels=[docker.ServiceTaskSpecContainerSpecLabelArgs(label=render.DIGEST_LABEL, value=digest)],
             configs=files,
             healthcheck=_health_check(coalesce.HEALTH_CHECK),

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Starts the registry on its cache: $1 is its configuration. Runs in the registry's container, at every start of it.
+# Starts the registry on its cache: $1 is its configuration; other words are ignored. Runs in the registry's container, at every
+# start of it.
 #
 # What a crash, a power cut or a full disk may have left in the cache is put right, each with one line in the log. Nothing that
 # can be fetched again is worth serving wrong. It deliberately changes nothing outside the cache.
