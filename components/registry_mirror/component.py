@@ -65,7 +65,6 @@ class RegistryMirror(pulumi.ComponentResource):
                     {
                         "mirror": render.mirror_url(args.hostname),
                         "services": json.loads(expected),
-                        "label": render.DIGEST_LABEL,
                         "check_image": args.check_image,
                         "network": args.network,
                         "allow_from": list(args.allow_from),

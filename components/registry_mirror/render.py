@@ -7,9 +7,6 @@ texts are in `registry.py`, `coalesce.py` and `traefik.py`.
 import hashlib
 from collections.abc import Sequence
 
-DIGEST_LABEL = "swarm-registry-mirror.digest"
-"""Container label with the configuration's digest: when it changes, Swarm makes a new task, which reads the new file."""
-
 
 def mirror_url(hostname: str) -> str:
     """What nodes enter in `registry-mirrors`: https, host, nothing else (docker before 25 refuses a path)."""
@@ -19,6 +16,15 @@ def mirror_url(hostname: str) -> str:
 def digest(*texts: str) -> str:
     """Short name for texts."""
     return "sha256:" + hashlib.sha256("\0".join(texts).encode()).hexdigest()
+
+
+def digest_word(text: str) -> str:
+    """The last word of a container's command, which its script ignores. It carries the digest of the configuration.
+
+    When it changes, Swarm makes a new task, which reads the new file. In a container label it could not change in place: the
+    docker plugin replaces a service whose container labels change.
+    """
+    return f"DIGEST={text}"
 
 
 def waves(names: Sequence[str], manager: str, max_parallel: int) -> list[list[str]]:

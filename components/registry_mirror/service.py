@@ -21,6 +21,13 @@ ALWAYS_TRUE = "node.platform.os == linux"
 """A constraint that every service of ours has. An update that takes a service's last constraint away, and changes nothing else,
 ends dockerd on the manager (nil pointer in swarmkit manager/orchestrator/task.go nodeMatches; seen with 26.1.5), again at every
 start. So there is always one left."""
+GRACE_PERIOD = "10s"
+"""Between the request to stop and the kill. It holds the registry's drain (registry.py, DRAIN_TIMEOUT), and it is always given:
+the docker plugin sends 0 where it is left out (terraform-provider-docker, createContainerSpec), and docker then kills at once."""
+NEVER_CHANGED = ("taskSpec.containerSpec.labels", "taskSpec.containerSpec.sysctl", "taskSpec.placement.platforms")
+"""What an existing service keeps, whatever the program says. A changed container label or sysctl makes the docker plugin delete
+the service before it makes another one (ForceNew in its schema): an adopted service keeps having no sysctl, one that an earlier
+version of ours made keeps its label. Platforms are docker's own entry, made from the image when the service is created."""
 
 
 class MirrorServices:
@@ -51,7 +58,7 @@ class MirrorServices:
             allow_from=args.allow_from,
         )
         self.expected: list[dict[str, pulumi.Input[str]]] = []
-        """Name, digest and image of each service, by which the gate tells its new task from an old one."""
+        """Name, image and digest word of each service, by which the gate tells its new task from an old one."""
         self.labels: list[dict[str, str]] = []
         """The labels for Traefik."""
         self.registry = self._registry(config, storage)
@@ -68,18 +75,20 @@ class MirrorServices:
         if not args.has_shared_path:
             files.append(self._file("config", config, version.config_target))
         secrets, digest = self._credentials(render.digest(config))
+        word = pulumi.Output.from_input(digest).apply(render.digest_word)
         container = docker.ServiceTaskSpecContainerSpecArgs(
             image=args.image,
-            commands=["/bin/sh", registry.START, version.config_target],
+            commands=["/bin/sh", registry.START, version.config_target, word],
+            # One variable at most: the plugin sends several in another order each time, and swarm then starts a new task.
             env={"OTEL_TRACES_EXPORTER": "none"},
-            labels=[docker.ServiceTaskSpecContainerSpecLabelArgs(label=render.DIGEST_LABEL, value=digest)],
             configs=files,
             secrets=secrets,
             mounts=self._mounts(version),
             sysctl=registry.SYSCTL,
             healthcheck=_health_check(registry.HEALTH_CHECK),
+            stop_grace_period=GRACE_PERIOD,
         )
-        self.expected.append({"service": self._service, "digest": digest, "image": args.image})
+        self.expected.append({"service": self._service, "word": word, "image": args.image})
         return self._declare(
             f"{self._name}-service",
             self._service,
@@ -129,16 +138,16 @@ class MirrorServices:
             self._file("vcl", configuration, coalesce.CONFIGURATION),
         ]
         words = coalesce.words(self._service, args.coalesce_memory)
-        digest = render.digest(start, configuration, json.dumps(words))
+        word = render.digest_word(render.digest(start, configuration, json.dumps(words)))
         front = coalesce.front_name(self._service)
         container = docker.ServiceTaskSpecContainerSpecArgs(
             image=args.varnish_image,
-            commands=["/bin/sh", coalesce.START, *words],
-            labels=[docker.ServiceTaskSpecContainerSpecLabelArgs(label=render.DIGEST_LABEL, value=digest)],
+            commands=["/bin/sh", coalesce.START, *words, word],
             configs=files,
             healthcheck=_health_check(coalesce.HEALTH_CHECK),
+            stop_grace_period=GRACE_PERIOD,
         )
-        self.expected.append({"service": front, "digest": digest, "image": args.varnish_image})
+        self.expected.append({"service": front, "word": word, "image": args.varnish_image})
         return self._declare(
             f"{self._name}-front",
             front,
@@ -179,10 +188,13 @@ class MirrorServices:
                 container_spec=container,
                 networks_advanceds=[docker.ServiceTaskSpecNetworksAdvancedArgs(id=self._network_id)],
                 resources=docker.ServiceTaskSpecResourcesArgs(limits=limits),
-                restart_policy=docker.ServiceTaskSpecRestartPolicyArgs(condition="any", delay="5s"),
+                # `window` is read back where it is left out, and would be a change in every preview.
+                restart_policy=docker.ServiceTaskSpecRestartPolicyArgs(condition="any", delay="5s", window="0s"),
                 placement=docker.ServiceTaskSpecPlacementArgs(constraints=[ALWAYS_TRUE, *self._args.placement_constraints]),
             ),
-            opts=pulumi.ResourceOptions.merge(self._opts, pulumi.ResourceOptions(depends_on=list(after))),
+            opts=pulumi.ResourceOptions.merge(
+                self._opts, pulumi.ResourceOptions(depends_on=list(after), ignore_changes=list(NEVER_CHANGED))
+            ),
         )
 
     def _file(self, suffix: str, text: str, target: str) -> docker.ServiceTaskSpecContainerSpecConfigArgs:

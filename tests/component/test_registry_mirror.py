@@ -9,7 +9,7 @@ import pulumi_docker as docker
 import pytest
 
 from components.registry_mirror import RegistryMirror, render
-from components.registry_mirror.registry import RegistryVersion, registry_config
+from components.registry_mirror.registry import DRAIN_TIMEOUT, RegistryVersion, registry_config
 from tests.recorder import COMMAND, COMPONENT, LOCAL, NETWORK, SECRET, SERVICE, Recorder, Registered, run
 from tests.unit.test_args import args, node
 from tests.unit.test_rules import DIGEST
@@ -175,7 +175,7 @@ def test_registry_2_has_its_configuration_where_it_looks_and_no_helper() -> None
     found = build(image=f"registry:2.8.3@{DIGEST}", accept_registry_2=True)
     container = found.named("mirror-service").inputs["taskSpec"]["containerSpec"]
     assert "/etc/docker/registry/config.yml" in [mount["target"] for mount in container["mounts"]]
-    assert container["commands"][-1] == "/etc/docker/registry/config.yml"
+    assert container["commands"][2] == "/etc/docker/registry/config.yml"
     assert "mirror-credential-helper" not in [resource.name for resource in found.resources]
 
 
@@ -221,8 +221,7 @@ def test_the_upstreams_token_is_a_swarm_secret_and_nowhere_else() -> None:
 def test_rotated_credentials_make_a_new_task_that_the_gate_waits_for() -> None:
     plain, found = build(allow_from=["10.0.0.0/24"]), build(**CREDENTIALS)
     assert (
-        request(plain.named("mirror-ready"))["services"][0]["digest"]
-        != request(found.named("mirror-ready"))["services"][0]["digest"]
+        request(plain.named("mirror-ready"))["services"][0]["word"] != request(found.named("mirror-ready"))["services"][0]["word"]
     )
 
 
@@ -258,9 +257,34 @@ def test_the_gate_waits_for_exactly_this_configuration_and_image() -> None:
     for service, wanted in zip(found.of(SERVICE), gate["services"], strict=True):
         container = service.inputs["taskSpec"]["containerSpec"]
         assert service.inputs["name"] == wanted["service"]
-        assert container["labels"] == [{"label": gate["label"], "value": wanted["digest"]}]
+        assert container["commands"][-1] == wanted["word"]
         assert container["image"] == wanted["image"]
     assert "delete" not in found.named("mirror-ready").inputs
+
+
+def test_nothing_is_declared_that_the_docker_plugin_replaces_a_service_for() -> None:
+    for service in build(**CREDENTIALS, metrics_from=["10.0.0.0/8"]).of(SERVICE):
+        assert "labels" not in service.inputs["taskSpec"]["containerSpec"]
+        # There at the first `up`; a service that was there before, an adopted one, stays as it is.
+        assert "taskSpec.containerSpec.sysctl" in service.ignore_changes
+        assert "taskSpec.containerSpec.labels" in service.ignore_changes
+
+
+def test_what_docker_adds_to_a_service_by_itself_is_no_change() -> None:
+    for service in build().of(SERVICE):
+        assert "taskSpec.placement.platforms" in service.ignore_changes
+        assert service.inputs["taskSpec"]["restartPolicy"]["window"] == "0s"
+
+
+def test_a_container_has_one_environment_variable_at_most_because_several_come_in_another_order_each_time() -> None:
+    for service in build(**CREDENTIALS, metrics_from=["10.0.0.0/8"]).of(SERVICE):
+        assert len(service.inputs["taskSpec"]["containerSpec"].get("env", {})) <= 1
+
+
+def test_a_task_that_is_stopped_has_time_for_what_it_is_sending() -> None:
+    drain = int(DRAIN_TIMEOUT.removesuffix("s"))
+    for service in build().of(SERVICE):
+        assert int(service.inputs["taskSpec"]["containerSpec"]["stopGracePeriod"].removesuffix("s")) > drain
 
 
 def test_an_existing_network_is_learnt_by_a_command_that_a_new_ssh_key_does_not_run_again() -> None:

@@ -17,7 +17,7 @@ class NotReady(files.Failed):
 
 
 def wait(request: Dict[str, Any]) -> str:
-    """Wait for a task of each service with the digest and the image that are wanted; returns `ready`. Raises NotReady."""
+    """Wait for a task of each service with the digest word and the image that are wanted; returns `ready`. Raises NotReady."""
     deadline = time.monotonic() + request["timeout"]
     while True:
         wrong = (
@@ -55,17 +55,17 @@ def _hidden_addresses(request: Dict[str, Any]) -> Optional[str]:
 
 
 def _tasks_fault(request: Dict[str, Any]) -> Optional[str]:
-    faults = (_task_fault(service["service"], service, request["label"]) for service in request["services"])
+    faults = (_task_fault(service["service"], service) for service in request["services"])
     return next((fault for fault in faults if fault is not None), None)
 
 
-def _task_fault(service: str, wanted: Dict[str, str], label: str) -> Optional[str]:
+def _task_fault(service: str, wanted: Dict[str, str]) -> Optional[str]:
     """What is wrong with the service's newest task; None if one with our configuration runs (and is healthy)."""
     try:
         tasks = _tasks(service)
     except engine.EngineProblem as error:
         return "the service %s cannot be looked at: %s" % (service, error)
-    current = [task for task in tasks if _is_wanted(task["Spec"]["ContainerSpec"], wanted, label)]
+    current = [task for task in tasks if _is_wanted(task["Spec"]["ContainerSpec"], wanted)]
     if any(task["Status"]["State"] == "running" for task in current):
         return None
     if not current:
@@ -84,9 +84,9 @@ def _tasks(service: str) -> List[Dict[str, Any]]:
     return tasks
 
 
-def _is_wanted(spec: Dict[str, Any], wanted: Dict[str, str], label: str) -> bool:
-    labels = spec.get("Labels") or {}
-    return bool(labels.get(label) == wanted["digest"] and spec["Image"] == wanted["image"])
+def _is_wanted(spec: Dict[str, Any], wanted: Dict[str, str]) -> bool:
+    """Whether a task has the configuration's digest as a word of its command, and the image."""
+    return bool(wanted["word"] in (spec.get("Command") or []) and spec["Image"] == wanted["image"])
 
 
 def _last_log_line(service: str) -> str:
