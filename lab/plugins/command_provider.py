@@ -27,6 +27,7 @@ class Command(Resource):
         "connection": _CONNECTION, "create": None, "update": None, "delete": None, "stdin": None, "triggers": None,
         "addPreviousOutputInEnv": None, "logging": None,
     }  # fmt: skip
+    secrets: ClassVar[tuple[str, ...]] = ("connection", "connection.privateKey")
 
     def check(self, urn: str, old: Values, inputs: Values, seed: str) -> Values:
         given = inputs.get("connection")
@@ -61,6 +62,7 @@ class LocalCommand(Command):
         "create": None, "update": None, "delete": None, "stdin": None, "triggers": None, "addPreviousOutputInEnv": None,
         "logging": None,
     }  # fmt: skip
+    secrets = ()
 
     def check(self, urn: str, old: Values, inputs: Values, seed: str) -> Values:
         return {"addPreviousOutputInEnv": True, **inputs}
@@ -119,5 +121,11 @@ def _follow(provider: Provider, urn: str, stream: IO[str], shown: bool) -> str:
     return "".join(lines)
 
 
+class CommandProvider(Provider):
+    """It takes secrets as such: the state then holds one inside another, the private key inside the connection."""
+
+    takes_secrets = True
+
+
 if __name__ == "__main__":
-    serve(Provider("pulumi-resource-command", "1.2.1", [Command(), LocalCommand()], engine_address()))
+    serve(CommandProvider("pulumi-resource-command", "1.2.1", [Command(), LocalCommand()], engine_address()))

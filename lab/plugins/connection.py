@@ -1,7 +1,9 @@
 """The command stand-in's SSH connections: made in its own process by a library, as the official plugin makes them.
 
 As there (provider/pkg/provider/remote/connection.go): whatever goes wrong before the command runs is tried again,
-`dialErrorLimit` times with growing pauses; a host key that was given is the only one that is believed; without one, anybody is.
+`dialErrorLimit` times with growing pauses, so there is one dial more than that number; a host key that was given is the only one
+that is believed; without one, anybody is. `perDialTimeout` is for the TCP connection alone: a machine that accepts it and then
+says nothing is waited for without end.
 """
 
 import base64
@@ -16,6 +18,10 @@ import paramiko
 _BACK_OFF = 0.1
 """Seconds before the second attempt to connect; each further one waits half as long again (pulumi-command connection.go)."""
 _KEYS = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
+
+
+_WITHOUT_END = 10.0**6
+"""Seconds that paramiko may wait where the official plugin sets no limit."""
 
 
 class Unreachable(Exception):
@@ -38,24 +44,26 @@ def _dial(connection: dict[str, Any]) -> paramiko.Transport:
     for attempt in range(attempts):
         try:
             return _connect(connection)
-        except (OSError, EOFError, paramiko.SSHException) as error:
-            reason = str(error) or type(error).__name__
+        except OSError as error:
+            reason = f"dial tcp {connection['host']}:{connection['port']}: {error.strerror or 'i/o timeout'}"
+        except (EOFError, paramiko.SSHException) as error:
+            reason = f"ssh: handshake failed: {str(error) or type(error).__name__}"  # without the address, as there
         if attempt + 1 < attempts:
             time.sleep(_BACK_OFF * 1.5**attempt)
-    raise Unreachable(f"could not connect to {connection['host']}:{connection['port']} after {attempts} attempts: {reason}")
+    raise Unreachable(f"after {attempts - 1} failed attempts: {reason}")
 
 
 def _connect(connection: dict[str, Any]) -> paramiko.Transport:
     seconds = float(connection["perDialTimeout"])
     transport = paramiko.Transport(socket.create_connection((connection["host"], int(connection["port"])), timeout=seconds))
     try:
-        transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = seconds
+        transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = _WITHOUT_END
         expected = connection.get("hostKey")
         if expected:
             transport.get_security_options().key_types = [expected.split()[0]]
-        transport.start_client(timeout=seconds)
+        transport.start_client()
         if expected and transport.get_remote_server_key().asbytes() != base64.b64decode(expected.split()[1]):
-            raise paramiko.SSHException("the machine's host key is another one than hostKey says; nothing was sent to it")
+            raise paramiko.SSHException("ssh: host key mismatch")
         transport.auth_publickey(connection["user"], _key(connection["privateKey"]))
     except BaseException:
         transport.close()

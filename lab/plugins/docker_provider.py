@@ -1,14 +1,21 @@
 """Stand-in for pulumi-resource-docker 5.2.0: services, networks, configs and secrets, by docker's API over `dial-stdio`.
 
-As the official plugin does: an `ssh://` host is not contacted in a preview, another one is when the provider is configured
-(pulumi-docker provider/image.go); a service's networks and name are replaced and everything else is updated in place; a
-refresh finds networks by id only, so a service attached by name is replaced for ever (terraform-provider-docker
-resource_docker_service_structures.go, flattenTaskNetworksAdvanced).
+As the official plugin does, each seen in a run of it (tests/contract/README.md):
+- an `ssh://` host is not contacted in a preview, another one is when the provider is configured (pulumi-docker
+  provider/image.go);
+- a service's name, mode, networks, container labels and sysctls are replaced, and everything else is updated in place
+  (terraform-provider-docker resource_docker_service.go, ForceNew);
+- a refresh finds networks by id only, so a service attached by name is replaced for ever (resource_docker_service_structures.go,
+  flattenTaskNetworksAdvanced);
+- what docker adds, and the program could have given, is a change (`window`, `platforms`); a grace period that is not given is 0;
+- environment variables go to docker in a random order, which swarm takes for a change;
+- an error has several lines, of which one matters.
 """
 
 import base64
 import http.client
 import json
+import random
 import re
 import socket
 import subprocess
@@ -17,6 +24,15 @@ from typing import Any, BinaryIO, ClassVar
 from urllib.parse import urlsplit
 
 from lab.plugins.server import Provider, ProviderError, Resource, Values, engine_address, serve
+
+
+class DockerError(ProviderError):
+    """docker's own answer that something cannot be done."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
 
 API = "/v1.41"
 """Spoken by 20.10 and everything since."""
@@ -53,7 +69,7 @@ class DockerProvider(Provider):
             connection.close()
         if answer.status >= 400:
             message = json.loads(text).get("message", text) if text.startswith("{") else text
-            raise ProviderError(f"docker: {message.strip()}")
+            raise DockerError(answer.status, f"Error response from daemon: {message.strip()}")
         return json.loads(text) if text.startswith(("{", "[")) else text
 
     def _ssh_options(self) -> list[str]:
@@ -221,7 +237,7 @@ class Service(Named):
         "endpointSpec": {"ports": {"targetPort": None, "publishedPort": None, "publishMode": None, "protocol": None}},
         "taskSpec": {
             "containerSpec": {
-                "image": None, "commands": None, "args": None, "env": None, "sysctl": None,
+                "image": None, "commands": None, "args": None, "env": None, "sysctl": None, "stopGracePeriod": None,
                 "labels": {"label": None, "value": None},
                 "configs": {"configId": None, "configName": None, "fileName": None, "fileMode": None},
                 "secrets": {"secretId": None, "secretName": None, "fileName": None, "fileMode": None},
@@ -233,31 +249,53 @@ class Service(Named):
             },
             "networksAdvanceds": {"id": None, "name": None},
             "resources": {"limits": {"memoryBytes": None}},
-            "restartPolicy": {"condition": None, "delay": None},
+            "restartPolicy": {"condition": None, "delay": None, "window": None},
             "placement": {"constraints": None},
         },
     }  # fmt: skip
+    read_back = ("taskSpec.restartPolicy.window", "taskSpec.placement.platforms")
 
     def replaces(self, path: str) -> bool:
-        return path in ("name", "mode", "mode.replicated") or "networksAdvanceds" in path
+        kept = ("networksAdvanceds", "containerSpec.labels", "containerSpec.sysctl")
+        return path in ("name", "mode", "mode.replicated") or any(part in path for part in kept)
 
     def create(self, provider: Provider, urn: str, inputs: Values, preview: bool) -> tuple[str, Values]:
         if preview:
             return "", inputs
         assert isinstance(provider, DockerProvider)
-        return provider.call("POST", "/services/create", spec_of(inputs))["ID"], inputs
+        spec = spec_of(inputs)
+        if platforms := _platforms(provider, inputs["taskSpec"]["containerSpec"]["image"]):
+            spec["TaskTemplate"].setdefault("Placement", {})["Platforms"] = platforms
+        return provider.call("POST", "/services/create", spec)["ID"], _kept(inputs)
 
     def update(self, provider: Provider, urn: str, id_: str, old: Values, inputs: Values, preview: bool) -> Values:
         if not preview:
             assert isinstance(provider, DockerProvider)
             version = provider.call("GET", f"/services/{id_}")["Version"]["Index"]
             provider.call("POST", f"/services/{id_}/update?version={version}", spec_of(inputs))
-        return inputs
+        return _kept(inputs)
 
     def read(self, provider: Provider, id_: str, old: Values) -> Values | None:
         assert isinstance(provider, DockerProvider)
         found = _find(provider, f"/services/{id_}")
         return None if found is None else {**old, **inputs_of(found["Spec"])}
+
+
+def _platforms(provider: DockerProvider, image: str) -> list[Values]:
+    """What docker's own client puts into a new service when it asks the image's registry (QueryRegistry); none if it cannot."""
+    try:
+        found = provider.call("GET", f"/distribution/{image}/json")
+    except DockerError:
+        return []
+    return [{"Architecture": entry["architecture"], "OS": entry["os"]} for entry in found.get("Platforms") or []]
+
+
+def _kept(inputs: Values) -> Values:
+    """The state after a change: as asked for, and a restart policy's window. The rest of what docker adds comes by a refresh."""
+    task = inputs["taskSpec"]
+    if "restartPolicy" not in task:
+        return inputs
+    return {**inputs, "taskSpec": {**task, "restartPolicy": {"window": "0s", **task["restartPolicy"]}}}
 
 
 def spec_of(inputs: Values) -> Values:
@@ -271,7 +309,8 @@ def spec_of(inputs: Values) -> Values:
         "TaskTemplate": {
             "ContainerSpec": {
                 "Image": container["image"],
-                "Env": [f"{key}={value}" for key, value in sorted(container.get("env", {}).items())],
+                "Env": _shuffled([f"{key}={value}" for key, value in container.get("env", {}).items()]),
+                "StopGracePeriod": _nanoseconds(container.get("stopGracePeriod", "0s")),
                 "Labels": _map(container.get("labels")),
                 "Mounts": [
                     {"Type": mount["type"], "Source": mount["source"], "Target": mount["target"],
@@ -307,7 +346,10 @@ def spec_of(inputs: Values) -> Values:
             "StartPeriod": _nanoseconds(health.get("startPeriod", "0s")),
         }  # fmt: skip
     if restart := task.get("restartPolicy"):
-        template["RestartPolicy"] = {"Condition": restart["condition"], "Delay": _nanoseconds(restart.get("delay", "0s"))}
+        template["RestartPolicy"] = {
+            "Condition": restart["condition"], "Delay": _nanoseconds(restart.get("delay", "0s")),
+            "Window": _nanoseconds(restart.get("window", "0s")),
+        }  # fmt: skip
     if placement := task.get("placement"):
         template["Placement"] = {"Constraints": placement.get("constraints", [])}
     if update := inputs.get("updateConfig"):
@@ -319,7 +361,7 @@ def spec_of(inputs: Values) -> Values:
 
 
 def inputs_of(spec: Values) -> Values:
-    """A service's inputs as a refresh finds them: networks by id only."""
+    """A service's inputs as a refresh finds them: networks by id only, and with what docker has added."""
     template = spec["TaskTemplate"]
     container = template["ContainerSpec"]
     found: Values = {
@@ -337,6 +379,8 @@ def inputs_of(spec: Values) -> Values:
             for mount in container.get("Mounts") or []
         ],
     }
+    if (grace := container.get("StopGracePeriod")) is not None:
+        found["stopGracePeriod"] = _duration(grace)
     if commands := container.get("Command"):
         found["commands"] = commands
     if arguments := container.get("Args"):
@@ -357,10 +401,15 @@ def inputs_of(spec: Values) -> Values:
         "networksAdvanceds": [{"id": network["Target"]} for network in template.get("Networks") or spec.get("Networks") or []],
         "placement": {"constraints": (template.get("Placement") or {}).get("Constraints") or []},
     }
+    if platforms := (template.get("Placement") or {}).get("Platforms"):
+        task["placement"]["platforms"] = [{"architecture": item["Architecture"], "os": item["OS"]} for item in platforms]
     if limit := ((template.get("Resources") or {}).get("Limits") or {}).get("MemoryBytes"):
         task["resources"] = {"limits": {"memoryBytes": limit}}
     if restart := template.get("RestartPolicy"):
-        task["restartPolicy"] = {"condition": restart["Condition"], "delay": _duration(restart.get("Delay", 0))}
+        task["restartPolicy"] = {
+            "condition": restart["Condition"], "delay": _duration(restart.get("Delay", 0)),
+            "window": _duration(restart.get("Window", 0)),
+        }  # fmt: skip
     update = spec.get("UpdateConfig") or {}
     ports = [
         {"targetPort": port["TargetPort"], "publishedPort": port["PublishedPort"], "publishMode": port["PublishMode"],
@@ -383,10 +432,15 @@ def inputs_of(spec: Values) -> Values:
 def _find(provider: DockerProvider, path: str) -> Any:
     try:
         return provider.call("GET", path)
-    except ProviderError as error:
-        if "not found" in str(error).lower() or "no such" in str(error).lower():
+    except DockerError as error:
+        if error.status == 404:
             return None
         raise
+
+
+def _shuffled(items: list[str]) -> list[str]:
+    """In another order each time, as Go walks a map."""
+    return random.sample(items, len(items))
 
 
 def _volume(mount: Values) -> Values:

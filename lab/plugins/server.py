@@ -6,7 +6,7 @@ Owns no resource. A resource type is a `Resource`; a plugin is a list of them ha
 import abc
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent import futures
 from typing import Any, ClassVar
 
@@ -16,6 +16,9 @@ from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, plugin_pb2, provid
 
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 """What the engine sends, and expects, for a value that only `up` will know (pulumi sdk/go/common/resource/plugin/rpc.go)."""
+
+SIGNATURE, SECRET = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"
+"""By which the engine and a plugin that takes secrets tell each other of one (pulumi sdk/go/common/resource/sig/sig.go)."""
 
 Values = dict[str, Any]
 
@@ -29,6 +32,10 @@ class Resource(abc.ABC):
 
     token: ClassVar[str]
     names: ClassVar[Mapping[str, Any]]
+    read_back: ClassVar[tuple[str, ...]] = ()
+    """Paths at which what is there counts as a change where the program says nothing (optional and not computed)."""
+    secrets: ClassVar[tuple[str, ...]] = ()
+    """Paths of values that are secrets, whatever the program says; one may lie inside another."""
 
     def check(self, urn: str, old: Values, inputs: Values, seed: str) -> Values:
         """Inputs with their defaults; `old`: the inputs of the resource that is there, empty for a new one or a replacement."""
@@ -61,6 +68,9 @@ class Resource(abc.ABC):
 
 class Provider(provider_pb2_grpc.ResourceProviderServicer):
     """The provider protocol over a table of resource types."""
+
+    takes_secrets = False
+    """Whether the engine hands over secrets as such, and not their values alone. As the official plugin of that name does."""
 
     def __init__(self, name: str, version: str, resources: Iterable[Resource], engine: str) -> None:
         self.name = name
@@ -103,7 +113,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             self.configure()
         except ProviderError as error:
             context.abort(grpc.StatusCode.UNKNOWN, str(error))
-        return provider_pb2.ConfigureResponse(acceptSecrets=False, supportsPreview=True, acceptResources=False)
+        return provider_pb2.ConfigureResponse(acceptSecrets=self.takes_secrets, supportsPreview=True, acceptResources=False)
 
     # ------------------------------------------------------------------------------------------ protocol, resources
 
@@ -118,11 +128,16 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         ]
         if not failures:
             inputs = resource.check(request.urn, to_values(request.olds), inputs, request.randomSeed.hex())
-        return provider_pb2.CheckResponse(inputs=to_struct(inputs), failures=failures)
+        return provider_pb2.CheckResponse(inputs=self._answer(resource, inputs, request.news), failures=failures)
 
     def Diff(self, request: Any, context: Any) -> Any:
         resource = self._resource(request.urn, context)
-        paths = differences(to_values(request.olds), to_values(request.old_inputs), to_values(request.news))
+        state, inputs = to_values(request.olds), to_values(request.news)
+        paths = differences(state, to_values(request.old_inputs), inputs)
+        paths += [path for path in resource.read_back if _at(state, path) and _at(inputs, path) is None and path not in paths]
+        # A secret and the same text in the clear are two things to the official plugins that take secrets.
+        paths += sorted(secret_paths(request.olds) ^ secret_paths(request.news)) if self.takes_secrets else []
+        paths = [path for path in paths if not any(_is_below(path, kept) for kept in request.ignoreChanges)]
         kinds = provider_pb2.PropertyDiff
         detailed = {path: kinds(kind=kinds.UPDATE_REPLACE if resource.replaces(path) else kinds.UPDATE) for path in paths}
         replaces = sorted(path for path in paths if resource.replaces(path))
@@ -133,7 +148,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             replaces=replaces,
             detailedDiff=detailed,
             hasDetailedDiff=True,
-            deleteBeforeReplace=bool(replaces) and resource.deletes_first(to_values(request.news)),
+            deleteBeforeReplace=bool(replaces) and resource.deletes_first(inputs),
         )
 
     def Create(self, request: Any, context: Any) -> Any:
@@ -142,7 +157,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             id_, state = resource.create(self, request.urn, to_values(request.properties), request.preview)
         except ProviderError as error:
             context.abort(grpc.StatusCode.UNKNOWN, str(error))
-        return provider_pb2.CreateResponse(id=id_, properties=to_struct(state))
+        return provider_pb2.CreateResponse(id=id_, properties=self._answer(resource, state, request.properties))
 
     def Update(self, request: Any, context: Any) -> Any:
         resource = self._resource(request.urn, context)
@@ -151,7 +166,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             state = resource.update(self, request.urn, request.id, old, new, request.preview)
         except ProviderError as error:
             context.abort(grpc.StatusCode.UNKNOWN, str(error))
-        return provider_pb2.UpdateResponse(properties=to_struct(state))
+        return provider_pb2.UpdateResponse(properties=self._answer(resource, state, request.news))
 
     def Read(self, request: Any, context: Any) -> Any:
         resource = self._resource(request.urn, context)
@@ -163,9 +178,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             return provider_pb2.ReadResponse(id="")
         # An import begins with nothing but the id: what is there then counts as what was asked for.
         imported = not request.inputs.fields and not request.properties.fields
-        return provider_pb2.ReadResponse(
-            id=request.id, properties=to_struct(state), inputs=to_struct(state) if imported else request.inputs
-        )
+        found = self._answer(resource, state, request.properties)
+        return provider_pb2.ReadResponse(id=request.id, properties=found, inputs=found if imported else request.inputs)
 
     def Delete(self, request: Any, context: Any) -> Any:
         resource = self._resource(request.urn, context)
@@ -174,6 +188,15 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         except ProviderError as error:
             context.abort(grpc.StatusCode.UNKNOWN, str(error))
         return empty_pb2.Empty()
+
+    def _answer(self, resource: Resource, values: Values, asked: struct_pb2.Struct) -> struct_pb2.Struct:
+        """Values for the engine: what came as a secret, and what the resource type says is one, goes back as a secret."""
+        if not self.takes_secrets:
+            return to_struct(values)
+        outer = {path for path in secret_paths(asked) if "." not in path and path in values}
+        for path in sorted({*resource.secrets, *outer}, key=lambda path: -path.count(".")):  # the inner ones first
+            values = _sealed(values, path.split("."))
+        return to_struct(values)
 
     def _resource(self, urn: str, context: Any) -> Resource:
         token = urn.split("::")[2].split("$")[-1]
@@ -201,9 +224,34 @@ def engine_address() -> str:
 
 
 def to_values(struct: struct_pb2.Struct) -> Values:
-    """A protocol struct as plain values; whole numbers as ints, which JSON has no notion of."""
+    """A protocol struct as plain values, secrets too; whole numbers as ints, which JSON has no notion of."""
     values: Values = json_format.MessageToDict(struct)
     return {key: _whole(value) for key, value in values.items()}
+
+
+def secret_paths(struct: struct_pb2.Struct) -> set[str]:
+    """Paths like `a.b` at which a protocol struct has secrets."""
+    return set(_secret_paths(json_format.MessageToDict(struct), ""))
+
+
+def _secret_paths(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, dict) and value.get(SIGNATURE) == SECRET:
+        yield path
+        yield from _secret_paths(value.get("value"), path)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _secret_paths(item, f"{path}.{key}" if path else key)
+
+
+def _sealed(values: Values, path: list[str]) -> Values:
+    """`values` with what stands at `path` as a secret."""
+    name, *rest = path
+    if values.get(name) is None:
+        return values
+    inner = values[name]
+    if rest:
+        return {**values, name: _sealed(inner, rest) if isinstance(inner, dict) else inner}
+    return {**values, name: {SIGNATURE: SECRET, "value": inner}}
 
 
 def to_struct(values: Values) -> struct_pb2.Struct:
@@ -217,6 +265,8 @@ def _whole(value: Any) -> Any:
         return int(value)
     if isinstance(value, list):
         return [_whole(item) for item in value]
+    if isinstance(value, dict) and value.get(SIGNATURE) == SECRET:
+        return _whole(value.get("value"))
     if isinstance(value, dict):
         return {key: _whole(item) for key, item in value.items()}
     return value
@@ -262,6 +312,17 @@ def differences(state: Any, old_inputs: Any, inputs: Any, path: str = "") -> lis
         pairs = zip(theirs, ours, strict=True)
         return [f for index, (one, other) in enumerate(pairs) for f in differences(one, one, other, f"{path}[{index}]")]
     return [] if state == inputs or (not state and not inputs) else [path]
+
+
+def _at(values: Any, path: str) -> Any:
+    """What stands at a path like `a.b`; None where nothing does."""
+    for name in path.split("."):
+        values = values.get(name) if isinstance(values, dict) else None
+    return values
+
+
+def _is_below(path: str, other: str) -> bool:
+    return path == other or path.startswith((f"{other}.", f"{other}["))
 
 
 def _sorted(items: list[Any]) -> list[Any]:

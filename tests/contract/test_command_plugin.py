@@ -1,5 +1,6 @@
 """What this project relies on in the command plugin: run against the official one where it is, else against the stand-in."""
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,6 +115,65 @@ def test_a_host_that_is_not_there_is_given_up_within_the_limits(project: Project
     started = time.monotonic()
     project.up(fails=True)
     assert time.monotonic() - started < 20  # two dials of 3 s, and the CLI; the plugin's defaults would take minutes
+
+
+SERVER = """
+import socket, sys, time
+server = socket.create_server(("", 2222))
+server.settimeout(60)
+for _ in range(int(sys.argv[1])):
+    connection, _ = server.accept()
+    print("dial", flush=True)
+    time.sleep(float(sys.argv[2]))
+    connection.close()
+"""
+"""A machine that takes a number of connections, says nothing for a while, and hangs up."""
+
+
+def a_dial_of(lab: Lab, project: Project, connections: int, seconds: float, limits: str) -> tuple[str, int, float]:
+    """What `up` says of a machine like that, how often it was dialled, and how long it took."""
+    lab.on("node1", "cat > /tmp/contract/server.py", SERVER.encode())
+    lab.on(
+        "node1",
+        f"cd /tmp/contract; nohup timeout 90 python3 server.py {connections} {seconds} > dials 2>&1 < /dev/null & echo $!",
+    )
+    lab.on("node1", "for i in $(seq 50); do grep -q ':08AE ' /proc/net/tcp /proc/net/tcp6 && break; sleep 0.1; done")
+    project.write(
+        "connection = remote.ConnectionArgs(host='198.18.0.11', port=2222, private_key=KEY, host_key=HOST_KEY, "
+        f"{limits}, per_dial_timeout=2)\n"
+        "soon = pulumi.CustomTimeouts(create='5s')\n"
+        "remote.Command('c', connection=connection, create='true', opts=pulumi.ResourceOptions(custom_timeouts=soon))"
+    )
+    started = time.monotonic()
+    text = project.up(fails=True)
+    took = time.monotonic() - started
+    return text, lab.on("node1", "cat /tmp/contract/dials").count("dial"), took
+
+
+def test_there_is_one_dial_more_than_the_limit_says(lab: Lab, project: Project) -> None:
+    text, dials, _ = a_dial_of(lab, project, 5, 0, "dial_error_limit=2")
+    assert dials == 3
+    # What fails after the TCP connection stands names no machine.
+    assert "after 2 failed attempts: ssh: handshake failed" in text
+    assert "198.18.0.11" not in text
+
+
+def test_no_limit_ends_a_machine_that_accepts_a_connection_and_says_nothing(lab: Lab, project: Project) -> None:
+    _, dials, took = a_dial_of(lab, project, 1, 20, "dial_error_limit=0")
+    assert dials == 1
+    assert took > 20  # neither the limit of 2 s on the dial nor that of 5 s on the resource
+
+
+def test_the_private_key_is_a_secret_inside_the_secret_connection(project: Project) -> None:
+    project.write(command(ALL))
+    project.up()
+    state = json.loads(project("stack", "export", "--show-secrets"))
+    (found,) = [resource for resource in state["deployment"]["resources"] if resource["type"] == "command:remote:Command"]
+    for kept in ("inputs", "outputs"):
+        inner = json.loads(found[kept]["connection"]["plaintext"])
+        assert inner["host"] == "198.18.0.11"
+        assert json.loads(inner["privateKey"]["plaintext"]).startswith("-----BEGIN")
+    assert "BEGIN OPENSSH" not in project("stack", "export")
 
 
 def test_an_input_that_does_not_exist_is_refused(project: Project) -> None:

@@ -1,8 +1,9 @@
 """What this project relies on in the docker plugin: run against the official one where it is, else against the stand-in."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,24 +19,33 @@ def project(lab: Lab, tmp_path: Path) -> Iterator[Project]:
     found.destroy()
 
 
-def service(network: str, label: str = "one", image: str = "") -> str:
-    image = image or "' + REGISTRY + '"
+def service(
+    network: str,
+    label: str = "one",
+    *,
+    container: str = "",
+    window: str = "'window': '0s'",
+    ignored: Sequence[str] = ("taskSpec.placement.platforms",),
+    env: Mapping[str, str] | None = None,
+) -> str:
+    """A program with a service like ours. `container`: more of its container; `ignored`: what an existing one keeps."""
+    variables = {"A": "b"} if env is None else dict(env)
     return f"""
-        opts = pulumi.ResourceOptions(provider={PROVIDER})
+        opts = pulumi.ResourceOptions(provider={PROVIDER}, ignore_changes={list(ignored)!r})
         docker.Service('s', name='contract', labels=[{{'label': 'l', 'value': '{label}'}}],
             mode={{'replicated': {{'replicas': 1}}}},
             update_config={{'parallelism': 1, 'order': 'stop-first', 'failure_action': 'pause'}},
             task_spec={{
                 'container_spec': {{
-                    'image': '{image}', 'env': {{'A': 'b'}},
-                    'labels': [{{'label': 'x', 'value': 'y'}}],
+                    'image': REGISTRY, 'env': {variables!r}, 'commands': ['/bin/sleep', '1000'],
                     'mounts': [{{'type': 'bind', 'source': '/var/data', 'target': '/a', 'read_only': True}},
                                {{'type': 'bind', 'source': '/tmp', 'target': '/b', 'read_only': False}}],
                     'healthcheck': {{'tests': ['CMD', 'true'], 'interval': '5s', 'timeout': '15s', 'retries': 2,
                         'start_period': '1s'}},
+                    {container}
                 }},
                 'networks_advanceds': [{{{network}}}],
-                'restart_policy': {{'condition': 'any', 'delay': '5s'}},
+                'restart_policy': {{'condition': 'any', 'delay': '5s', {window}}},
                 'placement': {{'constraints': ['node.role == manager']}},
             }}, opts=opts)
     """
@@ -99,6 +109,116 @@ def test_labels_change_in_place_and_networks_replace(lab: Lab, project: Project)
     assert lab.on("node1", "docker service inspect --format '{{.ID}}' contract") != id_
     project.destroy()
     lab.on("node1", "for i in 1 2 3 4 5; do docker network rm contract-other && exit 0; sleep 1; done; exit 1")
+
+
+def ids(lab: Lab) -> tuple[str, list[str]]:
+    """The service's id, and those of all tasks that it ever had; once one of them runs."""
+    lab.on("node1", "for i in $(seq 60); do docker service ps contract | grep -q ' Running  *Running' && break; sleep 0.5; done")
+    tasks = lab.on("node1", "docker service ps --quiet contract").split()
+    return lab.on("node1", "docker service inspect --format '{{.ID}}' contract").strip(), sorted(tasks)
+
+
+def spec(lab: Lab) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(lab.on("node1", "docker service inspect --format '{{json .Spec}}' contract"))
+    return found
+
+
+LABELLED = "'labels': [{'label': 'x', 'value': 'one'}],"
+SYSCTL = "'sysctl': {'net.ipv4.tcp_syn_retries': '1'},"
+KEPT = ("taskSpec.placement.platforms", "taskSpec.containerSpec.labels", "taskSpec.containerSpec.sysctl")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(LABELLED, ""), (LABELLED, LABELLED.replace("one", "two")), ("", SYSCTL), (SYSCTL, "")]
+)
+def test_a_changed_container_label_or_sysctl_replaces_the_service_and_is_no_change_where_it_is_ignored(
+    lab: Lab, project: Project, before: str, after: str
+) -> None:
+    network = f"'id': '{network_id(lab)}'"
+    project.write(service(network, container=before))
+    project.up()
+    first, tasks = ids(lab)
+    project.write(service(network, container=after))
+    assert project.plan()["replace"] == ["s"]
+    project.write(service(network, container=after, ignored=KEPT))
+    assert project.plan() == {}
+    # How an existing stack is upgraded: what else has changed is changed in place.
+    project.write(service(network, "two", container=after, ignored=KEPT))
+    assert project.plan() == {"update": ["s"]}
+    project.up()
+    assert ids(lab) == (first, tasks)
+    assert project.plan() == {}
+
+
+def test_a_restart_policy_without_a_window_is_a_change_for_ever(lab: Lab, project: Project) -> None:
+    network = f"'id': '{network_id(lab)}'"
+    project.write(service(network, window=""))
+    project.up()
+    for _ in range(2):
+        assert project.plan() == {"update": ["s"]}
+        project.up()
+    project.write(service(network))
+    project.up()
+    assert project.plan() == {}
+
+
+def test_the_platforms_that_docker_adds_are_a_change_after_a_refresh_unless_they_are_ignored(lab: Lab, project: Project) -> None:
+    network = f"'id': '{network_id(lab)}'"
+    project.write(service(network, ignored=()))
+    project.up()
+    assert spec(lab)["TaskTemplate"]["Placement"]["Platforms"]
+    assert project.plan() == {}
+    project("refresh", "--yes", "--skip-preview")
+    assert project.plan() == {"update": ["s"]}
+    project.write(service(network))
+    assert project.plan() == {}
+
+
+def test_a_changed_label_starts_no_task_where_there_is_one_environment_variable(lab: Lab, project: Project) -> None:
+    network = f"'id': '{network_id(lab)}'"
+    for label in ("one", "two", "three"):
+        project.write(service(network, label))
+        project.up()
+    _, tasks = ids(lab)
+    assert len(tasks) == 1
+
+
+def test_several_environment_variables_come_in_another_order_each_time_which_starts_a_task(lab: Lab, project: Project) -> None:
+    network = f"'id': '{network_id(lab)}'"
+    many = {f"NAME{number}": "x" for number in range(9)}
+    project.write(service(network, env=many))
+    project.up()
+    before = ids(lab)
+    project.write(service(network, "two", env=many))
+    project.up()
+    lab.on("node1", "for i in $(seq 60); do [ $(docker service ps --quiet contract | wc -l) -gt 1 ] && break; sleep 0.5; done")
+    after = ids(lab)
+    assert after[0] == before[0]
+    assert len(after[1]) == 2
+
+
+def test_a_grace_period_that_is_not_given_is_none_at_all(lab: Lab, project: Project) -> None:
+    network = f"'id': '{network_id(lab)}'"
+    project.write(service(network))
+    project.up()
+    first, _ = ids(lab)
+    assert spec(lab)["TaskTemplate"]["ContainerSpec"]["StopGracePeriod"] == 0
+    project.write(service(network, container="'stop_grace_period': '10s',"))
+    project.up()
+    assert spec(lab)["TaskTemplate"]["ContainerSpec"]["StopGracePeriod"] == 10 * 10**9
+    assert ids(lab)[0] == first
+    project("refresh", "--yes", "--skip-preview")
+    assert project.plan() == {}
+
+
+def test_dockers_refusal_is_one_line_among_several_and_names_no_resource(lab: Lab, project: Project) -> None:
+    network = f"'id': '{network_id(lab)}'"
+    project.write(service(network).replace("node.role == manager", "no constraint at all"))
+    text = project.up(fails=True)
+    (line,) = {line.strip() for line in text.splitlines() if "Error response from daemon" in line and "urn:" not in line}
+    assert line.startswith("* ")
+    assert "1 error occurred" in text
+    assert "contract" not in line
 
 
 def test_a_service_that_somebody_removed_is_made_again_after_a_refresh(lab: Lab, project: Project) -> None:
