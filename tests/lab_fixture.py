@@ -165,6 +165,8 @@ class Example:
         self.name = name
         self.folder = folder / name
         shutil.copytree(CHECKOUT / "examples" / name, self.folder, ignore=shutil.ignore_patterns("venv", "Pulumi.*.yaml"))
+        # Where its Pulumi.yaml says that its environment is: a current language host takes no other Python.
+        (self.folder / "venv").symlink_to(installed)
         (self.folder / "state").mkdir()
         usual = Stack("t", lab=NAME).environment
         self.environment = {

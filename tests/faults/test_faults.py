@@ -333,18 +333,19 @@ def test_a_node_is_a_tarpit(lab: Lab, mirror: Mirror) -> None:
     lab.on("node3", "systemctl stop ssh.socket ssh 2>/dev/null; true")
 
     def tarpit() -> None:
-        with contextlib.suppress(SandboxError):  # it is killed in the end
-            lab.on("node3", f'timeout 90 python3 -c "$(printf "{TARPIT}")"')
+        with contextlib.suppress(SandboxError):  # `timeout` ends it
+            lab.on("node3", f'timeout 25 python3 -c "$(printf "{TARPIT}")"')
 
     thread = threading.Thread(target=tarpit)
     thread.start()
     started = time.monotonic()
     try:
-        assert "198.18.0.13" in mirror.up_fails()
-        assert time.monotonic() - started < 80
+        # Nothing of the command plugin ends it (tests/contract), so it lasts as long as the machine itself. Then it is named.
+        assert "node3" in mirror.up_fails()
+        assert 20 < time.monotonic() - started < 80
     finally:
-        lab.on("node3", "pkill -f '[c]reate_server'; sleep 0.3; systemctl start ssh")
         thread.join()
+        lab.on("node3", "systemctl start ssh")
     mirror.up()
     assert mirror.operate("status")[0] == 0
 
