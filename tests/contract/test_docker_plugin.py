@@ -211,6 +211,25 @@ def test_a_grace_period_that_is_not_given_is_none_at_all(lab: Lab, project: Proj
     assert project.plan() == {}
 
 
+NFS = """{'type': 'volume', 'source': 'contract-cache', 'target': '/cache', 'read_only': False,
+    'volume_options': {'driver_name': 'local', 'driver_options': {'type': 'nfs', 'o': 'addr=198.18.0.99,rw', 'device': ':/x'}}}"""
+VOLUME = "{'type': 'volume', 'source': 'contract-cache', 'target': '/cache', 'read_only': False}"
+BIND = "{'type': 'bind', 'source': '/var/data', 'target': '/cache', 'read_only': False}"
+
+
+def test_the_kind_of_storage_changes_in_place_and_is_clean_after_a_refresh(lab: Lab, project: Project) -> None:
+    network = f"'id': '{network_id(lab)}'"
+    seen = set()
+    for mount in (BIND, NFS, VOLUME, BIND):
+        text = service(network)
+        project.write(text.replace("'mounts': [", f"'mounts': [{mount}, "))
+        project.up()
+        project("refresh", "--yes", "--skip-preview")
+        assert project.plan() == {}
+        seen.add(lab.on("node1", "docker service inspect --format '{{.ID}}' contract"))
+    assert len(seen) == 1
+
+
 def test_dockers_refusal_is_one_line_among_several_and_names_no_resource(lab: Lab, project: Project) -> None:
     network = f"'id': '{network_id(lab)}'"
     project.write(service(network).replace("node.role == manager", "no constraint at all"))
@@ -245,6 +264,8 @@ def test_a_network_is_made_and_removed_and_named_after_its_resource(lab: Lab, pr
     (name,) = lab.on("node1", "docker network ls --format '{{.Name}} {{.Driver}}' | grep ^net-").splitlines()
     assert name.startswith("net-")
     assert name.endswith(" overlay")
+    project("refresh", "--yes", "--skip-preview")
+    assert project.plan() == {}
     project.destroy()
     assert "\nnet-" not in lab.on("node1", "docker network ls --format '{{.Name}}'")
 
