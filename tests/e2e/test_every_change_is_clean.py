@@ -1,0 +1,92 @@
+"""Every change of a setting: one update, in place, and then nothing: `up`, `up`, `refresh`, `preview`, `up`.
+
+What is compared is docker's own ids: of the services, which must stay, and of their tasks. The tests build on one mirror.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from lab import internet
+from lab.upstream import ACCOUNT
+from tests.lab_fixture import Lab, Mirror, counts
+
+SERVICES = ("registry-mirror", "registry-mirror-front")
+ALLOWED = ["198.18.0.0/24"]
+
+
+class Settings(NamedTuple):
+    """Settings of a stack, and which of its two services gets a new task by them (compared with the step before)."""
+
+    title: str
+    changes: dict[str, Any]
+    registry: bool
+    varnish: bool
+    token: str | None = None
+
+
+STEPS = (
+    Settings("who may use it: labels only", {"allowFrom": ALLOWED}, False, False),
+    Settings("metrics", {"allowFrom": ALLOWED, "metricsFrom": ALLOWED}, True, False),
+    Settings("memory, and where tasks may run", {"memory": 700, "placementConstraints": ["node.role == manager"]}, True, True),
+    Settings("a volume", {"cacheVolume": "a-cache", "placementConstraints": ["node.hostname == node1"]}, True, True),
+    Settings("a published port, and other times", {"publishUnencryptedPort5000": True, "ttlHours": 9}, True, True),
+    Settings("credentials", {"allowFrom": ALLOWED, "upstreamUsername": ACCOUNT[0]}, True, False, ACCOUNT[1]),
+    Settings("Varnish's memory", {"coalesceMemory": 600}, True, True),
+)
+
+
+@pytest.fixture(scope="module")
+def mirror(lab: Lab) -> Iterator[Mirror]:
+    internet.behave(lab.sandbox, "well")
+    found = Mirror(lab)
+    found.up()
+    yield found
+    found.configure()
+    found.up()
+    found.destroy()
+    lab.on("node1", "docker volume rm a-cache >/dev/null 2>&1 || true")
+
+
+def services(lab: Lab) -> dict[str, tuple[str, str]]:
+    """Service -> its id, and its running task's."""
+    return {
+        name: (
+            lab.on("node1", f"docker service inspect --format '{{{{.ID}}}}' {name}").strip(),
+            lab.on("node1", f"docker service ps --quiet --filter desired-state=running {name}").strip(),
+        )
+        for name in SERVICES
+    }
+
+
+def assert_nothing_more_to_do(mirror: Mirror) -> None:
+    for words in (("preview",), ("refresh", "--yes", "--skip-preview"), ("preview",), ("up", "--yes", "--skip-preview")):
+        output = mirror.stack.run(*words)
+        assert set(counts(output)) == {"unchanged"}, f"{words[0]}: {output}"
+
+
+def test_a_new_mirror_is_clean(mirror: Mirror) -> None:
+    assert_nothing_more_to_do(mirror)
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.title)
+def test_a_change_is_one_update_in_place_and_then_nothing(lab: Lab, mirror: Mirror, step: Settings) -> None:
+    before = services(lab)
+    mirror.configure(**step.changes)
+    if step.token is not None:
+        mirror.secret("upstreamToken", step.token)
+    assert "replaced" not in counts(mirror.up())
+    after = services(lab)
+    for name, has_new_task in zip(SERVICES, (step.registry, step.varnish), strict=True):
+        assert after[name][0] == before[name][0], f"{name} was replaced"
+        assert (after[name][1] != before[name][1]) == has_new_task, name
+    assert_nothing_more_to_do(mirror)
+
+
+def test_without_varnish_the_registry_stays_and_is_clean(lab: Lab, mirror: Mirror) -> None:
+    before = services(lab)["registry-mirror"][0]
+    mirror.configure(coalesce=False)
+    mirror.up()
+    assert lab.on("node1", "docker service inspect --format '{{.ID}}' registry-mirror").strip() == before
+    assert_nothing_more_to_do(mirror)
