@@ -147,6 +147,7 @@ def a_dial_of(lab: Lab, project: Project, connections: int, seconds: float, limi
     started = time.monotonic()
     text = project.up(fails=True)
     took = time.monotonic() - started
+    lab.on("node1", f"kill {pid} 2>/dev/null; for i in $(seq 50); do kill -0 {pid} 2>/dev/null || break; sleep 0.1; done")
     return text, lab.on("node1", "cat /tmp/contract/dials").count("dial"), took
 
 
