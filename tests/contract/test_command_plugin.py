@@ -133,10 +133,8 @@ for _ in range(int(sys.argv[1])):
 def a_dial_of(lab: Lab, project: Project, connections: int, seconds: float, limits: str) -> tuple[str, int, float]:
     """What `up` says of a machine like that, how often it was dialled, and how long it took."""
     lab.on("node1", "cat > /tmp/contract/server.py", SERVER.encode())
-    lab.on(
-        "node1",
-        f"cd /tmp/contract; nohup timeout 90 python3 server.py {connections} {seconds} > dials 2>&1 < /dev/null & echo $!",
-    )
+    serve = f"nohup timeout 90 python3 server.py {connections} {seconds} > dials 2>&1 < /dev/null & echo $!"
+    server = lab.on("node1", f"cd /tmp/contract; {serve}").strip()
     lab.on("node1", "for i in $(seq 50); do grep -q ':08AE ' /proc/net/tcp /proc/net/tcp6 && break; sleep 0.1; done")
     project.write(
         "connection = remote.ConnectionArgs(host='198.18.0.11', port=2222, private_key=KEY, host_key=HOST_KEY, "
@@ -147,7 +145,7 @@ def a_dial_of(lab: Lab, project: Project, connections: int, seconds: float, limi
     started = time.monotonic()
     text = project.up(fails=True)
     took = time.monotonic() - started
-    lab.on("node1", f"kill {pid} 2>/dev/null; for i in $(seq 50); do kill -0 {pid} 2>/dev/null || break; sleep 0.1; done")
+    lab.on("node1", f"kill {server} 2>/dev/null; for i in $(seq 50); do kill -0 {server} 2>/dev/null || break; sleep 0.1; done")
     return text, lab.on("node1", "cat /tmp/contract/dials").count("dial"), took
 
 
