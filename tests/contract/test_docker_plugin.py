@@ -40,7 +40,7 @@ def service(
                     'image': REGISTRY, 'env': {variables!r}, 'commands': ['/bin/sleep', '1000'],
                     'mounts': [{{'type': 'bind', 'source': '/var/data', 'target': '/a', 'read_only': True}},
                                {{'type': 'bind', 'source': '/tmp', 'target': '/b', 'read_only': False}}],
-                    'healthcheck': {{'tests': ['CMD', 'true'], 'interval': '5s', 'timeout': '15s', 'retries': 2,
+                    'healthcheck': {{'tests': ['CMD', '/bin/sleep', '0'], 'interval': '5s', 'timeout': '15s', 'retries': 2,
                         'start_period': '1s'}},
                     {container}
                 }},
