@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
-from components.registry_mirror import RegistryMirrorArgs, SwarmNode, ship
+from components.registry_mirror import RegistryMirrorArgs, SwarmNode, answer, ship
 from components.registry_mirror.coalesce import front_name
 from components.registry_mirror.node import node_settings, restart_request
 from components.registry_mirror.registry import METRICS_PORT
@@ -120,8 +120,12 @@ def _agent(
         node.address, user=node.user, port=node.port, private_key=private_key, host_key=node.host_key, connect_seconds=8
     ) as prefix:
         done = ssh.run(prefix, ship.command(action, node.become), request, SECONDS)
-    errors = done.stderr.strip().splitlines()
-    return done.returncode, done.stdout.strip(), errors[-1].removeprefix("registry mirror: ") if errors else ""
+    if done.returncode != 0:
+        return done.returncode, "", answer.complaint(done.stderr, done.returncode, done.stdout)
+    try:
+        return 0, answer.find(done.stdout), ""
+    except answer.NoAnswer as error:
+        return 1, "", str(error)
 
 
 def _on_all(nodes: Sequence[SwarmNode], act: Callable[[SwarmNode], T], at_once: int) -> list[T]:

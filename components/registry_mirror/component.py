@@ -6,13 +6,14 @@ Constructing it does no I/O: a preview opens no connection.
 """
 
 import json
+import re
 from collections.abc import Mapping
 
 import pulumi
 import pulumi_docker as docker
 from pulumi_command import remote
 
-from . import render, ship
+from . import answer, render, ship
 from .args import RegistryMirrorArgs
 from .node import agent_command, connection, restart_command, roll_out
 from .registry import MARKER, RegistryVersion, registry_config
@@ -82,7 +83,9 @@ class RegistryMirror(pulumi.ComponentResource):
         self.service_id = services.registry.id
         self.config_digest = pulumi.Output.from_input(render.digest(config))
         commands = roll_out(name, args, service, after=ready, parent=self)
-        self.nodes = pulumi.Output.all(**{node_name: command.stdout for node_name, command in commands.items()})
+        self.nodes = pulumi.Output.all(
+            **{node_name: command.stdout.apply(answer.shown) for node_name, command in commands.items()}
+        )
         self.restarts = self._restarts(name, args, service, commands)
         self.register_outputs(
             {
@@ -106,20 +109,17 @@ class RegistryMirror(pulumi.ComponentResource):
         if args.create_network:
             opts = pulumi.ResourceOptions(parent=self)
             return docker.Network(f"{name}-network", name=args.network, driver="overlay", attachable=True, opts=opts).id
-        sudo = "sudo -n " if args.manager_node.become else ""
-        remedy = f"no overlay network {args.network} on this swarm: create it, or set createNetwork to true"
         learnt = remote.Command(
             f"{name}-network",
             connection=connection(args.manager_node, args),
-            create=f"id=$({sudo}docker network inspect --format '{{{{if eq .Driver \"overlay\"}}}}{{{{.ID}}}}{{{{end}}}}' "
-            f'{args.network} 2>&1) && [ -n "$id" ] && echo "$id" || {{ echo "$id" "{remedy}" >&2; exit 1; }}',
+            create=_learn_network(args.network),
             add_previous_output_in_env=False,
             logging=remote.Logging.NONE,
             # It leaves nothing behind that a later connection would have to reach. Without this, a rotated SSH key would make
             # the id unknown in the preview, and the preview threaten to replace the service.
             opts=pulumi.ResourceOptions(parent=self, ignore_changes=["connection"]),
         )
-        return learnt.stdout
+        return learnt.stdout.apply(lambda output: _network_id(output, args.network))
 
     def _storage(self, name: str, args: RegistryMirrorArgs, service: str, config: str) -> remote.Command:
         """The registry's configuration and the cache's directory on shared storage."""
@@ -157,3 +157,29 @@ class RegistryMirror(pulumi.ComponentResource):
             pulumi.log.info(f"{', '.join(args.restart_keys)}: {words}, workers first, the leader last", self)
         command = restart_command(f"{name}-restarts", args, service, commands, pulumi.ResourceOptions(parent=self))
         return command.stdout
+
+
+def _learn_network(network: str) -> str:
+    """The command line that finds an overlay network's id, the same in every login shell: one word in quotes, for sh.
+
+    Without sudo, as the docker provider, which uses the same account. It is no run of the agent, because it must stay the same
+    from version to version: a changed command makes the id unknown in a preview.
+    """
+    remedy = f"no overlay network {network} on this swarm: create it, or set createNetwork to true"
+    return (
+        f'sh -c \'id=$(docker network inspect --format "{{{{.Driver}}}}/{{{{.ID}}}}" {network}); case "$id" in '
+        f'overlay/?*) echo "{answer.BEGIN}${{id#overlay/}}{answer.END}";; *) echo "{answer.PREFIX}{remedy}" >&2; exit 1;; esac\''
+    )
+
+
+def _network_id(output: str, network: str) -> str:
+    """The id in what the command printed. Raises RunError if there is none, which is never passed on as an empty id."""
+    try:
+        return answer.find(output)
+    except answer.NoAnswer as error:
+        if re.fullmatch(r"\s*[a-z0-9]{25}\s*", output):
+            return output.strip()  # learnt before there were marks
+        remedy = "then delete that resource from the state (pulumi state delete), so that it is learnt again"
+        raise pulumi.RunError(
+            f"network: the id of {network} could not be learnt: {error} Mend that on the manager, {remedy}"
+        ) from None

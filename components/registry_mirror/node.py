@@ -10,7 +10,7 @@ from typing import Any
 import pulumi
 from pulumi_command import local, remote
 
-from . import render, ship
+from . import answer, render, ship
 from .args import RegistryMirrorArgs, SwarmNode
 
 DIAL_ATTEMPTS = 2
@@ -58,7 +58,7 @@ def agent_command(
     return remote.Command(
         name,
         connection=connection(node, args),
-        create=ship.command(create, node.become, time_limit),
+        create=ship.command(create, node.become),
         delete=ship.command(delete, node.become) if delete else None,
         stdin=stdin,
         # Otherwise the plugin tries to set two environment variables that a stock sshd refuses, and warns each time.
@@ -132,7 +132,7 @@ def restart_request(
                 "user": node.user,
                 "host_key": node.host_key,
                 "private_key": private_keys[node.name],
-                "command": ship.command("ACTION", node.become, ship.RESTART_LIMIT),
+                "command": ship.restart_command(node.become),
                 "settings": node_settings(service, node, args),
             }
             for node in args.nodes
@@ -154,7 +154,7 @@ def restart_command(
             {**restart_request(args, service, values["told"], values["keys"]), "program": ship.program("rolling_restart")}
         )
 
-    told = {node_name: command.stdout for node_name, command in commands.items()}
+    told = {node_name: command.stdout.apply(answer.shown) for node_name, command in commands.items()}
     keys = {node.name: args.private_key if node.private_key is None else node.private_key for node in args.nodes}
     return local.Command(
         name,

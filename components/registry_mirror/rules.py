@@ -21,6 +21,9 @@ REGISTRY_FLOOR = (3, 1, 1)
 REGISTRY_2_FLOOR = (2, 8, 2)
 """CVE-2023-2253 is fixed from here on; 2.8.3, of 2023, is the last of its line."""
 
+LONGEST_READY_TIMEOUT = 3540
+"""Seconds. An hour with the minute in which the gate ends; the limit is part of what sudo allows (`ship.py`)."""
+
 RESTARTS = ("never", "when-needed")
 HOST_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
 """In order of preference. The last is last because pinning it pins the SHA-1 signature that current sshds refuse."""

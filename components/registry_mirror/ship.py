@@ -7,6 +7,7 @@ stdin, as JSON whose settings a person can read in a preview and whose last key 
 
 import base64
 import functools
+import hashlib
 import io
 import json
 import re
@@ -16,44 +17,98 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-_NODE = ("files", "daemon_json", "engine", "keys", "preflight", "plan", "probe", "record", "storage", "node")
-_MODULES = {
-    "node": ("node_agent", ("__init__", *_NODE, "main")),
-    "storage": ("node_agent", ("__init__", "files", "storage", "main")),
-    "ready": ("node_agent", ("__init__", "files", "daemon_json", "engine", "probe", "ready", "main")),
-    "stats": ("node_agent", ("__init__", "files", "engine", "stats", "main")),
-    # What the rolling restart sends to the nodes, and itself.
-    "restart": ("node_agent", ("__init__", *_NODE, "restart", "swarm", "main")),
-    "rolling_restart": ("rolling_restart", ("__init__", "order", "ssh", "run", "main")),
-}
-"""Each program's folder and modules, in an order in which each module finds what it imports."""
+from . import rules
 
+OLDEST = (3, 8)
+"""The oldest Python that runs the agent."""
+
+_SHARED = ("plain_text", "answer")
+_NODE = ("files", "daemon_json", "engine", "keys", "preflight", "plan", "probe", "record", "storage", "node")
+
+
+def _agent(folder: str, *names: str) -> tuple[str, ...]:
+    return (*_SHARED, folder, *(f"{folder}.{name}" for name in (*names, "main")))
+
+
+_MODULES = {
+    "node": _agent("node_agent", *_NODE),
+    "storage": _agent("node_agent", "files", "storage"),
+    "ready": _agent("node_agent", "files", "daemon_json", "engine", "probe", "ready"),
+    "stats": _agent("node_agent", "files", "engine", "stats"),
+    # What the rolling restart sends to the nodes, and itself.
+    "restart": _agent("node_agent", *_NODE, "restart", "swarm"),
+    "rolling_restart": _agent("rolling_restart", "order", "ssh", "run"),
+}
+"""Each program's modules below this package, in an order in which each module finds what it imports."""
+
+# Says what is too old in a Python that is: nothing here, and no text outside ASCII, is newer than Python 2.7.
 _LOADER = """
-import sys, types
+import sys
+if sys.version_info < OLDEST:
+    sys.exit("registry mirror: python3 is Python %d.%d on this machine, and the agent needs 3.8 or later; install a newer one"
+        % tuple(sys.version_info[:2]))
+import types
 for _name, _source in MODULES:
-    _full = FOLDER if _name == "__init__" else FOLDER + "." + _name
+    _full = PACKAGE + "." * bool(_name) + _name
     _module = types.ModuleType(_full)
-    _module.__package__ = FOLDER
     _module.__path__ = []
+    _module.__package__ = _full
+    _parent, _, _short = _full.rpartition(".")
+    if _name not in FOLDERS:
+        del _module.__path__
+        _module.__package__ = _parent
     sys.modules[_full] = _module
     try:
         exec(compile(_source, _full, "exec"), _module.__dict__)
     except ImportError as error:
         sys.exit("registry mirror: this node's Python is not complete (%s); install the package python3" % error)
-    if _name != "__init__":
-        setattr(sys.modules[FOLDER], _name, _module)
-sys.exit(sys.modules[FOLDER + ".main"].main(sys.argv[1], REQUEST))
+    if _parent:
+        setattr(sys.modules[_parent], _short, _module)
+sys.exit(sys.modules[PACKAGE + "." + MAIN].main(sys.argv[1], REQUEST))
 """
 
 _START = (
-    "import base64,json,sys,zlib;REQUEST=json.load(sys.stdin);"
-    'exec(zlib.decompress(base64.b64decode(REQUEST.pop("program"))).decode())'
-)
+    'b=__import__;s=b("sys");json=b("json");REQUEST=json.load(s.stdin);'
+    'p=b("zlib").decompress(b("base64").b64decode(REQUEST.pop("program")));'
+    'b("hashlib").sha256(p).hexdigest()=="DIGEST"or(s.exit("registry_mirror:_WORDS".replace("_",chr(32))));exec(p)'
+).replace("WORDS", "the_program_that_was_sent_is_not_the_one_that_this_command_names")
+"""What Python is started with. It names the program that it runs by its SHA-256, so a sudo rule with this text allows that
+program and no other.
+
+Quoted once, it must mean the same to bash, dash, zsh, fish and tcsh: no quote, no backslash, no exclamation mark. It is an
+argument in a sudo rule, too: no space, because to sudo-rs an argument with a space is one and in a rule it would be two (sudo-rs
+src/sudoers/tokens.rs, Command); none of `*?[]`, which are patterns to sudo (sudoers(5), Wildcards)."""
 
 TIME_LIMIT = 300
 """Seconds after which a run on a node is ended from outside, whatever it does; a healthy one takes under one."""
 RESTART_LIMIT = 600
 """Seconds for a restart on a node and, if that fails, another one with the old file; each may take three minutes."""
+READY_LIMIT = rules.LONGEST_READY_TIMEOUT + 60
+"""Seconds for the gate, which ends by itself before, after the time that the configuration says."""
+
+_LIMITS = {"ready": READY_LIMIT, "restart": RESTART_LIMIT, "swarm": RESTART_LIMIT}
+
+NODE_ACTIONS = (
+    "node.apply",
+    "node.remove",
+    "node.look",
+    "stats.look",
+    "restart.due",
+    "restart.run",
+    "restart.verify",
+    "restart.undo",
+)
+"""What is run on every node."""
+MANAGER_ACTIONS = (
+    "ready.wait",
+    "storage.apply",
+    "storage.remove",
+    "swarm.view",
+    "swarm.drain",
+    "swarm.await_ready",
+    "swarm.give_back",
+)
+"""What is run on managers besides."""
 
 
 def request(agent: str, settings: Mapping[str, Any]) -> str:
@@ -61,57 +116,82 @@ def request(agent: str, settings: Mapping[str, Any]) -> str:
     return json.dumps({**settings, "program": program(agent)}, indent=1)
 
 
-def command(action: str, become: str | None, time_limit: int = TIME_LIMIT) -> str:
+def command(action: str, become: str | None) -> str:
     """The command line that runs `action`, like `node.apply`, with the request on stdin.
 
-    `become` is `sudo` where the SSH user is not root; `-n` because nobody is there to type a password.
+    `become` is `sudo` where the SSH user is not root; `-n` because nobody is there to type a password. `-I`: nothing is imported
+    from the current folder or by way of PYTHONPATH.
     """
     prefix = "sudo -n " if become == "sudo" else ""
-    return f"{prefix}timeout {time_limit} python3 -c '{_START}' {action}"
+    limit, start = _parts(action)
+    return f"{prefix}timeout {limit} python3 -I -c '{start}' {action}"
 
 
-SUDO_ACTIONS = {
-    TIME_LIMIT: ("node.apply", "node.remove", "node.look", "stats.look"),
-    RESTART_LIMIT: (
-        "restart.due",
-        "restart.run",
-        "restart.verify",
-        "restart.undo",
-        "swarm.view",
-        "swarm.drain",
-        "swarm.await_ready",
-        "swarm.give_back",
-    ),
-}
-"""What is run on a node by `sudo`, by its time limit."""
+def restart_command(become: str | None) -> str:
+    """As `command`, for the actions of `restart` and `swarm`, which are one program: `ACTION` stands for the action."""
+    return command("restart.run", become).removesuffix("restart.run") + "ACTION"
 
 
 def sudoers(user: str) -> str:
-    """The lines for a file in /etc/sudoers.d that let `user` run the node agent, and nothing else, as root.
+    """The lines for a file in /etc/sudoers.d that let `user` run this version's node agent, and nothing else, as root.
 
-    Against accidents, not against malice: the agent's program comes with the request, so whoever may send one is root.
+    For sudo from 1.8 on and sudo-rs from 0.2 on. Raises InvalidArgs if `user` is no name of a user.
+
+    Another version of the agent is another program and needs a file of its own: both lie there until `pulumi up` has run with the
+    new one, because what the old one did is undone by the old one.
     """
-    text = re.sub(r"([,:=\\\\])", r"\\\1", _START)  # the characters that sudoers(5) wants escaped in arguments
-    lines = [
-        f"{user} ALL=(root) NOPASSWD: /usr/bin/timeout {limit} python3 -c {text} {action}"
-        for limit, actions in SUDO_ACTIONS.items()
-        for action in actions
-    ]
-    return "\n".join(lines) + "\n"
+    faults = rules.check("SSH_USER", user, rules.user)
+    if faults:
+        raise rules.InvalidArgs(faults)
+    name = re.sub(r"([@+])", r"\\\1", user)
+    version = hashlib.sha256("".join(map(digest, sorted(_MODULES))).encode()).hexdigest()[:8]
+
+    def line(action: str) -> str:
+        limit, start = _parts(action)
+        text = re.sub(r"([,:=\\])", r"\\\1", start)  # the characters that sudoers(5) wants escaped in arguments
+        return f"{name} ALL=(root) NOPASSWD: /usr/bin/timeout {limit} python3 -I -c {text} {action}"
+
+    return "\n".join(
+        [
+            f"# /etc/sudoers.d/registry-mirror-{version}: the registry mirror's node agent of this version, and nothing else.",
+            "# Keep the file of the version before until `pulumi up` has run with this one.",
+            *map(line, NODE_ACTIONS),
+            "# On managers only; other nodes can go without.",
+            *map(line, MANAGER_ACTIONS),
+            "",
+        ]
+    )
 
 
 def local_command(action: str) -> str:
     """As `command`, for the computer of `pulumi up` itself."""
-    return f"python3 -c '{_START}' {action}"
+    return f"python3 -I -c '{_START.replace('DIGEST', digest('rolling_restart'))}' {action}"
+
+
+def _parts(action: str) -> tuple[int, str]:
+    """The time limit of an action in seconds, and what Python is started with."""
+    module = action.partition(".")[0]
+    return _LIMITS.get(module, TIME_LIMIT), _START.replace("DIGEST", digest("restart" if module == "swarm" else module))
+
+
+def digest(agent: str) -> str:
+    """SHA-256 of an agent's program, before it is packed: packing differs from one zlib to the next."""
+    return hashlib.sha256(zlib.decompress(base64.b64decode(program(agent)))).hexdigest()
 
 
 @functools.cache
 def program(agent: str) -> str:
     """The modules of an agent, packed. The same sources always give the same text, so an unchanged agent is no change."""
-    name_of_folder, names = _MODULES[agent]
-    folder = resources.files(f"{__package__}.{name_of_folder}")
-    modules = [(name, _bare((folder / f"{name}.py").read_text(encoding="utf-8"))) for name in names]
-    source = f"FOLDER = {name_of_folder!r}\nMODULES = {modules!r}\n{_LOADER}"
+    package = resources.files(__package__)
+    modules = [("", "")]
+    for name in _MODULES[agent]:
+        *folders, last = name.split(".")
+        path = functools.reduce(lambda place, part: place / part, folders, package)
+        path = path / last / "__init__.py" if (path / last).is_dir() else path / f"{last}.py"
+        modules.append((name, _bare(path.read_text(encoding="utf-8"))))
+    main = _MODULES[agent][-1]
+    constants = {"OLDEST": OLDEST, "PACKAGE": "registry_mirror", "FOLDERS": ("", main.partition(".")[0]), "MAIN": main}
+    source = "".join(f"{name} = {value!a}\n" for name, value in {**constants, "MODULES": modules}.items()) + _LOADER
     return base64.b64encode(zlib.compress(source.encode(), 9)).decode()
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from components.registry_mirror import ship
+
 ROOT = Path(__file__).resolve().parents[2]
-PURE = ["rules.py", "render.py", "ship.py"]
+PURE = ["rules.py", "render.py", "ship.py", "plain_text.py", "answer.py"]
 
 
 def imports(path: Path) -> set[str]:
@@ -31,14 +33,19 @@ def test_a_component_imports_nothing_of_this_program(path: Path) -> None:
     assert not tops & {"config", "operate", "lab", "tools", "tests", "components"}
 
 
-SHIPPED = [*modules("components/registry_mirror/node_agent"), *modules("components/registry_mirror/rolling_restart")]
+SHIPPED = [
+    *modules("components/registry_mirror/node_agent"),
+    *modules("components/registry_mirror/rolling_restart"),
+    *(ROOT / f"components/registry_mirror/{name}.py" for name in ship._SHARED),
+]
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_what_is_shipped_imports_the_standard_library_and_itself(path: Path) -> None:
     for name in imports(path):
-        assert name == "." or name.startswith(".") or name.partition(".")[0] in sys.stdlib_module_names
-        assert not name.startswith("..")
+        assert name.startswith(".") or name.partition(".")[0] in sys.stdlib_module_names
+        # Beside their own folder, only what every agent carries along.
+        assert not name.startswith("..") or name.strip(".") in ("", *ship._SHARED)
 
 
 @pytest.mark.parametrize("name", PURE)

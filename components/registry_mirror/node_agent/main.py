@@ -1,6 +1,6 @@
 """Where an agent's run begins on a node: one action, one request, one word on stdout or one sentence on stderr.
 
-What goes to stdout is kept in Pulumi's state, so it is a fixed status word and nothing else.
+What goes to stdout is kept in Pulumi's state, so it is a fixed status word between our marks and nothing else.
 """
 
 import importlib
@@ -8,6 +8,7 @@ import os
 import sys
 from typing import Any, Dict
 
+from ..answer import marked, printed_complaint
 from .files import Failed
 
 
@@ -17,8 +18,8 @@ def main(action: str, request: Dict[str, Any]) -> int:
     module, _, function = action.partition(".")
     try:
         # By name, because only the modules that an action needs have travelled.
-        print(getattr(importlib.import_module("." + module, __package__), function)(request))
+        print(marked(getattr(importlib.import_module("." + module, __package__), function)(request)))
     except Failed as error:
-        print("registry mirror: %s" % error, file=sys.stderr)
+        print(printed_complaint(error), file=sys.stderr)
         return 1
     return 0

@@ -4,6 +4,8 @@ import importlib
 import sys
 from typing import Any
 
+from ..answer import printed_complaint
+
 
 def main(action: str, request: dict[str, Any]) -> int:
     """Do `action`, like `run.run`; returns the exit code."""
@@ -12,6 +14,6 @@ def main(action: str, request: dict[str, Any]) -> int:
     try:
         print(getattr(run, function)(request))
     except run.RestartFailed as error:
-        print(f"registry mirror: {error}", file=sys.stderr)
+        print(printed_complaint(error), file=sys.stderr)
         return 1
     return 0

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from .. import answer
 from . import order, ssh
 
 CONNECT_SECONDS = 8
@@ -171,12 +172,13 @@ def _agent(request: Mapping[str, Any], node: Node, action: str, **settings: Any)
         host_key=node["host_key"], connect_seconds=CONNECT_SECONDS,
     ) as prefix:  # fmt: skip
         done = ssh.run(prefix, node["command"].replace("ACTION", action), stdin, AGENT_SECONDS)
+    who = f"{node['name']}: " * (done.returncode in (0, ssh.UNREACHABLE))
     if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
-        raise RestartFailed(
-            f"{node['name']}: " * (done.returncode == ssh.UNREACHABLE) + lines[-1].removeprefix("registry mirror: ")
-        )
-    return done.stdout.strip()
+        raise RestartFailed(who + answer.complaint(done.stderr, done.returncode, done.stdout))
+    try:
+        return answer.find(done.stdout)
+    except answer.NoAnswer as error:
+        raise RestartFailed(f"{who}{error}") from None
 
 
 def _say(text: str) -> None:
