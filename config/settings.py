@@ -4,18 +4,19 @@
 about values are not here but with the args (`components/registry_mirror/rules.py`), so that other estates get them too.
 """
 
-import base64
 import difflib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env
 
-from components.registry_mirror import Fault, InvalidArgs, RegistryMirrorArgs, SwarmNode
+from components.registry_mirror import Fault, InvalidArgs, RegistryMirrorArgs, SwarmNode, rules
+from components.registry_mirror.args import some_node
 from config.keys import KEYS, NODE_KEYS, Key
 from config.known_hosts import find_host_key
 
@@ -46,7 +47,7 @@ MIRROR_NAME = "registry-mirror"
 _MISSING = object()
 
 # Stand in for values that are missing or of the wrong type, so that the faults of all the others are found in the same run.
-_ANY_KEY = "ssh-ed25519 " + base64.b64encode(b"\0\0\0\x0bssh-ed25519" + b"\0" * 36).decode()
+_ANY_PRIVATE_KEY = "PRIVATE KEY-----"
 _ANY_DIGEST = "sha256:" + "0" * 64
 _PLACEHOLDERS = {"hostname": "missing.invalid", "image": f"registry:3.1.1@{_ANY_DIGEST}", "nodes": []}
 
@@ -87,7 +88,7 @@ def parse(values: Mapping[str, object], read_file: ReadFile) -> Settings:
     missing = {key: value for key, value in _PLACEHOLDERS.items() if key not in found}
     arguments = {KEYS[key].field: value for key, value in {**found, **missing}.items()}
     if "nodes" in missing:
-        nodes = [SwarmNode(name="missing", address="missing", host_key=_ANY_KEY)]
+        nodes = [some_node(0)]
         arguments.pop("manager", None)
     try:
         mirror = RegistryMirrorArgs(**{**arguments, "nodes": nodes, "private_key": pulumi.Output.secret(private_key)})
@@ -103,7 +104,7 @@ def parse(values: Mapping[str, object], read_file: ReadFile) -> Settings:
     if known_hosts is not None:
         options += ["-o", f"UserKnownHostsFile={values['knownHostsFile']}"]
     host = f"[{manager.address}]" if ":" in manager.address else manager.address
-    return Settings(mirror, f"ssh://{manager.user}@{host}:{manager.port}", tuple(options), private_key)
+    return Settings(mirror, f"ssh://{quote(manager.user)}@{host}:{manager.port}", tuple(options), private_key)
 
 
 def _typed(values: Mapping[str, object], keys: Mapping[str, Key], place: str, faults: list[Fault]) -> dict[str, Any]:
@@ -155,10 +156,10 @@ def _list(found: dict[str, Any], key: str) -> list[object]:
 def _node(value: object, place: str, known_hosts: str | None, faults: list[Fault], *, any_key: bool) -> SwarmNode:
     """A node of the list; `any_key`: a missing host key is no fault, because the file that has it could not be read."""
     # Differs from node to node, so that no fault is reported about two placeholders being alike.
-    missing = f"missing-{place.strip('nodes[]')}"
+    number = int(place.strip("nodes[]"))
     if not isinstance(value, dict):
         faults.append(Fault(place, value, "must be a mapping with name and address"))
-        return SwarmNode(name=missing, address=missing, host_key=_ANY_KEY)
+        return some_node(number)
     found = _typed(value, NODE_KEYS, f"{place}.", faults)
     address, port = found.get("address"), found.get("port", 22)
     if "hostKey" not in found and "hostKey" not in value and address is not None and not any_key:
@@ -169,8 +170,7 @@ def _node(value: object, place: str, known_hosts: str | None, faults: list[Fault
             faults.append(Fault(f"{place}.hostKey", address, f"is missing, {where}; {remedy}"))
         else:
             found["hostKey"] = key
-    complete = {"name": missing, "address": missing, "hostKey": _ANY_KEY, **found}
-    return SwarmNode(**{NODE_KEYS[key].field: value for key, value in complete.items()})
+    return some_node(number, **{NODE_KEYS[key].field: value for key, value in found.items()}, private_key=None)
 
 
 def _left(nodes: list[SwarmNode], without: list[object], faults: list[Fault]) -> list[SwarmNode]:
@@ -190,29 +190,20 @@ def _private_key(found: dict[str, Any], read_file: ReadFile, faults: list[Fault]
         faults.append(Fault("sshPrivateKey", "[secret]", "is given besides sshPrivateKeyFile; remove one of them"))
     elif file is None and text is None:
         faults.append(Fault("sshPrivateKeyFile", None, "is missing: name a file, or set the secret sshPrivateKey"))
-        return "missing", None
+        return _ANY_PRIVATE_KEY, None
     if file is not None:
         text = _file(file, key, read_file, faults)
     if text is None:
-        return "missing", file
+        return _ANY_PRIVATE_KEY, file
     shown = file if file is not None else "[secret]"
-    if "PRIVATE KEY-----" not in text:
-        faults.append(Fault(key, shown, "is not a private key in PEM form; the public one ends with .pub"))
-    elif _is_encrypted(text):
-        faults.append(Fault(key, shown, "is protected by a passphrase, which nobody could type; use a key without one"))
-    return text, file
-
-
-def _is_encrypted(text: str) -> bool:
-    if "ENCRYPTED" in text:
-        return True
-    body = "".join(line for line in text.splitlines() if "-----" not in line)
-    try:
-        blob = base64.b64decode(body)
-    except ValueError:
-        return False
-    # openssh PROTOCOL.key: the magic is followed by the cipher's name, which is `none` for a key in the clear.
-    return blob.startswith(b"openssh-key-v1\0") and blob[15:23] != b"\0\0\0\x04none"
+    wrong = rules.private_key(text)
+    if wrong is None and file is not None and text != rules.private_key_text(text):
+        # The docker provider starts the ssh program with this file, and ssh wants it so (openssh sshkey.c, MARK_BEGIN).
+        wrong = "has line ends of Windows, or none at its end, which ssh does not read; `sed -i 's/\\r$//; $a\\' FILE` mends that"
+    if wrong is not None:
+        faults.append(Fault(key, shown, wrong))
+        return _ANY_PRIVATE_KEY, file
+    return rules.private_key_text(text), file
 
 
 def _file(name: str | None, key: str, read_file: ReadFile, faults: list[Fault]) -> str | None:

@@ -7,6 +7,9 @@ from typing import Any
 import pulumi
 from google.protobuf import json_format
 from pulumi.runtime import mocks
+from pulumi.runtime.config import CONFIG
+
+from components.registry_mirror.answer import marked
 
 COMPONENT = "swarm-registry-mirror:index:RegistryMirror"
 COMMAND = "command:remote:Command"
@@ -41,7 +44,8 @@ class Recorder(mocks.Mocks):
     resources: list[Registered] = field(default_factory=list)
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
-        outputs = {"stdout": "an-id-or-word", "stderr": ""} if args.typ in (COMMAND, LOCAL) else {}
+        said = {COMMAND: f"Welcome\n{marked('an-id-or-word')}", LOCAL: "an-id-or-word"}
+        outputs = {"stdout": said[args.typ], "stderr": ""} if args.typ in said else {}
         return f"{args.name}-id", {**args.inputs, **outputs}
 
     def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
@@ -78,9 +82,14 @@ class _Monitor(mocks.MockMonitor):
         return super().RegisterResource(request)  # type: ignore[no-untyped-call]
 
 
-def run(build: Callable[[], object], *, preview: bool = False) -> Recorder:
-    """Run `build` as a program to its end, so that what was not registered by then never will be."""
+def run(build: Callable[[], object], *, preview: bool = False, docker_host: str | None = "ssh://root@m1.test") -> Recorder:
+    """Run `build` as a program to its end, so that what was not registered by then never will be.
+
+    `docker_host`: that of the docker provider that Pulumi itself makes; None: the stack says none.
+    """
     recorder = Recorder()
+    given = {key: value for key, value in CONFIG.get().items() if key != "docker:host"}
+    pulumi.runtime.set_all_config(given if docker_host is None else {**given, "docker:host": docker_host})
     mocks.set_mocks(recorder, project="swarm-registry-mirror", stack="test", preview=preview, monitor=_Monitor(recorder))
 
     @pulumi.runtime.test  # type: ignore[untyped-decorator]

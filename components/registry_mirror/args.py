@@ -4,16 +4,22 @@ Plain types shape the graph or are checked in the preview; `Input` marks leaves 
 Pure but for that annotation; it deliberately reads no file and knows no stack configuration.
 """
 
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
 
-from . import rules
+from . import kinds, rules
+from .coalesce import front_name
 from .node_agent import keys
 from .registry import CACHE_WRITE_SECONDS, RegistryVersion
 from .rules import Fault, InvalidArgs
+
+
+class InvalidProgram(InvalidArgs, pulumi.RunError):
+    """InvalidArgs as a program raises them: of a RunError, Pulumi prints the text and no traceback."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +47,11 @@ class SwarmNode:
 
     def faults(self, key: str) -> list[Fault]:
         """Everything that is wrong with this node; `key` is how the user calls it, like `nodes[2]`."""
+        wrong = _of_the_wrong_kind(self, f"{key}.")
+        sound = kinds.mended(self, _STAND_INS)
+        return wrong + [fault for fault in sound._value_faults(key) if fault.key not in {other.key for other in wrong}]
+
+    def _value_faults(self, key: str) -> list[Fault]:
         return [
             *rules.check(f"{key}.name", self.name, rules.name),
             *rules.check(f"{key}.address", self.address, rules.address),
@@ -50,6 +61,7 @@ class SwarmNode:
             *rules.check(f"{key}.become", self.become, rules.become),
             *rules.check(f"{key}.daemonJson", self.daemon_json, rules.absolute_path),
             *rules.check(f"{key}.service", self.service, rules.name),
+            *_private_key_faults(f"{key}.privateKey", self.private_key),
         ]
 
 
@@ -137,17 +149,25 @@ class RegistryMirrorArgs:
     def __post_init__(self) -> None:
         faults = self.faults()
         if faults:
-            raise InvalidArgs(faults)
+            raise InvalidProgram(faults)
 
     def faults(self) -> list[Fault]:
-        """Everything that is wrong, in the order of the keys."""
+        """Everything that is wrong, in the order of the keys; what is of the wrong kind first."""
+        wrong = _of_the_wrong_kind(self)
+        sound = kinds.mended(self, {**_STAND_INS, "nodes": _nodes(self.nodes), "daemon_keys": {}})
+        tops = {fault.key.partition("[")[0] for fault in wrong} - {"nodes"}
+        return wrong + [fault for fault in sound._value_faults() if fault.key.partition("[")[0] not in tops]
+
+    def _value_faults(self) -> list[Fault]:
         nodes = [(f"nodes[{index}]", node) for index, node in enumerate(self.nodes)]
+        # A node in which something is of the wrong kind is compared with no other.
+        sound = [(key, node) for key, node in nodes if not list(kinds.faults(node))]
         faults = [
             *rules.check("hostname", self.hostname, rules.hostname),
             *rules.check("image", self.image, lambda value: rules.image(value, self.accept_registry_2)),
             *self._coalesce_faults(),
             *rules.check("upstream", self.upstream, rules.upstream),
-            *rules.check("network", self.network, rules.name),
+            *rules.check("network", self.network, rules.swarm_name),
             *rules.check("cachePath", self.cache_path, rules.absolute_path),
             *rules.check("configPath", self.config_path, rules.absolute_path),
             *self._cache_faults(),
@@ -158,17 +178,17 @@ class RegistryMirrorArgs:
             *rules.check("cacheWriteSeconds", self.cache_write_seconds, rules.positive),
             *rules.check("ttlHours", self.ttl_hours, rules.not_negative),
             *rules.check("memory", self.memory, rules.memory),
-            *rules.check("readyTimeout", self.ready_timeout, rules.positive),
+            *rules.check("readyTimeout", self.ready_timeout, rules.ready_timeout),
             *rules.check("maxParallel", self.max_parallel, rules.positive),
-            *rules.check("checkImage", self.check_image, rules.tagged_image),
+            *self._check_image_faults(),
             *rules.check("restart", self.restart, rules.restart),
             *rules.daemon_keys(self.daemon_keys),
             *(fault for key, node in nodes for fault in node.faults(key)),
-            *rules.unique([(f"{key}.name", node.name) for key, node in nodes], "name"),
-            *rules.unique([(f"{key}.address", f"{node.address}:{node.port}") for key, node in nodes], "address"),
+            *rules.unique([(f"{key}.name", node.name) for key, node in sound], "name"),
+            *rules.unique([(f"{key}.address", f"{node.address}:{node.port}") for key, node in sound], "address"),
         ]
         if self.service_name is not None:
-            faults += rules.check("serviceName", self.service_name, rules.name)
+            faults += self.service_name_faults("serviceName", self.service_name)
         if self.cert_resolver is not None:
             faults += rules.check("certResolver", self.cert_resolver, rules.name)
         if self.create_network and self.network_id is not None:
@@ -179,12 +199,26 @@ class RegistryMirrorArgs:
             faults.append(Fault("nodes", [], "must list at least one node; a mirror that nobody uses saves nothing"))
         else:
             faults += self._manager_faults()
+        faults += _private_key_faults("privateKey", self.private_key)
         if self.private_key is None:
             faults += [
                 Fault(f"{key}.privateKey", None, "is missing: give the node a key, or all nodes one (privateKey)")
                 for key, node in nodes
                 if node.private_key is None
             ]
+        return faults
+
+    def service_name_faults(self, key: str, name: str) -> list[Fault]:
+        """Of the name of the mirror's service, also where it is that of the component."""
+        suffix = front_name("") if self.coalesce else ""
+        return rules.check(key, name, lambda value: rules.service_name(value, suffix))
+
+    def _check_image_faults(self) -> list[Fault]:
+        """Of the image that must pass through the mirror."""
+        faults = rules.check("checkImage", self.check_image, rules.tagged_image)
+        if not faults and "/" not in self.check_image and rules.is_hub(self.upstream):
+            words = f"must be called as Docker Hub itself does; write library/{self.check_image}"
+            faults.append(Fault("checkImage", self.check_image, words))
         return faults
 
     def _manager_faults(self) -> list[Fault]:
@@ -242,12 +276,20 @@ class RegistryMirrorArgs:
             for index, source in enumerate(sources)
             for fault in rules.check(f"{key}[{index}]", source, rules.network_range)
         ]
+        faults += [
+            fault
+            for index, constraint in enumerate(self.placement_constraints)
+            for fault in rules.check(f"placementConstraints[{index}]", constraint, rules.constraint)
+        ]
         if self.metrics_from and self.traefik == "v1":
             faults.append(Fault("metricsFrom", list(self.metrics_from), "needs Traefik 2 or later (traefik: v2)"))
         if (self.upstream_username is None) != (self.upstream_token is None):
             missing = "upstreamToken" if self.upstream_token is None else "upstreamUsername"
             faults.append(Fault(missing, None, "is missing: credentials are an account and its token"))
         if self.has_credentials:
+            if self.upstream.startswith("http://"):
+                reason = "would send the token unencrypted; with credentials it must begin with https://"
+                faults.append(Fault("upstream", self.upstream, reason))
             if not self.allow_from:
                 reason = "with credentials, whoever reaches the mirror can read that account's private images"
                 faults.append(Fault("allowFrom", None, f"is missing: {reason}; list the networks of your nodes"))
@@ -279,7 +321,7 @@ class RegistryMirrorArgs:
     @property
     def restart_keys(self) -> list[str]:
         """The keys handed over that dockerd reads at its start only."""
-        return [key for key in self.daemon_keys if not keys.KEYS[key].reloads]
+        return [key for key in self.daemon_keys if key in keys.KEYS and not keys.KEYS[key].reloads]
 
     @property
     def manager_node(self) -> SwarmNode:
@@ -287,3 +329,44 @@ class RegistryMirrorArgs:
         if isinstance(self.manager, SwarmNode):
             return self.manager
         return next((node for node in self.nodes if node.name == self.manager), self.nodes[0])
+
+
+_SOME_PRIVATE_KEY = "PRIVATE KEY-----"
+_SOME_HOST_KEY = "ssh-ed25519 " + base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(32)).decode()
+_STAND_INS: Mapping[str, object] = {
+    "hostname": "wrong.invalid",
+    "image": f"registry:3.1.1@sha256:{'0' * 64}",
+    "private_key": _SOME_PRIVATE_KEY,
+    "name": "wrong",
+    "address": "wrong.invalid",
+    "host_key": _SOME_HOST_KEY,
+}
+"""For what is of the wrong kind and has no default, so that the faults of all the others are found in the same run."""
+
+
+def some_node(number: int, **known: Any) -> SwarmNode:
+    """A node without faults that stands in for one that cannot be made; `number` tells several apart."""
+    given = {"name": f"wrong-{number}", "address": f"wrong-{number}.invalid", "host_key": _SOME_HOST_KEY, **known}
+    return SwarmNode(**{"private_key": _SOME_PRIVATE_KEY, **given})
+
+
+def _nodes(given: object) -> list[SwarmNode]:
+    """The nodes of a list of anything, with stand-ins for what is none; at least one."""
+    items = given if isinstance(given, Sequence) and not isinstance(given, str | bytes) else ()
+    return [item if isinstance(item, SwarmNode) else some_node(number) for number, item in enumerate(items)] or [some_node(0)]
+
+
+def _of_the_wrong_kind(arguments: object, place: str = "") -> list[Fault]:
+    return [Fault(place + _key(name), value, words) for name, value, words in kinds.faults(arguments)]
+
+
+def _key(name: str) -> str:
+    """How a field is called in a stack's file: `ready_timeout` is `readyTimeout`."""
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)
+
+
+def _private_key_faults(key: str, value: object) -> list[Fault]:
+    """Of a key that is plain; an Output is looked at when it is known (`node.py`). Its value is never repeated."""
+    wrong = rules.private_key(value) if isinstance(value, str) else None
+    return [] if wrong is None else [Fault(key, None, wrong)]

@@ -13,11 +13,15 @@ import pulumi
 import pulumi_docker as docker
 from pulumi_command import remote
 
-from . import answer, render, ship
-from .args import RegistryMirrorArgs
+from . import answer, render, rules, ship
+from .args import InvalidProgram, RegistryMirrorArgs
 from .node import agent_command, connection, restart_command, roll_out
 from .registry import MARKER, RegistryVersion, registry_config
+from .rules import Fault
 from .service import MirrorServices
+
+AUTO_NAME_CHARACTERS = 7
+"""That Pulumi puts behind the name of what has none of its own (docs: Automatic naming)."""
 
 
 class RegistryMirror(pulumi.ComponentResource):
@@ -42,6 +46,11 @@ class RegistryMirror(pulumi.ComponentResource):
     def __init__(self, name: str, args: RegistryMirrorArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("swarm-registry-mirror:index:RegistryMirror", name, None, opts)
         service = args.service_name or name
+        faults = [*_name_faults(name), *_provider_faults(self)]
+        if args.service_name is None:
+            faults += args.service_name_faults("serviceName", name)
+        if faults:
+            raise InvalidProgram(faults)
         version = RegistryVersion.of(args.image)
         assert version is not None  # the args have refused anything else
         config = registry_config(
@@ -157,6 +166,22 @@ class RegistryMirror(pulumi.ComponentResource):
             pulumi.log.info(f"{', '.join(args.restart_keys)}: {words}, workers first, the leader last", self)
         command = restart_command(f"{name}-restarts", args, service, commands, pulumi.ResourceOptions(parent=self))
         return command.stdout
+
+
+def _name_faults(name: str) -> list[Fault]:
+    """Of the component's own name, with which swarm's configs are named: swarm takes 64 characters of those."""
+    room = 64 - len("-credential-helper-") - AUTO_NAME_CHARACTERS
+    if len(name) <= room and rules.swarm_name(name) is None:
+        return []
+    words = f"must be 1 to {room} letters, digits, hyphens or underscores: swarm's configs and secrets are called after it"
+    return [Fault("name of the component", name, words)]
+
+
+def _provider_faults(component: pulumi.ComponentResource) -> list[Fault]:
+    """A docker provider that nobody has given is that of this computer's own docker: another swarm, asked in each preview."""
+    given = component.get_provider("docker:index/service:Service") or pulumi.Config("docker").get("host")
+    words = 'is missing: pulumi.ResourceOptions(providers=[docker.Provider("swarm", host="ssh://root@<a manager>")])'
+    return [] if given else [Fault("docker provider", None, words)]
 
 
 def _learn_network(network: str) -> str:

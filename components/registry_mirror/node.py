@@ -10,8 +10,9 @@ from typing import Any
 import pulumi
 from pulumi_command import local, remote
 
-from . import answer, render, ship
+from . import answer, render, rules, ship
 from .args import RegistryMirrorArgs, SwarmNode
+from .rules import Fault, InvalidArgs
 
 DIAL_ATTEMPTS = 2
 """The plugin's default of 10 would hold up the roll-out for minutes at a node that is off."""
@@ -30,11 +31,27 @@ def connection(node: SwarmNode, args: RegistryMirrorArgs) -> remote.ConnectionAr
         host=node.address,
         port=node.port,
         user=node.user,
-        private_key=private_key,
+        private_key=readable_key(private_key),
         host_key=node.host_key,
         dial_error_limit=DIAL_ATTEMPTS,
         per_dial_timeout=DIAL_SECONDS,
     )
+
+
+def readable_key(private_key: pulumi.Input[str]) -> pulumi.Input[str]:
+    """The key with the line ends that ssh reads. Raises RunError, in a preview too, for a known Output that is no key."""
+    return rules.private_key_text(private_key) if isinstance(private_key, str) else _checked(private_key)
+
+
+def _checked(private_key: pulumi.Input[str]) -> pulumi.Output[str]:
+    def check(text: str) -> str:
+        wrong = rules.private_key(text)
+        if wrong is not None:
+            # No ValueError, which Pulumi would wrap into others of its own, and print with a traceback.
+            raise pulumi.RunError(str(InvalidArgs([Fault("privateKey", None, wrong)])))
+        return rules.private_key_text(text)
+
+    return pulumi.Output.from_input(private_key).apply(check)
 
 
 def agent_command(
@@ -155,7 +172,8 @@ def restart_command(
         )
 
     told = {node_name: command.stdout.apply(answer.shown) for node_name, command in commands.items()}
-    keys = {node.name: args.private_key if node.private_key is None else node.private_key for node in args.nodes}
+    given = {node.name: args.private_key if node.private_key is None else node.private_key for node in args.nodes}
+    keys = {node_name: None if key is None else readable_key(key) for node_name, key in given.items()}
     return local.Command(
         name,
         create=ship.local_command("run.run"),

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from .coalesce import VARNISH_FLOOR
 from .node_agent import keys
+from .plain_text import one_line, without_credentials
 from .registry import RegistryVersion
 from .traefik import DIALECTS
 
@@ -30,10 +31,21 @@ HOST_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "
 
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+_SWARM_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?")
+"""Of services and networks (swarmkit manager/controlapi/common.go, isValidDNSName)."""
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _TAGGED = re.compile(r"[a-z0-9]+(?:[._/-]+[a-z0-9]+)*:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_USERINFO = re.compile(r"[^/\s'\"]+@(?!sha256:)")
-_USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,63}(?:@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)?")
+"""Also john.doe, and john@corp.example of a directory service; `root@node1` is a mistake that people make."""
+_CONSTRAINT_KEY = re.compile(
+    r"(?i:node\.(?:id|hostname|ip|role|platform\.os|platform\.arch)|(?:node|engine)\.labels\.[a-z0-9_.-]+)"
+)
+"""What swarm compares; any other key is taken, and then no node ever matches (swarmkit manager/constraint, NodeMatches)."""
+_CONSTRAINT_VALUE = re.compile(r"(?i)[a-z0-9:_ .*()?+\[\]\\^$|/-]+")
+_RANGE = re.compile(r"[0-9A-Fa-f.:]+(?:/[0-9]{1,3})?")
+_CURVES = {"ecdsa-sha2-nistp256": 32, "ecdsa-sha2-nistp384": 48, "ecdsa-sha2-nistp521": 66}
+"""Bytes of a coordinate."""
+HUB_HOSTS = ("docker.io", "index.docker.io", "registry-1.docker.io")
 
 
 @dataclass(frozen=True)
@@ -48,8 +60,7 @@ class Fault:
         if self.value is None:
             return f"{self.key}: {self.wrong}"
         # A user and password in front of an @ are exactly what must not be repeated in a log; a digest there may be.
-        shown = _USERINFO.sub("[hidden]@", repr(self.value))
-        return f"{self.key}: {self.wrong} (got {shown:.100})"
+        return f"{self.key}: {one_line(self.wrong)} (got {one_line(repr(_without_secrets(self.value)), 100)})"
 
 
 class InvalidArgs(ValueError):
@@ -65,7 +76,7 @@ class InvalidArgs(ValueError):
 def hostname(value: str) -> str | None:
     """A DNS name for the mirror: what nodes use, Traefik routes and the certificate names."""
     if "://" in value:
-        return f"must be a host name, not a URL; write {urlsplit(value).hostname or 'mirror.example.com'}"
+        return f"must be a host name, not a URL; write {_host_of(value) or 'mirror.example.com'}"
     if "/" in value:
         return "must be a host name without a path: docker before 25 refuses a mirror with one"
     if "@" in value:
@@ -130,21 +141,44 @@ def _version(image: str) -> tuple[int, ...]:
 
 def upstream(value: str) -> str | None:
     """The registry that is cached."""
-    parts = urlsplit(value)
-    if parts.scheme not in ("https", "http") or not parts.hostname:
-        return "must be a URL like https://registry-1.docker.io"
-    if parts.username or parts.password:
+    if "@" in value:
         return "must not contain a user or password: this text is stored in the clear"
+    if "?" in value or "#" in value or not value.isascii() or not value.isprintable():
+        return "must be scheme and host only, like https://registry-1.docker.io"
+    host = _host_of(value)
+    if not value.startswith(("https://", "http://")) or host is None or address(host) is not None:
+        return "must be a URL like https://registry-1.docker.io"
     if value.endswith("/"):
         return f"must not end with a slash: the registry would ask {value}/v2/; write {value.rstrip('/')}"
-    if parts.path or parts.query or parts.fragment:
-        return "must be scheme and host only"
+    if urlsplit(value).path:
+        return "must be scheme and host only, like https://registry-1.docker.io"
     return None
+
+
+def is_hub(value: str) -> bool:
+    """Whether an upstream is Docker Hub."""
+    return _host_of(value) in HUB_HOSTS
 
 
 def name(value: str) -> str | None:
     """A name that docker, Traefik, Pulumi and a file system all accept."""
     return None if _NAME.fullmatch(value) else "must be 1 to 63 letters, digits, hyphens or underscores, the first no hyphen"
+
+
+def swarm_name(value: str) -> str | None:
+    """The name of a service or a network."""
+    if len(value) <= 63 and _SWARM_NAME.fullmatch(value):
+        return None
+    return "must be 1 to 63 letters, digits, hyphens or underscores, a letter or digit first and last, as swarm takes names"
+
+
+def service_name(value: str, suffix: str = "") -> str | None:
+    """The name of the mirror's service; `suffix` is what that of Varnish has besides."""
+    wrong = swarm_name(value)
+    if wrong is not None or len(value) + len(suffix) <= 63:
+        return wrong
+    room = 63 - len(suffix)
+    return f"must be at most {room} characters: Varnish's service is called the same with {suffix} behind it, and swarm takes 63"
 
 
 def address(value: str) -> str | None:
@@ -158,7 +192,7 @@ def address(value: str) -> str | None:
 
 def user(value: str) -> str | None:
     """A Unix account."""
-    return None if _USER.fullmatch(value) else "must be a Unix user name, like root or ops"
+    return None if _USER.fullmatch(value) else "must be a Unix user name, like root, ops or john.doe"
 
 
 def port(value: int) -> str | None:
@@ -175,6 +209,8 @@ def host_key(value: str) -> str | None:
     """One line as in authorized_keys, without a host name in front."""
     if value.startswith("@"):
         return "must be a plain host key, not a marked line: certificates and revocations cannot be checked here"
+    if not value.isprintable():
+        return "must be one line: a second one would be another key, or a rule, to ssh"
     words = value.split()
     if not words or words[0] not in HOST_KEY_TYPES:
         return f"must begin with the key's type, one of {', '.join(HOST_KEY_TYPES)} (see `ssh-keyscan HOST`)"
@@ -182,16 +218,17 @@ def host_key(value: str) -> str | None:
         blob = base64.b64decode(words[1], validate=True) if len(words) > 1 else b""
     except binascii.Error:
         blob = b""
-    # The key names its own type at its beginning; a cut or altered line does not match.
-    if blob[4 : 4 + len(words[0])] != words[0].encode():
+    if not _is_whole_key(words[0], blob):
         return "must be a whole key: the type, a space, and the key in base64"
     return None
 
 
 def absolute_path(value: str) -> str | None:
     """A path on the shared storage."""
-    if not value.startswith("/") or value.endswith("/") or ".." in value.split("/") or "\n" in value:
-        return "must be an absolute path without .. and without a slash at its end"
+    if not value.isprintable():
+        return "must be a path without control characters or marks that hide or reorder text"
+    if not value.startswith("/") or value.endswith("/") or {"..", "."} & set(value.split("/")) or "//" in value:
+        return "must be an absolute path without .. and without a slash at its end or two in a row"
     return None
 
 
@@ -217,6 +254,10 @@ def names_one_machine(constraint: object) -> bool:
 
 def tagged_image(value: str) -> str | None:
     """An image as a registry's path and tag, without a host: it is asked of the mirror."""
+    host, slash, rest = value.partition("/")
+    if slash and (host == "localhost" or "." in host or ":" in host):
+        example = f"; write {rest}" if _TAGGED.fullmatch(rest) else ""
+        return f"must be without a registry's host, because the mirror asks its upstream for it{example}"
     if not _TAGGED.fullmatch(value):
         return "must be a repository and a tag as Docker Hub calls them, like library/hello-world:latest"
     return None
@@ -230,12 +271,56 @@ def traefik(value: str) -> str | None:
 def network_range(value: object) -> str | None:
     """An address or a network in CIDR notation."""
     try:
-        if not isinstance(value, str):
-            raise ValueError  # ipaddress takes numbers, too
+        # ipaddress takes numbers, masks and scopes (0::%…) too, which Traefik does not; a scope may even hold a comma.
+        if not isinstance(value, str) or not _RANGE.fullmatch(value):
+            raise ValueError
         found = ipaddress.ip_network(value)
     except ValueError:
         return "must be a network like 10.0.0.0/24, with zeros behind its prefix, or one address"
     return "must not be the whole internet; leave the key out if everybody may" if found.prefixlen == 0 else None
+
+
+def constraint(value: object) -> str | None:
+    """A Swarm constraint, as swarm parses it (swarmkit manager/constraint/constraint.go)."""
+    if not isinstance(value, str):
+        return "must be a text"
+    operator = next((found for found in ("==", "!=") if found in value), None)
+    if operator is None:
+        return "must compare with == or !=, like node.labels.storage == shared"
+    key, _, wanted = (part.strip(" ") for part in value.partition(operator))
+    if not _CONSTRAINT_KEY.fullmatch(key):
+        return (
+            "must begin with node.id, node.hostname, node.ip, node.role, node.platform.os, node.platform.arch, "
+            "node.labels.<label> or engine.labels.<label>; no node ever matches another one"
+        )
+    if not _CONSTRAINT_VALUE.fullmatch(wanted):
+        return f"must have a value that swarm takes behind {operator}: letters, digits, spaces and :-_.*()?+[]\\^$|/"
+    if key.lower() == "node.role" and wanted.lower() not in ("manager", "worker"):
+        return "must be manager or worker; no node has another role"
+    return None
+
+
+def private_key(text: str) -> str | None:
+    """The text of an SSH private key, in PEM form and without a passphrase."""
+    if text.startswith("PuTTY-User-Key-File"):
+        return "is a key of PuTTY; `puttygen KEY.ppk -O private-openssh -o KEY` makes one that ssh reads"
+    if "PRIVATE KEY-----" not in text:
+        path = len(text) < 256 and len(text.split()) == 1 and ("/" in text or text.startswith("~"))
+        remedy = "; it looks like a path, and must be the file's text" if path else "; the public one ends with .pub"
+        return f"is not a private key in PEM form{remedy}"
+    if _is_encrypted(text):
+        return "is protected by a passphrase, which nobody could type; use a key without one"
+    return None
+
+
+def private_key_text(text: str) -> str:
+    """The key as ssh and Go's ssh package read it: line ends of Unix, and one at the end."""
+    return "\n".join(text.replace("\r\n", "\n").replace("\r", "\n").strip().split("\n")) + "\n"
+
+
+def ready_timeout(value: int) -> str | None:
+    """Seconds for the gate."""
+    return None if 1 <= value <= LONGEST_READY_TIMEOUT else f"must be 1 to {LONGEST_READY_TIMEOUT} seconds"
 
 
 def restart(value: str) -> str | None:
@@ -291,3 +376,57 @@ def _is_address(value: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _host_of(url: str) -> str | None:
+    """The host of a URL whose port, if any, is one; None for anything else."""
+    try:
+        parts = urlsplit(url)
+        return parts.hostname if parts.port != 0 else None
+    except ValueError:
+        return None
+
+
+def _without_secrets(value: object) -> object:
+    """`value` for a message, however deep its texts lie."""
+    if isinstance(value, str):
+        scheme, separator, rest = value.partition("://")
+        if separator and scheme.isalnum() and "@" in rest and "@sha256:" not in rest:
+            # It is a URL, whatever stands in it: a password may have spaces and quotes, too.
+            value = f"{scheme}://[hidden]@{rest.rpartition('@')[2]}"
+        return without_credentials(value)
+    if isinstance(value, Mapping):
+        return {key: _without_secrets(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_secrets(inner) for inner in value]
+    return value
+
+
+def _is_encrypted(text: str) -> bool:
+    if "ENCRYPTED" in text:
+        return True
+    body = "".join(line for line in text.splitlines() if "-----" not in line)
+    try:
+        blob = base64.b64decode(body)
+    except ValueError:
+        return False
+    # openssh PROTOCOL.key: the magic is followed by the cipher's name, which is `none` for a key in the clear.
+    return blob.startswith(b"openssh-key-v1\0") and blob[15:23] != b"\0\0\0\x04none"
+
+
+def _is_whole_key(kind: str, blob: bytes) -> bool:
+    """Whether a public key is one of its kind to the last byte (RFC 4253 6.6, RFC 5656 3.1, RFC 8709 4)."""
+    parts = []
+    while blob:
+        length = int.from_bytes(blob[:4], "big")
+        if len(blob) < 4 + length:
+            return False
+        parts.append(blob[4 : 4 + length])
+        blob = blob[4 + length :]
+    if not parts or parts[0] != kind.encode():
+        return False
+    if kind == "ssh-ed25519":
+        return [len(part) for part in parts[1:]] == [32]
+    if kind == "ssh-rsa":
+        return len(parts) == 3 and len(parts[1]) >= 1 and len(parts[2]) >= 128
+    return parts[1:2] == [kind.rpartition("-")[2].encode()] and [len(part) for part in parts[2:]] == [1 + 2 * _CURVES[kind]]

@@ -2,23 +2,33 @@
 
 import base64
 import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pulumi
 import pulumi_docker as docker
 import pytest
 
-from components.registry_mirror import RegistryMirror, render
+from components.registry_mirror import InvalidArgs, RegistryMirror, answer, render
+from components.registry_mirror.component import _learn_network, _network_id
 from components.registry_mirror.registry import DRAIN_TIMEOUT, RegistryVersion, registry_config
 from tests.recorder import COMMAND, COMPONENT, LOCAL, NETWORK, SECRET, SERVICE, Recorder, Registered, run
-from tests.unit.test_args import args, node
+from tests.unit.test_args import PRIVATE_KEY, args, node
 from tests.unit.test_rules import DIGEST
 
 NODES = [node("m1"), node("w1"), node("w2", user="ops", become="sudo"), node("w3")]
 
+SECRET_TYPE = "docker:index/secret:Secret"
+
 
 def build(opts: pulumi.ResourceOptions | None = None, *, preview: bool = False, **more: Any) -> Recorder:
-    settings = args(**{"nodes": NODES, "manager": "m1", "max_parallel": 1, "private_key": pulumi.Output.secret("KEY"), **more})
+    settings = args(
+        **{"nodes": NODES, "manager": "m1", "max_parallel": 1, "private_key": pulumi.Output.secret(PRIVATE_KEY), **more}
+    )
     return run(lambda: RegistryMirror("mirror", settings, opts), preview=preview)
 
 
@@ -102,9 +112,104 @@ def test_the_private_key_is_nowhere_in_the_clear() -> None:
             return "" if SECRET in value else "".join(clear(item) for item in value.values())
         return "".join(map(clear, value)) if isinstance(value, list) else str(value)
 
-    found = build(private_key=pulumi.Output.secret("CANARY-KEY"))
+    found = build(private_key=pulumi.Output.secret(f"CANARY-KEY{PRIVATE_KEY}"))
     for resource in found.resources:
         assert "CANARY-KEY" not in clear(resource.inputs)
+
+
+def test_a_key_that_is_known_and_none_is_refused_in_the_preview_and_not_repeated() -> None:
+    with pytest.raises(pulumi.RunError, match="privateKey: is not a private key") as refused:
+        build(private_key=pulumi.Output.secret("hunter2"), preview=True)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_key_with_the_line_ends_of_windows_is_sent_as_ssh_reads_it() -> None:
+    found = build(private_key=PRIVATE_KEY.replace("\n", "\r\n"))
+    for command in found.of(COMMAND):
+        assert command.inputs["connection"]["value"]["privateKey"] == PRIVATE_KEY
+
+
+def test_without_a_docker_provider_nothing_is_declared() -> None:
+    def program(opts: pulumi.ResourceOptions | None = None) -> None:
+        RegistryMirror("mirror", args(nodes=NODES, manager="m1"), opts)
+
+    with pytest.raises(InvalidArgs, match=r"docker provider: is missing: pulumi.ResourceOptions\(providers=\["):
+        run(program, docker_host=None)
+    given = run(
+        lambda: program(pulumi.ResourceOptions(providers=[docker.Provider("swarm", host="ssh://root@m1.test")])), docker_host=None
+    )
+    assert given.of(SERVICE)
+    inherited = run(lambda: InAnother(program), docker_host=None)
+    assert inherited.of(SERVICE)
+
+
+class InAnother(pulumi.ComponentResource):
+    """An estate's own component, from which the mirror has its provider."""
+
+    def __init__(self, program: Callable[[pulumi.ResourceOptions], None]) -> None:
+        providers: list[pulumi.ProviderResource] = [docker.Provider("swarm", host="ssh://root@m1.test")]
+        super().__init__("estate:index:Edge", "edge", None, pulumi.ResourceOptions(providers=providers))
+        program(pulumi.ResourceOptions(parent=self))
+
+
+@pytest.mark.parametrize("name", ["m" * 39, "a.b", "mirror-", "ü"])
+def test_a_component_whose_name_swarm_would_refuse_is_refused_before(name: str) -> None:
+    with pytest.raises(InvalidArgs, match="name of the component"):
+        run(lambda: RegistryMirror(name, args(nodes=NODES, manager="m1")))
+
+
+def test_the_longest_name_that_is_taken_gives_names_that_swarm_takes() -> None:
+    found = run(lambda: RegistryMirror("m" * 38, args(nodes=NODES, manager="m1", **CREDENTIALS)))
+    made = [*found.of("docker:index/serviceConfig:ServiceConfig"), *found.of(SECRET_TYPE)]
+    assert len(made) >= 4
+    assert max(len(resource.name) for resource in made) + len("-1234567") <= 64
+
+
+def test_what_a_login_shell_prints_is_in_no_output() -> None:
+    found: dict[str, Any] = {}
+
+    def program() -> None:
+        mirror = RegistryMirror("mirror", args(nodes=NODES, manager="m1"))
+        mirror.nodes.apply(lambda value: found.update(nodes=value))
+        mirror.network_id.apply(lambda value: found.update(network=value))
+
+    run(program)
+    assert found == {"nodes": dict.fromkeys(("m1", "w1", "w2", "w3"), "an-id-or-word"), "network": "an-id-or-word"}
+
+
+@pytest.mark.parametrize("output", ["", "fish: Expected a variable name\n", answer.BEGIN])
+def test_no_id_is_never_an_empty_id(output: str) -> None:
+    with pytest.raises(pulumi.RunError, match="the id of net could not be learnt"):
+        _network_id(output, "net")
+    assert _network_id("abcdefghijklmnopqrstuvwxy\n", "net") == "abcdefghijklmnopqrstuvwxy", "of a version before the marks"
+
+
+@pytest.mark.parametrize(
+    ("docker_says", "code", "words"),
+    [
+        ("echo overlay/abc", 0, "abc"),
+        ("echo WARNING: config >&2; echo overlay/abc", 0, "abc"),
+        ("echo overlay/", 1, "no overlay network net on this swarm"),
+        ("echo bridge/abc", 1, "no overlay network net on this swarm"),
+        ("echo 'Error: No such network: net' >&2; exit 1", 1, "no overlay network net on this swarm"),
+        ("exit 0", 1, "no overlay network net on this swarm"),
+    ],
+)
+@pytest.mark.parametrize("shell", [found for found in ("sh", "bash", "dash", "zsh", "fish", "tcsh") if shutil.which(found)])
+def test_the_network_is_learnt_alike_in_every_login_shell(
+    docker_says: str, code: int, words: str, shell: str, tmp_path: Path
+) -> None:
+    (tmp_path / "docker").write_text(f"#!/bin/sh\n{docker_says}\n")
+    (tmp_path / "docker").chmod(0o755)
+    argv = [str(shutil.which(shell)), "-c", _learn_network("net")]
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    if code == 0:
+        assert answer.find(done.stdout) == words
+    else:
+        assert done.stdout == ""
+        assert words in answer.complaint(done.stderr, code)
 
 
 def test_only_a_non_root_user_becomes_root() -> None:

@@ -3,23 +3,29 @@
 import dataclasses
 from typing import Any
 
+import pulumi
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from components.registry_mirror import InvalidArgs, RegistryMirrorArgs, SwarmNode, render
 from tests.unit.test_rules import DIGEST, ED25519
+
+PRIVATE_KEY = "-----{} PRIVATE KEY-----\nbm9uZQ==\n"
+"""As much of one as is looked at."""
 
 REGISTRY_2: dict[str, Any] = {"image": f"registry:2.8.3@{DIGEST}", "accept_registry_2": True}
 VOLUME: dict[str, Any] = {"cache_volume": "cache", "placement_constraints": ["node.hostname == w1"]}
 CREDENTIALS: dict[str, Any] = {"upstream_username": "bot", "upstream_token": "t", "allow_from": ["10.0.0.0/24"]}
 
 
-def node(name: str, **more: Any) -> SwarmNode:
-    return SwarmNode(**{"name": name, "address": f"{name}.example.com", "host_key": ED25519, **more})
+def node(called: str, **more: Any) -> SwarmNode:
+    return SwarmNode(**{"name": called, "address": f"{called}.example.com", "host_key": ED25519, **more})
 
 
 def args(**more: Any) -> RegistryMirrorArgs:
     nodes = [node("m1"), node("w1"), node("w2")]
-    least = {"hostname": "mirror.example.com", "image": f"registry:3.1.1@{DIGEST}", "nodes": nodes, "private_key": "key",
+    least = {"hostname": "mirror.example.com", "image": f"registry:3.1.1@{DIGEST}", "nodes": nodes, "private_key": PRIVATE_KEY,
              "varnish_image": f"varnish:7.7.0@{DIGEST}"}  # fmt: skip
     return RegistryMirrorArgs(**{**least, **more})
 
@@ -49,7 +55,18 @@ def test_all_faults_are_reported_together() -> None:
         ({"nodes": [node("a", become="doas")]}, "nodes[0].become", "must be sudo"),
         ({"service_name": "a b"}, "serviceName", "1 to 63"),
         ({"cert_resolver": "le`x"}, "certResolver", "1 to 63"),
-        ({"check_image": "docker.io/library/hello-world"}, "checkImage", "a repository and a tag"),
+        ({"check_image": "library/hello-world"}, "checkImage", "a repository and a tag"),
+        ({"check_image": "docker.io/library/hello-world:latest"}, "checkImage", "without a registry's host"),
+        ({"check_image": "hello-world:latest"}, "checkImage", "write library/hello-world:latest"),
+        ({"service_name": "m" * 58}, "serviceName", "at most 57 characters"),
+        ({"service_name": "m" * 64, "coalesce": False}, "serviceName", "1 to 63"),
+        ({"network": "traefik-"}, "network", "as swarm takes names"),
+        ({"placement_constraints": ["node.role == manager", "disk == big"]}, "placementConstraints[1]", "no node ever matches"),
+        ({"ready_timeout": 3541}, "readyTimeout", "1 to 3540"),
+        ({"private_key": "~/.ssh/id_ed25519"}, "privateKey", "looks like a path"),
+        ({"nodes": [node("a", private_key="/root/.ssh/id")]}, "nodes[0].privateKey", "looks like a path"),
+        ({**CREDENTIALS, "upstream": "http://registry.test"}, "upstream", "unencrypted"),
+        ({"cache_path": "/var/\x1b[2J"}, "cachePath", "control characters"),
         ({"cache_nfs": "nfs.example.com"}, "cacheNfs", "a server and an absolute path"),
         ({"cache_nfs": "h:/a,b"}, "cacheNfs", "a server and an absolute path"),
         ({"cache_nfs": "h:/a", "cache_nfs_options": "rw,addr=x"}, "cacheNfsOptions", "without addr"),
@@ -88,6 +105,79 @@ def test_a_fault_has_its_key_and_words(changed: dict[str, Any], key: str, words:
     assert [fault for fault in refused.value.faults if fault.key == key and words in fault.wrong]
 
 
+SECRET_OUTPUT = pulumi.Output.secret("hunter2")
+
+
+@pytest.mark.parametrize(
+    ("changed", "key", "words"),
+    [
+        ({"nodes": [{"name": "a", "address": "b.test", "host_key": ED25519}]}, "nodes[0]", "write SwarmNode(**"),
+        ({"nodes": node("a")}, "nodes", "must be a list"),
+        ({"nodes": "a"}, "nodes", "must be a list"),
+        ({"nodes": None}, "nodes", "must be a list"),
+        ({"nodes": {"a": node("a")}}, "nodes", "must be a list"),
+        ({"nodes": pulumi.Output.from_input([])}, "nodes", "not a pulumi.Output"),
+        ({"hostname": pulumi.Output.from_input("m.test")}, "hostname", "not a pulumi.Output"),
+        ({"network": pulumi.Output.from_input("n")}, "network", "not a pulumi.Output"),
+        ({"nodes": [node("a", host_key=SECRET_OUTPUT)]}, "nodes[0].hostKey", "not a pulumi.Output"),
+        ({"nodes": [node("a", name=["x"])]}, "nodes[0].name", "must be a text"),
+        ({"nodes": [node("a", port="22")]}, "nodes[0].port", "must be a whole number"),
+        ({"nodes": [node("a", private_key=5)]}, "nodes[0].privateKey", "must be a text"),
+        ({"memory": "1g"}, "memory", "must be a whole number"),
+        ({"memory": True}, "memory", "must be a whole number"),
+        ({"max_parallel": 1.5}, "maxParallel", "must be a whole number"),
+        ({"coalesce": "no"}, "coalesce", "must be true or false"),
+        ({"allow_from": "10.0.0.0/8"}, "allowFrom", "must be a list"),
+        ({"allow_from": [10]}, "allowFrom[0]", "must be a text"),
+        ({"placement_constraints": "node.role == manager"}, "placementConstraints", "must be a list"),
+        ({"daemon_keys": ["debug"]}, "daemonKeys", "must be a mapping"),
+        ({"daemon_keys": {5: True}}, "daemonKeys", "texts as its keys"),
+        ({"manager": 5}, "manager", "must be a text or a SwarmNode"),
+        ({"manager": {"name": "a"}}, "manager", "write SwarmNode(**"),
+        ({"private_key": 5}, "privateKey", "must be a text"),
+        ({"upstream_username": "bot", "upstream_token": 5, "allow_from": ["10.0.0.0/8"]}, "upstreamToken", "must be a text"),
+        ({"image": None}, "image", "must be a text"),
+        ({"varnish_image": 7}, "varnishImage", "must be a text"),
+    ],
+)
+def test_what_is_of_the_wrong_kind_is_one_fault_among_the_others(changed: dict[str, Any], key: str, words: str) -> None:
+    with pytest.raises(InvalidArgs) as refused:
+        args(**{"entrypoint": "a b", **changed})
+    found = refused.value.faults
+    assert [fault.key for fault in found if fault.key != "entrypoint"] == [key]
+    assert [fault.key for fault in found if fault.key == "entrypoint"], "the faults of the others are found, too"
+    assert [fault for fault in found if fault.key == key and words in fault.wrong]
+    assert "hunter2" not in str(refused.value)
+    assert "object at" not in str(refused.value)
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just(SECRET_OUTPUT) | st.just(node("x")),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3) | st.integers(), inner, max_size=3),
+    max_leaves=5,
+)
+FIELDS = [field.name for field in dataclasses.fields(RegistryMirrorArgs)]
+NODE_FIELDS = [field.name for field in dataclasses.fields(SwarmNode)]
+
+
+@given(
+    st.dictionaries(st.sampled_from(FIELDS), anything, max_size=4),
+    st.dictionaries(st.sampled_from(NODE_FIELDS), anything, max_size=3),
+)
+def test_no_value_of_any_kind_gives_anything_but_args_or_faults(changed: dict[str, Any], of_a_node: dict[str, Any]) -> None:
+    outcome: RegistryMirrorArgs | InvalidArgs
+    try:
+        outcome = args(**{"nodes": [node("a"), node("b", **of_a_node)], **changed})
+    except InvalidArgs as refused:
+        outcome = refused
+    assert isinstance(outcome, RegistryMirrorArgs) or all(line.isprintable() for line in str(outcome).split("\n"))
+
+
+def test_pulumi_prints_the_faults_and_no_traceback() -> None:
+    with pytest.raises(pulumi.RunError, match="hostname: must be"):
+        args(hostname="x")
+
+
 @pytest.mark.parametrize(
     "changed", [REGISTRY_2, CREDENTIALS, VOLUME, {"cache_nfs": "[2001:db8::1]:/a"}, {"coalesce": False, "varnish_image": None}]
 )
@@ -100,11 +190,11 @@ def test_two_nodes_may_share_an_address_behind_different_ports() -> None:
 
 
 def test_a_key_of_its_own_is_enough_for_a_node() -> None:
-    assert args(private_key=None, nodes=[node("a", private_key="key")]).faults() == []
+    assert args(private_key=None, nodes=[node("a", private_key=PRIVATE_KEY)]).faults() == []
 
 
 def test_no_private_key_is_ever_printed() -> None:
-    shown = repr(args(private_key="SECRET", nodes=[node("a", private_key="SECRET")]))
+    shown = repr(args(private_key=f"SECRET{PRIVATE_KEY}", nodes=[node("a", private_key=f"SECRET{PRIVATE_KEY}")]))
     assert "SECRET" not in shown
     assert "private_key" in [field.name for field in dataclasses.fields(RegistryMirrorArgs)]
 

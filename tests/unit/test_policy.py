@@ -10,6 +10,7 @@ import pytest
 from components.registry_mirror import RegistryMirror, RegistryMirrorArgs, SwarmNode
 from policy import rules
 from tests.recorder import SECRET, run
+from tests.unit.test_args import PRIVATE_KEY
 from tests.unit.test_rules import DIGEST, ED25519
 
 ARGS: dict[str, Any] = {
@@ -17,7 +18,7 @@ ARGS: dict[str, Any] = {
     "image": f"registry:3.1.1@{DIGEST}",
     "varnish_image": f"varnish:7.7.0@{DIGEST}",
     "nodes": [SwarmNode(name=name, address=f"{name}.example.com", host_key=ED25519) for name in ("m1", "w1", "w2", "w3")],
-    "private_key": "key",
+    "private_key": PRIVATE_KEY,
     "max_parallel": 2,
     "upstream_username": "reader",
     "upstream_token": pulumi.Output.secret("token"),

@@ -1,6 +1,8 @@
 """Each rule about a value: what it takes, and the words with which it refuses."""
 
 import base64
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -72,6 +74,13 @@ def test_a_floating_or_unsafe_image_is_refused(value: str, words: str) -> None:
         ("https://registry-1.docker.io/", "write https://registry-1.docker.io"),
         ("https://registry-1.docker.io/v2", "scheme and host only"),
         ("https://registry-1.docker.io?x=1", "scheme and host only"),
+        ("https://registry-1.docker.io/?token=1/", "scheme and host only"),
+        ("https://@registry-1.docker.io", "stored in the clear"),
+        ("https://[::1", "must be a URL"),
+        ("https://registry-1.docker.io:port", "must be a URL"),
+        ("https://regis try.test", "must be a URL"),
+        ("https://registry.test\n", "scheme and host only"),
+        ("https://", "must be a URL"),
     ],
 )
 def test_an_upstream_is_scheme_and_host(value: str, words: str) -> None:
@@ -88,6 +97,11 @@ def test_an_upstream_is_scheme_and_host(value: str, words: str) -> None:
         ("ssh-ed25519 AAAA", "whole key"),
         ("ssh-ed25519 not-base64!", "whole key"),
         ("ssh-rsa " + ED25519.split()[1], "whole key"),
+        (ED25519[:-4], "whole key"),
+        ("ssh-ed25519 " + base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0\x1f" + b"k" * 31).decode(), "whole key"),
+        ("ssh-ed25519 " + base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + b"k" * 33).decode(), "whole key"),
+        (ED25519 + "\n@cert-authority * " + ED25519, "one line"),
+        (ED25519 + "\r", "one line"),
         ("", "begin with the key's type"),
     ],
 )
@@ -110,6 +124,138 @@ def test_anything_else_is_no_address(value: str) -> None:
 def test_a_name_is_safe_everywhere(value: str) -> None:
     assert rules.name("registry-mirror_1") is None
     assert rules.name(value) is not None
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa-256", "ecdsa-384", "ecdsa-521", "rsa-2048"])
+def test_every_key_that_ssh_keygen_makes_is_whole_and_cut_anywhere_it_is_none(kind: str, tmp_path: Path) -> None:
+    name, _, bits = kind.partition("-")
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", name, *(["-b", bits] if bits else []), "-N", "", "-C", "a comment", "-f", tmp_path / "key"],
+        check=True,
+    )
+    whole = (tmp_path / "key.pub").read_text().strip()
+    assert rules.host_key(whole) is None
+    kind_word, body, _ = whole.split(" ", 2)
+    for length in range(0, len(body), 4):
+        assert rules.host_key(f"{kind_word} {body[:length]}") is not None
+
+
+@pytest.mark.parametrize("value", ["root", "ops", "john.doe", "John_Doe-2", "john.doe@corp.example.com", "_apt", "x" * 64])
+def test_users_that_exist_are_taken(value: str) -> None:
+    assert rules.user(value) is None
+
+
+@pytest.mark.parametrize("value", ["", "root@node1", "ops ALL", "a\nb", "-u", "%wheel", "#0", "a,b", "ops\x00", "ü", "x" * 65])
+def test_anything_else_is_no_user(value: str) -> None:
+    assert rules.user(value) is not None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "node.role == manager",
+        "node.role!=worker",
+        "node.labels.storage == shared",
+        "node.hostname==node1.example.com",
+        "engine.labels.operatingsystem == ubuntu 22.04",
+        "node.platform.arch == x86_64",
+        " node.ip == 10.0.0.0/8 ",
+    ],
+)
+def test_constraints_that_swarm_parses_are_taken(value: str) -> None:
+    assert rules.constraint(value) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("node.role", "== or !="),
+        ("node.role = manager", "== or !="),
+        ("node.role > manager", "== or !="),
+        ("", "== or !="),
+        ("role == manager", "no node ever matches"),
+        ("node.label.x == y", "no node ever matches"),
+        ("node.labels. == y", "no node ever matches"),
+        ("node.role == leader", "no node has another role"),
+        ("node.hostname == ", "a value that swarm takes"),
+        ("node.hostname == a,b", "a value that swarm takes"),
+        ("node.labels.x == \x1b[2J", "a value that swarm takes"),
+        ("node.labels.x == a\nb", "a value that swarm takes"),
+        ("node.labels.x === y", "a value that swarm takes"),
+        (5, "must be a text"),
+    ],
+)
+def test_constraints_that_would_fail_or_never_match_are_refused(value: object, words: str) -> None:
+    assert words in (rules.constraint(value) or "")
+
+
+@pytest.mark.parametrize("value", ["10.0.0.0/8", "10.0.0.1", "2001:db8::/32", "::1", "0.0.0.0/1"])
+def test_a_network_is_an_address_with_or_without_a_prefix(value: str) -> None:
+    assert rules.network_range(value) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["0::%,128.0.0.0/1", "10.0.0.0/255.0.0.0", "10.0.0.0/0.255.255.255", "fe80::1%eth0", "0.0.0.0/0", "::/0", "10.0.0.1/8",
+     "10.0.0.0/8,11.0.0.0/8", "10.0.0.0/ 8", "x", "", 10, None, "10.0.0.0/8\n"],
+)  # fmt: skip
+def test_anything_else_is_no_network(value: object) -> None:
+    assert rules.network_range(value) is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("~/.ssh/id_ed25519", "looks like a path"),
+        ("/root/.ssh/id_rsa", "looks like a path"),
+        ("ssh-ed25519 AAAA root@x", "ends with .pub"),
+        ("", "not a private key"),
+        ("PuTTY-User-Key-File-3: ssh-ed25519\n", "puttygen"),
+        ("-----{} ENCRYPTED PRIVATE KEY-----\n", "passphrase"),
+    ],
+)
+def test_what_is_no_private_key_is_told_so_and_not_repeated(text: str, words: str) -> None:
+    assert words in (rules.private_key(text) or "")
+    assert not text or text not in (rules.private_key(text) or "")
+
+
+def test_a_key_with_the_line_ends_of_windows_is_made_one_that_ssh_reads(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    unix = key.read_text()
+    for text in (unix, unix.replace("\n", "\r\n"), unix.strip(), unix.replace("\n", "\r\n").strip()):
+        assert rules.private_key(text) is None
+        assert rules.private_key_text(text) == unix
+
+
+def test_names_are_those_that_swarm_takes_with_what_we_put_behind_them() -> None:
+    assert rules.service_name("m" * 57, "-front") is None
+    assert "at most 57 characters" in (rules.service_name("m" * 58, "-front") or "")
+    assert rules.service_name("m" * 63) is None
+    for name in ("mirror-", "mirror_", "m" * 64, "a.b", "-a", "_a", ""):
+        assert rules.swarm_name(name) is not None
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("https://user:pa/ss@h.test", "https://[hidden]@h.test"),
+        ("https://user:pa ss'@h.test", "https://[hidden]@h.test"),
+        ("https://h.test/?token=CANARY", "https://h.test/?[hidden]"),
+        ("TOKEN@h.test", "[hidden]@h.test"),
+        ({"a": ["https://u:pw@h.test"]}, "{'a': ['https://[hidden]@h.test']}"),
+        ("x\x1b[2Jy\u202e", r"'x\x1b[2Jy\u202e'"),
+    ],
+)
+def test_a_fault_repeats_neither_credentials_nor_escapes(value: object, shown: str) -> None:
+    text = str(rules.Fault("key", value, "is wrong"))
+    assert shown in text
+    assert text.isprintable()
+
+
+@pytest.mark.parametrize("value", ["/a\x00b", "/a\x1b[2J", "/a\u202eb", "/a\tb", "/a//b", "/./a"])
+def test_a_path_holds_nothing_that_acts_or_hides(value: str) -> None:
+    assert rules.absolute_path(value) is not None
 
 
 @pytest.mark.parametrize("value", ["var/data", "/var/data/", "/var/../etc", "/a\nb", ""])
@@ -147,6 +293,12 @@ def test_a_key_that_cannot_be_handed_over_is_refused_with_the_reason(key: str, v
     (fault,) = rules.daemon_keys({key: value, "debug": True})
     assert fault.key == f"daemonKeys.{key}"
     assert words in fault.wrong
+
+
+@pytest.mark.parametrize("value", ["library/hello-world:latest", "prom/node-exporter:v1.8.2", "a:1"])
+def test_an_image_to_check_has_no_registry_in_front(value: str) -> None:
+    for host in ("docker.io", "registry-1.docker.io", "ghcr.io", "localhost", "mirror.test:5000", "10.0.0.1:5000"):
+        assert f"write {value}" in (rules.tagged_image(f"{host}/{value}") or "")
 
 
 @pytest.mark.parametrize("value", ["library/hello-world:latest", "prom/node-exporter:v1.8.2", "a:1"])

@@ -1,6 +1,7 @@
 """From a stack's text to the args: every fault in one report, none as a traceback."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,32 @@ def test_a_whole_stack() -> None:
 def test_a_manager_may_have_an_ipv6_address_and_a_port_of_its_own() -> None:
     nodes = [{"name": "n1", "address": "2001:db8::1", "port": 2222, "user": "ops", "hostKey": ED25519}]
     assert parse(values(nodes=json.dumps(nodes)), read).docker_host == "ssh://ops@[2001:db8::1]:2222"
+
+
+def test_a_user_of_a_directory_service_is_quoted_in_the_address_of_the_manager() -> None:
+    nodes = [{"name": "n1", "address": "node1.test", "user": "john.doe@corp.example", "become": "sudo", "hostKey": ED25519}]
+    assert parse(values(nodes=json.dumps(nodes)), read).docker_host == "ssh://john.doe%40corp.example@node1.test:22"
+
+
+def test_a_key_with_the_line_ends_of_windows_is_mended_where_it_is_a_text_and_refused_where_ssh_reads_the_file(
+    tmp_path: Path,
+) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"], check=True)
+    unix = (tmp_path / "key").read_text()
+    windows = unix.replace("\n", "\r\n")
+    assert parse(values(sshPrivateKeyFile=None, sshPrivateKey=windows), read).private_key == unix
+    for text in (windows, unix.rstrip()):
+        (tmp_path / "odd").write_bytes(text.encode())
+        (tmp_path / "odd").chmod(0o600)
+        with pytest.raises(InvalidArgs) as refused:
+            parse(values(sshPrivateKeyFile="odd"), {**FILES, "odd": text}.__getitem__)
+        (fault,) = refused.value.faults
+        assert "line ends of Windows" in fault.wrong
+        # ssh does refuse it, and what we advise mends it.
+        assert subprocess.run(["ssh-keygen", "-y", "-f", tmp_path / "odd"], capture_output=True, check=False).returncode != 0
+        (advice,) = re.findall("`(.*)`", fault.wrong)
+        subprocess.run(["sh", "-c", advice.replace("FILE", str(tmp_path / "odd"))], check=True)
+        assert (tmp_path / "odd").read_text() == unix
 
 
 def test_a_node_can_be_left_out_for_now() -> None:
