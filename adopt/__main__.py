@@ -7,6 +7,8 @@ from typing import Any
 
 from adopt.find import Ssh, find
 from adopt.settings import AdoptError, stack_file
+from components.registry_mirror import rules
+from components.registry_mirror.plain_text import one_line
 from config.keys import KEYS
 
 
@@ -22,6 +24,14 @@ def main() -> int:
     chosen = parser.parse_args()
     account, _, address = chosen.manager.rpartition("@")
     account = account or "root"
+    given = [account, *(entry.rpartition("=")[2] for entry in chosen.users.split(",") if entry)]
+    faults = [
+        *rules.check("MANAGER", address, rules.address),
+        *(fault for user in given for fault in rules.check("user", user, rules.user)),
+    ]
+    if faults:
+        print("; ".join(map(str, faults)), file=sys.stderr)
+        return 1
     pairs = [entry.rpartition("=") for entry in chosen.users.split(",") if entry]
     users = {"": account, **{name: user for name, _, user in pairs}}
     options = ["-i", chosen.key, "-o", "StrictHostKeyChecking=yes", "-o", f"UserKnownHostsFile={chosen.known_hosts}"]
@@ -29,11 +39,8 @@ def main() -> int:
     try:
         found = find(ssh, address, chosen.service)
     except AdoptError as error:
-        print(error, file=sys.stderr)
+        print(one_line(error), file=sys.stderr)
         return 1
-    for node in found.values["nodes"]:
-        user = account if node["name"] == found.values["manager"] else ssh.user(node["name"])
-        node |= {} if user == "root" else {"user": user, "become": "sudo"}
     extra: dict[str, Any] = {"sshPrivateKeyFile": chosen.key, "knownHostsFile": chosen.known_hosts}
     chosen.file.write_text(stack_file(found, extra, list(KEYS)))
     for note in found.notes:

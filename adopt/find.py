@@ -2,20 +2,35 @@
 
 import base64
 import json
+import secrets
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adopt.settings import CONFIG_TARGETS, AdoptError, Found, Machine, config_path, mirror_among, settings_of
+from adopt.registry_config import RegistryConfig
+from adopt.settings import (
+    AdoptError,
+    Found,
+    Machine,
+    config_path,
+    config_target,
+    environment,
+    mirror_among,
+    settings_of,
+)
+from components.registry_mirror import answer
+from components.registry_mirror.plain_text import one_line
 
 CONNECT_SECONDS = 8
-_ASK = """set -e
+ANSWER_SECONDS = 120
+_ASK = """
+all() { what=$1; shift; [ $# -gt 0 ] && docker "$what" inspect "$@" || echo '[]'; }
 docker info --format '{{json .Swarm.NodeID}}'
-services=$(docker service ls --quiet); [ -z "$services" ] && echo '[]' || docker service inspect $services
-docker node inspect $(docker node ls --quiet)
-docker network inspect $(docker network ls --filter driver=overlay --quiet)
+all service $(docker service ls --quiet)
+all node $(docker node ls --quiet)
+all network $(docker network ls --filter driver=overlay --quiet)
 """
 DAEMON_FILES = ("/etc/docker/daemon.json", "/etc/docker-latest/daemon.json")
 
@@ -30,43 +45,62 @@ class Ssh:
     """Machine name -> account; `""` is for those that are not named."""
 
     def user(self, machine: str) -> str:
-        """The account on a machine."""
-        return self.users.get(machine, self.users.get("", "root"))
+        """The account on a machine, by its host name or the first label of that."""
+        return next((self.users[name] for name in (machine, machine.partition(".")[0], "") if name in self.users), "root")
 
     def __call__(self, address: str, user: str, script: str) -> str:
-        """Output of a shell script there. Raises AdoptError with ssh's or the script's own last words."""
+        """Output of a shell script there. Raises AdoptError with ssh's or the script's own last words.
+
+        The script goes to a `sh` on stdin, so the command line is two words that every login shell understands; what is ours of
+        the output stands between two marks that nobody can have guessed.
+        """
         argv = ["ssh", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_SECONDS}", *self.options, "-l", user, "--", address]
-        done = subprocess.run([*argv, f"sh -c {shlex.quote(script)}"], capture_output=True, text=True, check=False, timeout=120)
+        mark = secrets.token_hex(16)
+        whole = f"set -e\necho {mark}\n{script}\necho; echo {mark}\n"
+        try:
+            done = subprocess.run(
+                [*argv, "sh -s"], input=whole.encode(), capture_output=True, check=False, timeout=ANSWER_SECONDS
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise AdoptError(f"{user}@{address}: no answer within {ANSWER_SECONDS} s") from None
+        output, errors = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+        parts = output.split(f"{mark}\n")
         if done.returncode != 0:
-            said = done.stderr.strip().splitlines()
-            raise AdoptError(f"{user}@{address}: {said[-1] if said else 'no answer'}")
-        return done.stdout
+            raise AdoptError(f"{user}@{address}: {answer.complaint(errors, done.returncode)}")
+        if len(parts) != 3:
+            raise AdoptError(
+                f"{user}@{address}: it ran nothing and said {one_line(output, 200)!r}; does its login shell run commands?"
+            )
+        return parts[1]
 
 
 def find(ssh: Ssh, manager: str, service_name: str | None) -> Found:
     """The mirror of the swarm that `manager` (an address) belongs to. Raises AdoptError."""
     user = ssh.manager_user
-    own_id, services, nodes, networks = _values(ssh(manager, user, _ASK))
+    try:
+        own_id, services, nodes, networks = _values(ssh(manager, user, _ASK))
+    except ValueError:
+        raise AdoptError(f"{user}@{manager}: docker's answer is not what docker answers on a manager of a swarm") from None
     service = mirror_among(services, service_name)
-    machines = []
-    for node in nodes:
-        name = node["Description"]["Hostname"]
-        own = node["ID"] == own_id
-        address = manager if own else _address(node)
-        machines.append(Machine(name, address, _daemon_files(ssh, address, user if own else ssh.user(name))))
-    return settings_of(
+    notes: list[str] = []
+    machines = _machines(ssh, manager, own_id, _usable(nodes, own_id, notes))
+    task_node = _task_node(ssh, manager, user, service)
+    found = settings_of(
         service,
         config=_config(ssh, manager, user, service),
         services=services,
         networks={network["Id"]: network["Name"] for network in networks},
         machines=machines,
-        manager=next(node["Description"]["Hostname"] for node in nodes if node["ID"] == own_id),
+        manager=next(machine.name for machine in machines if machine.id == own_id),
+        runs_on=next((machine for machine in machines if machine.id == task_node), None),
     )
+    return Found(found.service_id, found.values, [*found.notes, *map(one_line, notes)])
 
 
 def _values(text: str) -> list[Any]:
     """The JSON values that stand one after the other in a text."""
     decoder, found, place = json.JSONDecoder(), [], 0
+    text = text.strip()
     while place < len(text):
         value, place = decoder.raw_decode(text, place)
         found.append(value)
@@ -75,30 +109,88 @@ def _values(text: str) -> list[Any]:
     return found
 
 
+def _usable(nodes: Sequence[Mapping[str, Any]], own_id: str, notes: list[str]) -> list[Mapping[str, Any]]:
+    """The nodes that are up, each once; what is left out is noted."""
+    up = [node for node in nodes if node["ID"] == own_id or node["Status"].get("State") == "ready"]
+    if own_id not in [node["ID"] for node in up]:
+        raise AdoptError("the machine that was asked is not among the nodes of the swarm; is it a manager?")
+    names = [_hostname(node) for node in up]
+    for node in nodes:
+        if node in up:
+            continue
+        name = _hostname(node)
+        if name in names:
+            notes.append(
+                f"the swarm has {name} twice; the one that is down is left out (`docker node rm {node['ID']}` forgets it)"
+            )
+        else:
+            notes.append(f"{name} is down and left out; add it to nodes when it is back")
+    return up
+
+
+def _machines(ssh: Ssh, manager: str, own_id: str, nodes: Sequence[Mapping[str, Any]]) -> list[Machine]:
+    """Each node, asked for its files. Raises AdoptError that names every node which could not be."""
+    machines: list[Machine] = []
+    faults: list[str] = []
+    for node in nodes:
+        hostname, own = _hostname(node), node["ID"] == own_id
+        # Two machines may have one name; then the name alone does not tell them apart.
+        name = f"{hostname}-{node['ID'][:8]}" if hostname in [machine.name for machine in machines] else hostname
+        user = ssh.manager_user if own else ssh.user(hostname)
+        try:
+            address = manager if own else _address(node)
+            machines.append(Machine(name, address, _daemon_files(ssh, address, user), user, node["ID"]))
+        except AdoptError as error:
+            faults.append(f"{name}: {error}")
+    if faults:
+        raise AdoptError("; ".join(map(one_line, faults)))
+    return machines
+
+
+def _hostname(node: Mapping[str, Any]) -> str:
+    return str(node.get("Description", {}).get("Hostname") or node["ID"])
+
+
 def _address(node: Mapping[str, Any]) -> str:
     """Where the swarm reaches a node; a manager may call its own address 0.0.0.0."""
     address = str(node["Status"].get("Addr", ""))
     if address in ("", "0.0.0.0"):
         address = str((node.get("ManagerStatus") or {}).get("Addr", "")).rpartition(":")[0].strip("[]")
-    if not address:
-        raise AdoptError(f"the swarm does not know the address of {node['Description']['Hostname']}")
+    if not address or address.startswith("-"):
+        raise AdoptError("the swarm does not know its address")
     return address
 
 
 def _daemon_files(ssh: Ssh, address: str, user: str) -> dict[str, str]:
-    script = "".join(f"if [ -e {file} ]; then echo '== {file}'; cat {file}; echo; fi\n" for file in DAEMON_FILES)
-    text = ssh(address, user, script)
-    parts = [part.partition("\n") for part in f"\n{text}".split("\n== ")[1:]]
-    return {file: content for file, _, content in parts}
+    """Path -> text of the files that are there and may be read."""
+    script = "".join(f'if [ -r {file} ]; then echo "{file} $(base64 < {file} | tr -d "\\n")"; fi\n' for file in DAEMON_FILES)
+    lines = [line.partition(" ") for line in ssh(address, user, script).splitlines()]
+    return {file: base64.b64decode(text).decode(errors="replace") for file, _, text in lines if file in DAEMON_FILES}
+
+
+def _task_node(ssh: Ssh, manager: str, user: str, service: Mapping[str, Any]) -> str:
+    """Id of the node of the service's newest task that is to run; empty if there is none."""
+    script = (
+        f"task=$(docker service ps --quiet --no-trunc --filter desired-state=running {shlex.quote(service['ID'])} | head -n 1)\n"
+        '[ -z "$task" ] || docker inspect --type task --format \'{{.NodeID}}\' "$task"'
+    )
+    return ssh(manager, user, script).strip()
 
 
 def _config(ssh: Ssh, manager: str, user: str, service: Mapping[str, Any]) -> str:
-    """The registry's configuration: a file on the shared storage, or a Swarm config."""
+    """The registry's configuration: a file on the shared storage, or a Swarm config; empty where its environment says all."""
     path = config_path(service)
     if path is not None:
         return ssh(manager, user, f"cat {shlex.quote(path)}")
     for config in service["Spec"]["TaskTemplate"]["ContainerSpec"].get("Configs") or []:
-        if config["File"]["Name"] in CONFIG_TARGETS:
-            data = ssh(manager, user, f"docker config inspect --format '{{{{json .Spec.Data}}}}' {config['ConfigID']}")
-            return base64.b64decode(json.loads(data)).decode()
-    raise AdoptError("the registry's configuration is neither a mounted file nor a Swarm config, so its upstream is not known")
+        if (config.get("File") or {}).get("Name") in config_target(service):
+            script = f"docker config inspect --format '{{{{json .Spec.Data}}}}' {shlex.quote(config['ConfigID'])}"
+            return base64.b64decode(json.loads(ssh(manager, user, script))).decode(errors="replace")
+    try:
+        RegistryConfig.read("", environment(service))
+    except ValueError:
+        raise AdoptError(
+            "the registry's configuration is neither a mounted file nor a Swarm config nor in its environment "
+            "(REGISTRY_PROXY_REMOTEURL), so its upstream is not known"
+        ) from None
+    return ""

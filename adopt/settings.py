@@ -11,8 +11,11 @@ from typing import Any
 
 import yaml
 
+from adopt.registry_config import RegistryConfig
+from components.registry_mirror import rules
 from components.registry_mirror.coalesce import front_name
-from components.registry_mirror.registry import CACHE_TARGET, PORT
+from components.registry_mirror.plain_text import one_line
+from components.registry_mirror.registry import PORT
 from components.registry_mirror.service import ALWAYS_TRUE
 
 SERVICE_LINE = "# The service that was there: "
@@ -22,7 +25,12 @@ REGISTRY_TAG, VARNISH_TAG = "3.1.1", "7.7.0"
 CONFIG_TARGETS = ("/etc/docker/registry/config.yml", "/etc/distribution/config.yml")
 _REPOSITORY = re.compile(r"(?P<prefix>(?:.*/)?)(?P<name>registry|distribution)(?::(?P<tag>[^@]+))?(?:@.*)?")
 _TRAEFIK = re.compile(r"(?:.*/)?traefik:v?(\d+)(?:\.(\d+))?(?:\.(\d+))?(?:[-@].*)?")
-_HOST = re.compile(r"Host(?:Regexp)?(?::\s*|\(\s*`)([A-Za-z0-9.-]+)")
+_HOST = re.compile(r"\bHost(?::\s*|\(\s*[`'\"])([A-Za-z0-9.-]+)")
+_ROUTER = re.compile(r"(?i)traefik\.http\.routers\.([^.]+)\.(.+)")
+# What we declare ourselves (traefik.py), and what docker's own `stack deploy` has noted.
+_REPLACED = re.compile(
+    r"(?i)traefik\.(http\..*|enable|port|protocol|weight|(docker|swarm)\.network|([^.]+\.)?frontend\..*)|com\.docker\.stack\..*"
+)
 
 
 class AdoptError(Exception):
@@ -31,11 +39,17 @@ class AdoptError(Exception):
 
 @dataclass(frozen=True)
 class Machine:
-    """A node of the swarm: as docker knows it, and what its files say. `daemon_json`: path -> text of those that exist."""
+    """A node of the swarm: as docker knows it, and what its files say."""
 
     name: str
+    """As the swarm knows it: a host name, which may be anything."""
     address: str
     daemon_json: Mapping[str, str] = field(default_factory=dict)
+    """Path -> text, of the files that exist."""
+    user: str = "root"
+    """Account to log in with."""
+    id: str = ""
+    """In the swarm."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +60,7 @@ class Found:
     values: dict[str, Any]
     """Configuration key -> value."""
     notes: list[str]
-    """What a person should know or do, in sentences."""
+    """What a person should know or do, in sentences, each one plain line."""
 
 
 def mirror_among(services: Sequence[Mapping[str, Any]], wanted: str | None = None) -> Mapping[str, Any]:
@@ -63,9 +77,26 @@ def mirror_among(services: Sequence[Mapping[str, Any]], wanted: str | None = Non
     raise AdoptError(f"several services run a registry: {names}; name the mirror with SERVICE=…")
 
 
+def config_target(service: Mapping[str, Any]) -> Sequence[str]:
+    """Where in its container the registry reads its configuration: what it was started with, or where either version looks."""
+    words = [*(_container(service).get("Command") or []), *(_container(service).get("Args") or [])]
+    named = [word for word in words if word.startswith("/") and word.endswith((".yml", ".yaml"))]
+    return named[-1:] or CONFIG_TARGETS
+
+
 def config_path(service: Mapping[str, Any]) -> str | None:
-    """Where on the machine the registry's configuration lies; None where it is no bind mount."""
-    return next((m["Source"] for m in _mounts(service) if m["Target"] in CONFIG_TARGETS and m["Type"] == "bind"), None)
+    """Where on the machine the registry's configuration lies; None where it is no bind mount, of the file or its folder."""
+    for target in config_target(service):
+        for mount in _mounts(service):
+            rest = _below(target, mount["Target"])
+            if mount["Type"] == "bind" and rest is not None and mount["Target"] != "/":
+                return f"{mount['Source'].rstrip('/')}{rest}"
+    return None
+
+
+def environment(service: Mapping[str, Any]) -> dict[str, str]:
+    """The variables of its containers."""
+    return {name: value for name, _, value in (word.partition("=") for word in _container(service).get("Env") or [])}
 
 
 def settings_of(
@@ -76,40 +107,54 @@ def settings_of(
     networks: Mapping[str, str],
     machines: Sequence[Machine],
     manager: str,
+    runs_on: Machine | None = None,
 ) -> Found:
-    """What describes `service` and the nodes. `services`: all of the swarm; `networks`: id -> name. Raises AdoptError."""
+    """What describes `service` and the nodes. Raises AdoptError.
+
+    `config`: the registry's file, empty where it has none of its own. `services`: all of the swarm; `networks`: id -> name;
+    `manager`: name of the machine that was asked; `runs_on`: the machine of the service's task, as far as it has one.
+    """
     spec, name = service["Spec"], service["Spec"]["Name"]
     if front_name(name) in [other["Spec"]["Name"] for other in services]:
         raise AdoptError(f"there is a service {front_name(name)} already, and Varnish's will have that name; rename yours")
-    labels: dict[str, str] = {**_container(service).get("Labels", {}), **(spec.get("Labels") or {})}
+    if not re.fullmatch("[a-z0-9]{25}", str(service["ID"])):
+        raise AdoptError("docker calls the service by an id that is none; look at `docker service ls`")
+    labels: dict[str, str] = {**(_container(service).get("Labels") or {}), **(spec.get("Labels") or {})}
     notes: list[str] = []
+    try:
+        registry = RegistryConfig.read(config, environment(service))
+    except ValueError as error:
+        raise AdoptError(str(error)) from None
     image = _REPOSITORY.fullmatch(_container(service)["Image"])
     prefix = image["prefix"] if image else ""
+    names = _names([machine.name for machine in machines])
+    dialect = _dialect(labels, services)
     values: dict[str, Any] = {
-        "hostname": _hostname(name, labels),
+        **_route(name, labels, notes),
         "image": f"{prefix}registry:{REGISTRY_TAG}",
         "varnishImage": f"{prefix}varnish:{VARNISH_TAG}",
-        "manager": manager,
+        "manager": names.get(manager) or _names([manager])[manager],
         "serviceName": name,
         "network": _network(service, labels, networks),
-        "traefik": _dialect(labels, services),
-        **_proxy(config, notes),
-        **_storage(service, notes),
-        **_route(labels),
+        "traefik": dialect,
+        **_upstream(registry, notes),
+        **_storage(service, registry, notes),
     }
-    if _replicas(service) != 1:
-        raise AdoptError(f"the service {name} has {_replicas(service)} replicas, which spoil each other's cache; scale it to 1")
-    ports = [port.get("PublishedPort") for port in (spec.get("EndpointSpec") or {}).get("Ports") or []]
-    if ports == [PORT]:
-        values["publishUnencryptedPort5000"] = True
-        notes.append("port 5000 is open on every node, without encryption; remove publishUnencryptedPort5000 once nobody uses it")
-    elif ports:
-        notes.append(f"published ports go with the first `pulumi up`: {', '.join(map(str, ports))}")
-    constraints = (spec["TaskTemplate"].get("Placement") or {}).get("Constraints") or []
-    if kept := [constraint for constraint in constraints if constraint != ALWAYS_TRUE]:
+    if len(name) + len(front_name("")) > 63:
+        values["coalesce"] = False
+        del values["varnishImage"]
+        notes.append(
+            f"the name {name} has no room for Varnish's, {front_name(name)}; nodes that pull together are not one download"
+        )
+    _replicas(service, name, notes)
+    _ports(spec, values, notes)
+    if kept := _constraints(spec, values, runs_on, notes):
         values["placementConstraints"] = kept
-    values["nodes"] = [_node(machine, values["hostname"], notes) for machine in machines]
-    return Found(service["ID"], values, notes)
+    if own := _own_labels(labels, notes):
+        values["traefikLabels"] = own
+    values["nodes"] = _nodes(machines, names, values["hostname"], notes)
+    _check(values)
+    return Found(service["ID"], values, [one_line(note) for note in notes])
 
 
 def stack_file(found: Found, extra: Mapping[str, Any], order: Sequence[str]) -> str:
@@ -120,7 +165,8 @@ def stack_file(found: Found, extra: Mapping[str, Any], order: Sequence[str]) -> 
         "# yaml-language-server: $schema=config/stack.schema.json",
         "# Written by `make adopt` from the mirror that was there. `make preview` shows what `make up` would change.",
         f"{SERVICE_LINE}{found.service_id}",
-        *(f"# Note: {note}." for note in found.notes),
+        # A line end in a note would begin a line of the file.
+        *(f"# Note: {one_line(note)}." for note in found.notes),
     ]
     body = yaml.safe_dump({"config": config}, sort_keys=False, allow_unicode=True, width=130)
     return "\n".join(head) + "\n" + body
@@ -132,19 +178,120 @@ def _container(service: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _mounts(service: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [{"Type": "bind", "ReadOnly": False, **mount} for mount in _container(service).get("Mounts") or []]
+    return [{"Type": "bind", "ReadOnly": False, "Source": "", **mount} for mount in _container(service).get("Mounts") or []]
 
 
-def _replicas(service: Mapping[str, Any]) -> int:
+def _below(path: str, folder: str) -> str | None:
+    """What of `path` lies below `folder`: empty for the folder itself, `/…` below it, None outside."""
+    folder = folder.rstrip("/")
+    return path[len(folder) :] if path == folder or path.startswith(f"{folder}/") else None
+
+
+def _names(hostnames: Sequence[str]) -> dict[str, str]:
+    """Host name -> the node's name: its first label where that is nobody else's, and of letters, digits, hyphens."""
+    shorts = [hostname.partition(".")[0] for hostname in hostnames]
+    found: dict[str, str] = {}
+    for hostname, short in zip(hostnames, shorts, strict=True):
+        text = short if shorts.count(short) == 1 else hostname
+        plain = re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-_")[:60].strip("-_") or "node"
+        name, number = plain, 1
+        while name in found.values():
+            number += 1
+            name = f"{plain}-{number}"
+        found[hostname] = name
+    return found
+
+
+def _own_labels(labels: Mapping[str, str], notes: list[str]) -> dict[str, str]:
+    """The labels that stay: those that neither we nor docker's own `stack deploy` write."""
+    kept = {}
+    for key, value in sorted(labels.items()):
+        if _REPLACED.fullmatch(key):
+            continue
+        if rules.label(key, key, value):
+            notes.append(f"the label {key!r} is left out: {rules.label(key, key, value)[0].wrong}")
+        else:
+            kept[key] = value
+    return kept
+
+
+def _replicas(service: Mapping[str, Any], name: str, notes: list[str]) -> None:
     mode = service["Spec"].get("Mode") or {}
-    return int((mode.get("Replicated") or {}).get("Replicas", 1)) if "Global" not in mode else 2
+    if "Replicated" not in mode and mode:
+        raise AdoptError(f"the service {name} runs on every node, and the tasks spoil each other's cache; make it one replica")
+    number = int((mode.get("Replicated") or {}).get("Replicas", 1))
+    if number > 1:
+        raise AdoptError(f"the service {name} has {number} replicas, which spoil each other's cache; scale it to 1")
+    if number == 0:
+        notes.append(f"the service {name} is scaled to 0; the first `pulumi up` runs it")
 
 
-def _hostname(name: str, labels: Mapping[str, str]) -> str:
-    for key, rule in labels.items():
-        if key.endswith(("frontend.rule", ".rule")) and (host := _HOST.search(rule)):
-            return host[1]
-    raise AdoptError(f"the labels of {name} have no Traefik rule with a Host; nodes could not find the mirror by a name")
+def _ports(spec: Mapping[str, Any], values: dict[str, Any], notes: list[str]) -> None:
+    ports = [port.get("PublishedPort") for port in (spec.get("EndpointSpec") or {}).get("Ports") or []]
+    if ports == [PORT] and "upstreamUsername" not in values:
+        values["publishUnencryptedPort5000"] = True
+        notes.append("port 5000 is open on every node, without encryption; remove publishUnencryptedPort5000 once nobody uses it")
+    elif ports:
+        notes.append(f"published ports are closed by the first `pulumi up`: {', '.join(map(str, ports))}")
+
+
+def _constraints(spec: Mapping[str, Any], values: Mapping[str, Any], runs_on: Machine | None, notes: list[str]) -> list[str]:
+    """The constraints that stay, and one that ties a volume to its machine."""
+    given = [str(constraint) for constraint in (spec["TaskTemplate"].get("Placement") or {}).get("Constraints") or []]
+    kept = [constraint for constraint in given if constraint != ALWAYS_TRUE and rules.constraint(constraint) is None]
+    for constraint in given:
+        if rules.constraint(constraint) is not None:
+            notes.append(f"the constraint {constraint!r} is left out: it {rules.constraint(constraint)}")
+    if "cacheVolume" in values and not any(map(rules.names_one_machine, kept)):
+        if runs_on is None:
+            raise AdoptError(
+                "the cache is a volume of one machine, and no task says of which; tie the service to that machine first"
+            )
+        by_name = f"node.hostname == {runs_on.name}"
+        kept.append(
+            by_name if rules.constraint(by_name) is None and rules.names_one_machine(by_name) else f"node.id == {runs_on.id}"
+        )
+        notes.append(f"the cache is a volume of {runs_on.name}; a constraint ties the mirror to that machine from now on")
+    return kept
+
+
+def _route(name: str, labels: Mapping[str, str], notes: list[str]) -> dict[str, Any]:
+    """Host name, entrypoint and certificate resolver, all of one router: that with TLS, where there are several."""
+    routers: dict[str, dict[str, str]] = {}
+    for key, value in labels.items():
+        if found := _ROUTER.fullmatch(key):
+            routers.setdefault(found[1], {})[found[2].lower()] = value
+    candidates = [(router, settings) for router, settings in routers.items() if _HOST.search(settings.get("rule", ""))]
+    if not candidates:
+        rule = next((value for key, value in labels.items() if key.endswith("frontend.rule") and _HOST.search(value)), None)
+        if rule is None:
+            raise AdoptError(f"the labels of {name} have no Traefik rule with a Host; nodes could not find the mirror by a name")
+        return {"hostname": _hostname(rule)}
+
+    def rank(settings: Mapping[str, str]) -> int:
+        secure = any(key.startswith("tls") and value.lower() != "false" for key, value in settings.items())
+        return 0 if secure else 1 if re.search("(?i)secure|https|443", settings.get("entrypoints", "")) else 2
+
+    chosen, settings = min(candidates, key=lambda candidate: rank(candidate[1]))
+    others = [router for router, _ in candidates if router != chosen]
+    if others:
+        notes.append(f"of its routers, {chosen} is taken over; {', '.join(others)} are removed by the first `pulumi up`")
+    if settings.get("middlewares"):
+        notes.append(f"the middlewares of its router ({settings['middlewares']}) are removed by the first `pulumi up`")
+    values = {"hostname": _hostname(settings["rule"])}
+    for key, label in (("entrypoint", "entrypoints"), ("certResolver", "tls.certresolver")):
+        value = settings.get(label, "").partition(",")[0].strip()
+        if value and rules.name(value) is None:
+            values[key] = value
+        elif value:
+            notes.append(f"{label} {value!r} is not taken over: {key} {rules.name(value)}")
+    return values
+
+
+def _hostname(rule: str) -> str:
+    found = _HOST.search(rule)
+    assert found is not None  # the caller has seen to it
+    return found[1].lower().rstrip(".")
 
 
 def _network(service: Mapping[str, Any], labels: Mapping[str, str], networks: Mapping[str, str]) -> str:
@@ -164,57 +311,110 @@ def _dialect(labels: Mapping[str, str], services: Sequence[Mapping[str, Any]]) -
     for service in services:
         if version := _TRAEFIK.fullmatch(_container(service).get("Image", "")):
             major, minor, patch = int(version[1]), int(version[2] or 0), int(version[3] or 0)
-            return f"v{major}" if major < 3 else "v3.0" if (minor, patch) < (2, 2) else "v3"
+            if 1 <= major <= 3:
+                return f"v{major}" if major < 3 else "v3.0" if (minor, patch) < (2, 2) else "v3"
     return "v1" if any(key.startswith("traefik.frontend.") for key in labels) else "v3"
 
 
-def _proxy(config: str, notes: list[str]) -> dict[str, Any]:
-    try:
-        proxy = (yaml.safe_load(config) or {}).get("proxy") or {}
-    except (yaml.YAMLError, AttributeError) as error:
-        raise AdoptError(f"the registry's configuration is not YAML: {error}") from None
-    if "remoteurl" not in proxy:
-        raise AdoptError("the registry's configuration has no proxy.remoteurl, so it is a registry of its own and no mirror")
-    values: dict[str, Any] = {"upstream": str(proxy["remoteurl"]).rstrip("/")}
-    if proxy.get("username"):
-        values["upstreamUsername"] = str(proxy["username"])
+def _upstream(registry: RegistryConfig, notes: list[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {"upstream": registry.upstream}
+    if registry.ttl_hours:
+        values["ttlHours"] = registry.ttl_hours
+        notes.append(f"images are forgotten {registry.ttl_hours} hours after their first pull, as the registry's ttl says")
+    if registry.username:
+        values["upstreamUsername"] = registry.username
         notes.append(
             "the mirror has credentials: set the token with `pulumi config set --secret upstreamToken`, and allowFrom, "
             "because whoever reaches the mirror reads what that account may"
         )
+    if registry.password_in_environment:
+        notes.append(
+            "the token stands in the service's environment, where everybody reads it who may use docker on a manager; "
+            "the first `pulumi up` takes it out: make a new one, and revoke the old one"
+        )
     return values
 
 
-def _storage(service: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
-    cache = next((mount for mount in _mounts(service) if mount["Target"] == CACHE_TARGET), None)
-    if cache is None:
-        raise AdoptError(f"nothing is mounted at {CACHE_TARGET}, so the cache goes with each container; there is nothing to keep")
+def _storage(service: Mapping[str, Any], registry: RegistryConfig, notes: list[str]) -> dict[str, Any]:
+    """Where the cache and the configuration lie."""
+    around = [(mount, _below(registry.folder, mount["Target"])) for mount in _mounts(service) if mount["Target"] != "/"]
+    holding = [(mount, rest) for mount, rest in around if rest is not None]
+    if not holding:
+        raise AdoptError(
+            f"nothing is mounted at {registry.folder}, so the cache goes with each container; there is nothing to keep"
+        )
+    # The innermost mount is the one that is seen there.
+    cache, rest = max(holding, key=lambda item: len(item[0]["Target"]))
     if cache["Type"] == "volume":
-        notes.append("the cache is a volume of one machine; placementConstraints must name that machine")
+        if rest:
+            raise AdoptError(f"the cache is the folder {rest} in a volume, and must be all of it; move what is in there up")
+        if nfs := _nfs(cache):
+            return nfs
         return {"cacheVolume": cache["Source"]}
+    if cache["Type"] != "bind":
+        raise AdoptError(f"the cache is of the kind {cache['Type']}, which is not kept; there is nothing to keep")
+    folder = f"{cache['Source'].rstrip('/')}{rest}"
     path = config_path(service)
-    if path is None:
-        path = f"{cache['Source'].rstrip('/')}-config.yml"
+    if path is None or rules.absolute_path(path) is not None or _below(path, folder) is not None:
+        path = f"{folder}-config.yml"
         notes.append(f"the registry's configuration will be {path}, beside the cache")
-    return {"cachePath": cache["Source"], "configPath": path}
+    return {"cachePath": folder, "configPath": path}
 
 
-def _route(labels: Mapping[str, str]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for key, value in labels.items():
-        if key.startswith("traefik.http.routers.") and key.endswith(".entrypoints"):
-            values["entrypoint"] = value.partition(",")[0]
-        if key.startswith("traefik.http.routers.") and key.lower().endswith(".tls.certresolver"):
-            values["certResolver"] = value
+def _nfs(mount: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A volume that docker's own driver mounts from an NFS server (docs.docker.com/engine/storage/volumes)."""
+    driver = (mount.get("VolumeOptions") or {}).get("DriverConfig") or {}
+    options = driver.get("Options") or {}
+    if options.get("type") not in ("nfs", "nfs4"):
+        return None
+    words = [word for word in str(options.get("o", "")).split(",") if word]
+    server = next((word.partition("=")[2] for word in words if word.startswith("addr=")), "")
+    path = str(options.get("device", "")).rpartition(":")[2]
+    values = {"cacheNfs": f"{f'[{server}]' if ':' in server else server}:{path}"}
+    if kept := ",".join(word for word in words if not word.startswith("addr=")):
+        values["cacheNfsOptions"] = kept
     return values
 
 
-def _node(machine: Machine, hostname: str, notes: list[str]) -> dict[str, Any]:
-    node: dict[str, Any] = {"name": machine.name, "address": machine.address}
-    told = [path for path, text in machine.daemon_json.items() if f"https://{hostname}" in text]
-    if told and told[0] != "/etc/docker/daemon.json":
-        node["daemonJson"] = told[0]
-        node["service"] = told[0].split("/")[2]
-    if not told:
-        notes.append(f"{machine.name} was not told of the mirror until now, and will be")
-    return node
+_CHECKS = {
+    "hostname": rules.hostname,
+    "network": rules.swarm_name,
+    "serviceName": rules.swarm_name,
+    "upstream": rules.upstream,
+    "cachePath": rules.absolute_path,
+    "configPath": rules.absolute_path,
+    "cacheVolume": rules.name,
+    "cacheNfs": rules.nfs,
+    "cacheNfsOptions": rules.mount_options,
+}
+
+
+def _check(values: Mapping[str, Any]) -> None:
+    """What would be refused in the preview is refused now, while nothing has been written. Raises AdoptError."""
+    faults = [fault for key, rule in _CHECKS.items() if key in values for fault in rules.check(key, values[key], rule)]
+    if "upstreamUsername" in values and str(values["upstream"]).startswith("http://"):
+        faults.append(rules.Fault("upstream", values["upstream"], "gets the mirror's token unencrypted; that is not taken over"))
+    if faults:
+        raise AdoptError("; ".join(map(str, faults)))
+
+
+def _nodes(machines: Sequence[Machine], names: Mapping[str, str], hostname: str, notes: list[str]) -> list[dict[str, Any]]:
+    nodes: list[dict[str, Any]] = []
+    for machine in machines:
+        node: dict[str, Any] = {"name": names[machine.name], "address": machine.address}
+        if node["name"] != machine.name:
+            notes.append(f"the node {machine.name} is called {node['name']} here")
+        if machine.user != "root":
+            node |= {"user": machine.user, "become": "sudo"}
+        told = [path for path, text in machine.daemon_json.items() if f"https://{hostname}" in text]
+        if told and told[0] != "/etc/docker/daemon.json":
+            node |= {"daemonJson": told[0], "service": told[0].split("/")[2]}
+        if not told:
+            notes.append(f"{node['name']} was not told of the mirror until now, and will be")
+        wrong = rules.address(machine.address)
+        same = [other["name"] for other in nodes if other["address"] == machine.address]
+        if wrong is not None or same:
+            why = f"it has the address of {same[0]}, too" if same else f"its address {machine.address!r} {wrong}"
+            raise AdoptError(f"{machine.name}: {why}; remove it from the swarm (docker node rm), or mend that, and adopt again")
+        nodes.append(node)
+    return nodes

@@ -61,6 +61,7 @@ KEYS = {
     "traefik": Key("string", "traefik", "generation of Traefik: `v1`, `v2`, `v3.0` (before 3.2.2) or `v3`", choices=DIALECTS),
     "entrypoint": Key("string", "entrypoint", "Traefik's entrypoint for HTTPS"),
     "certResolver": Key("string", "cert_resolver", "Traefik's certificate resolver; without it, Traefik's default certificate"),
+    "traefikLabels": Key("object", "traefik_labels", "further labels, like `traefik.constraint-label: traefik-public`"),
     "allowFrom": Key("array", "allow_from", "networks that may use the mirror; required with credentials, else everybody may"),
     "metricsFrom": Key("array", "metrics_from", "networks that may read `https://<hostname>/metrics`; else nobody may"),
     "publishUnencryptedPort5000": Key(

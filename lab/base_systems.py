@@ -15,8 +15,10 @@ from tools.progress import StageError, run_logged, stage
 PACKAGES = ("docker.io", "openssh-server", "sudo", "iproute2", "iptables", "ca-certificates", "python3", "busybox-static")
 SYSTEMD = ("systemd", "systemd-sysv", "dbus")
 SYSV = ("sysvinit-core", "sysv-rc", "procps")
-EXTRA = {"trixie": ("docker-cli",)}
-"""trixie ships docker's client apart from its daemon."""
+SHELLS = ("tcsh", "zsh", "fish")
+"""Login shells that administrators have besides bash and dash, which are there."""
+EXTRA = {"trixie": ("docker-cli", "sudo-rs")}
+"""trixie ships docker's client apart from its daemon; it is the first release that has the sudo that newer systems come with."""
 
 UNUSED = ("usr/share/doc/*", "usr/share/man/*", "usr/share/locale/*", "usr/share/info/*")
 """Nobody reads them in a lab; leaving them out keeps two bases under 1 GiB."""
@@ -92,7 +94,7 @@ def _refuse_if_used(suite: str) -> None:
 def _how(suite: str) -> list[str]:
     """Words of mmdebstrap's command line, the release last."""
     release, _, init = suite.partition("-")
-    include = ",".join(PACKAGES + (SYSV if init else SYSTEMD) + EXTRA.get(suite, ()))
+    include = ",".join(PACKAGES + SHELLS + (SYSV if init else SYSTEMD) + EXTRA.get(suite, ()))
     customize = CUSTOMIZE + (CUSTOMIZE_SYSV if init else CUSTOMIZE_SYSTEMD)
     return [
         "--variant=minbase", f"--include={include}", *(f"--dpkgopt=path-exclude=/{pattern}" for pattern in UNUSED),

@@ -45,6 +45,8 @@ def up(name: str) -> None:
         swarm.write_known_hosts(folder)
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda node: machines.wait_until_up(box, folder, node), plan.NODES))
+        for node in plan.NODES:
+            machines.allow_agent(box, node)
         running.note("node1, node2, node3")
     published = folder.root / "published"
     if not published.exists() or published.read_text() != images.recipe():

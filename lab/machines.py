@@ -106,8 +106,6 @@ def prepare(folder: LabFolder, node: LabNode) -> None:
     }
     home = "root" if node.user == "root" else f"home/{node.user}"
     files[f"{home}/.ssh/authorized_keys"] = folder.ssh_key.with_suffix(".pub").read_text()
-    if node.user != "root":
-        files[f"etc/sudoers.d/{node.user}"] = _sudoers(node.user)
     if node.name == "node2":
         files["etc/docker/daemon.json"] = NODE2_DAEMON_JSON
     for name, text in files.items():
@@ -120,10 +118,17 @@ def prepare(folder: LabFolder, node: LabNode) -> None:
         # The first account that useradd makes in a base is 1000:1000 (login.defs UID_MIN).
         for path in (upper / home, upper / home / ".ssh", upper / home / ".ssh" / "authorized_keys"):
             shutil.chown(path, 1000, 1000)
-        (upper / f"etc/sudoers.d/{node.user}").chmod(0o440)
     host_key = upper / "etc/ssh/ssh_host_ed25519_key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", node.name, "-f", host_key], check=True)
     (folder.node(node.name) / "prepared").touch()
+
+
+def allow_agent(sandbox: Sandbox, node: LabNode) -> None:
+    """Let a node's user run the agent of this checkout as root, and nothing else; another agent needs other rules."""
+    if node.user != "root":
+        path = f"/etc/sudoers.d/{node.user}"
+        script = f"cat > {path}.new && chmod 440 {path}.new && visudo -cqf {path}.new && mv {path}.new {path}"
+        run_on(sandbox, node, script, stdin=_sudoers(node.user).encode())
 
 
 def _sudoers(user: str) -> str:

@@ -16,6 +16,7 @@ from .coalesce import front_name
 from .node_agent import keys
 from .registry import CACHE_WRITE_SECONDS, RegistryVersion
 from .rules import Fault, InvalidArgs
+from .traefik import Route, metrics_labels, mirror_labels
 
 
 class InvalidProgram(InvalidArgs, pulumi.RunError):
@@ -128,6 +129,8 @@ class RegistryMirrorArgs:
     """Networks (CIDR) from which `https://<hostname>/metrics` may be read; empty: from nowhere."""
     publish_unencrypted_port_5000: bool = False
     """The recipe's `5000:5000`: plain HTTP, past Traefik, on every node. For a swarm that still has clients of it."""
+    traefik_labels: Mapping[str, str] = field(default_factory=dict)
+    """Further labels of the service that Traefik leads to, like `traefik.constraint-label: traefik-public`; none of our own."""
     placement_constraints: Sequence[str] = ()
     """Swarm constraints for where the mirror's tasks may run, like `node.labels.storage == shared`."""
     memory: int = 1024
@@ -154,7 +157,7 @@ class RegistryMirrorArgs:
     def faults(self) -> list[Fault]:
         """Everything that is wrong, in the order of the keys; what is of the wrong kind first."""
         wrong = _of_the_wrong_kind(self)
-        sound = kinds.mended(self, {**_STAND_INS, "nodes": _nodes(self.nodes), "daemon_keys": {}})
+        sound = kinds.mended(self, {**_STAND_INS, "nodes": _nodes(self.nodes), "daemon_keys": {}, "traefik_labels": {}})
         tops = {fault.key.partition("[")[0] for fault in wrong} - {"nodes"}
         return wrong + [fault for fault in sound._value_faults() if fault.key.partition("[")[0] not in tops]
 
@@ -173,6 +176,7 @@ class RegistryMirrorArgs:
             *self._cache_faults(),
             *rules.check("entrypoint", self.entrypoint, rules.name),
             *rules.check("traefik", self.traefik, rules.traefik),
+            *(fault for key, value in self.traefik_labels.items() for fault in rules.label(f"traefikLabels.{key}", key, value)),
             *self._access_faults(),
             *self._registry_2_faults(),
             *rules.check("cacheWriteSeconds", self.cache_write_seconds, rules.positive),
@@ -212,6 +216,35 @@ class RegistryMirrorArgs:
         """Of the name of the mirror's service, also where it is that of the component."""
         suffix = front_name("") if self.coalesce else ""
         return rules.check(key, name, lambda value: rules.service_name(value, suffix))
+
+    def label_faults(self, service: str) -> list[Fault]:
+        """Of further labels, which depend on the name of the service."""
+        own = self.own_labels(service)
+        return [
+            Fault(f"traefikLabels.{key}", value, "is a label that the mirror has by itself; remove it")
+            for key, value in self.traefik_labels.items()
+            if key.lower() in {name.lower() for name in own}
+        ]
+
+    def own_labels(self, service: str) -> dict[str, str]:
+        """The labels by which Traefik finds the mirror, all of them, on the service that it leads to."""
+        front = front_name(service) if self.coalesce else service
+        labels = mirror_labels(front, 0, self.route)
+        if self.metrics_from and not self.coalesce:
+            labels |= metrics_labels(service, 0, self.route, self.metrics_from)
+        return labels
+
+    @property
+    def route(self) -> Route:
+        """The way in through Traefik."""
+        return Route(
+            dialect=self.traefik,
+            hostname=self.hostname,
+            network=self.network,
+            entrypoint=self.entrypoint,
+            cert_resolver=self.cert_resolver,
+            allow_from=self.allow_from,
+        )
 
     def _check_image_faults(self) -> list[Fault]:
         """Of the image that must pass through the mirror."""

@@ -46,7 +46,7 @@ class RegistryMirror(pulumi.ComponentResource):
     def __init__(self, name: str, args: RegistryMirrorArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("swarm-registry-mirror:index:RegistryMirror", name, None, opts)
         service = args.service_name or name
-        faults = [*_name_faults(name), *_provider_faults(self)]
+        faults = [*_name_faults(name), *_provider_faults(self), *args.label_faults(service)]
         if args.service_name is None:
             faults += args.service_name_faults("serviceName", name)
         if faults:

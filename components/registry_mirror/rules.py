@@ -280,6 +280,15 @@ def network_range(value: object) -> str | None:
     return "must not be the whole internet; leave the key out if everybody may" if found.prefixlen == 0 else None
 
 
+def label(key: str, name: str, value: object) -> list[Fault]:
+    """Faults of a label of a service."""
+    if not name or not name.isprintable() or " " in name or "=" in name:
+        return [Fault(key, None, "must be a label's name: without spaces, = or control characters")]
+    if not isinstance(value, str) or not value.isprintable():
+        return [Fault(key, value, "must be a text of one line")]
+    return []
+
+
 def constraint(value: object) -> str | None:
     """A Swarm constraint, as swarm parses it (swarmkit manager/constraint/constraint.go)."""
     if not isinstance(value, str):

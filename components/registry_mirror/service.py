@@ -13,7 +13,6 @@ import pulumi_docker as docker
 from . import coalesce, registry, render, traefik
 from .args import RegistryMirrorArgs
 from .registry import RegistryVersion
-from .traefik import Route
 
 MIB = 1024 * 1024
 EXECUTABLE = 0o555
@@ -49,14 +48,7 @@ class MirrorServices:
         self._service = service
         self._network_id = network_id
         self._opts = pulumi.ResourceOptions(parent=parent)
-        self._route = Route(
-            dialect=args.traefik,
-            hostname=args.hostname,
-            network=args.network,
-            entrypoint=args.entrypoint,
-            cert_resolver=args.cert_resolver,
-            allow_from=args.allow_from,
-        )
+        self._route = args.route
         self.expected: list[dict[str, pulumi.Input[str]]] = []
         """Name, image and digest word of each service, by which the gate tells its new task from an old one."""
         self.labels: list[dict[str, str]] = []
@@ -124,7 +116,9 @@ class MirrorServices:
 
     def _registry_labels(self) -> dict[str, str]:
         args = self._args
-        labels = {} if args.coalesce else traefik.mirror_labels(self._service, registry.PORT, self._route)
+        labels = (
+            {} if args.coalesce else {**traefik.mirror_labels(self._service, registry.PORT, self._route), **args.traefik_labels}
+        )
         if args.metrics_from:
             labels |= traefik.metrics_labels(self._service, registry.METRICS_PORT, self._route, args.metrics_from)
         return labels or traefik.hidden_labels()
@@ -152,7 +146,7 @@ class MirrorServices:
             f"{self._name}-front",
             front,
             container,
-            traefik.mirror_labels(front, coalesce.PORT, self._route),
+            {**traefik.mirror_labels(front, coalesce.PORT, self._route), **args.traefik_labels},
             memory=args.coalesce_memory + coalesce.OVERHEAD_MIB,
             order="start-first",  # it holds nothing that two could spoil, so an update is not noticed
             ports=[],

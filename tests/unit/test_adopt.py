@@ -1,14 +1,24 @@
 """What is read off a mirror that somebody has set up by hand, and what cannot be taken over."""
 
+import base64
+import json
+import os
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import event, given
+from hypothesis import strategies as st
 
-from adopt.find import _values
-from adopt.settings import AdoptError, Found, Machine, mirror_among, settings_of, stack_file
+from adopt.find import Ssh, _values, find
+from adopt.settings import AdoptError, Found, Machine, config_path, mirror_among, settings_of, stack_file
 from config.keys import KEYS
+from config.settings import parse
+from tests.unit.test_args import PRIVATE_KEY
+from tests.unit.test_rules import DIGEST, ED25519
 
 RECIPE = Path(__file__).resolve().parents[1] / "e2e" / "recipe"
 CONFIG = (RECIPE / "registry-mirror-config.yml").read_text()
@@ -33,6 +43,8 @@ def service(**changes: Any) -> dict[str, Any]:
         "ports": [5000],
         "mode": {"Replicated": {"Replicas": 1}},
         "constraints": [],
+        "env": [],
+        "args": None,
         **changes,
     }
     return {
@@ -43,7 +55,7 @@ def service(**changes: Any) -> dict[str, Any]:
             "Mode": about["mode"],
             "EndpointSpec": {"Ports": [{"PublishedPort": port} for port in about["ports"]]},
             "TaskTemplate": {
-                "ContainerSpec": {"Image": about["image"], "Mounts": about["mounts"]},
+                "ContainerSpec": {"Image": about["image"], "Mounts": about["mounts"], "Env": about["env"], "Args": about["args"]},
                 "Networks": [{"Target": network} for network in about["networks"]],
                 "Placement": {"Constraints": about["constraints"]},
             },
@@ -55,9 +67,26 @@ def traefik(tag: str) -> dict[str, Any]:
     return service(name="traefik", image=f"traefik:{tag}", labels={}, mounts=[], ports=[443])
 
 
-def found(*others: dict[str, Any], config: str = CONFIG, machines: Any = (), **changes: Any) -> Found:
+def found(
+    *others: dict[str, Any], config: str = CONFIG, machines: Any = (), runs_on: Machine | None = None, **changes: Any
+) -> Found:
     mine = service(**changes)
-    return settings_of(mine, config=config, services=[mine, *others], networks=NETWORKS, machines=list(machines), manager="node1")
+    return settings_of(
+        mine,
+        config=config,
+        services=[mine, *others],
+        networks=NETWORKS,
+        machines=list(machines),
+        manager="node1",
+        runs_on=runs_on,
+    )
+
+
+def mount(target: str, source: str = "/srv/x", kind: str = "bind", **more: Any) -> dict[str, Any]:
+    return {"Type": kind, "Source": source, "Target": target, **more}
+
+
+CONFIG_MOUNT = mount("/etc/docker/registry/config.yml", "/srv/mirror.yml")
 
 
 def test_the_recipes_mirror_is_read_as_it_is() -> None:
@@ -104,7 +133,8 @@ def test_a_modern_route_keeps_entrypoint_and_resolver() -> None:
 
 
 def test_credentials_are_named_and_never_copied() -> None:
-    result = found(config=CONFIG + "  username: bot\n  password: hunter2\n")
+    config = CONFIG.replace("http://198.18.0.2", "https://registry-1.docker.io")
+    result = found(config=config + "  username: bot\n  password: hunter2\n")
     assert result.values["upstreamUsername"] == "bot"
     assert "pulumi config set --secret upstreamToken" in " ".join(result.notes)
     assert "hunter2" not in stack_file(result, {}, list(KEYS))
@@ -151,3 +181,351 @@ def test_the_file_has_the_keys_in_order_and_the_services_id() -> None:
 
 def test_json_values_one_after_the_other_are_told_apart() -> None:
     assert _values('"a"\n[{"b": 1}]\n\n[]\n') == ["a", [{"b": 1}], []]
+
+
+def test_of_several_routers_the_one_with_tls_is_taken_whole() -> None:
+    labels = {
+        "traefik.http.routers.plain.rule": "Host(`old.example.com`)",
+        "traefik.http.routers.plain.entrypoints": "http",
+        "traefik.http.routers.plain.middlewares": "to-https",
+        "traefik.http.routers.secure.rule": 'Host("Mirror.example.com") && PathPrefix("/v2/")',
+        "traefik.http.routers.secure.entrypoints": "https,other",
+        "traefik.http.routers.secure.tls": "true",
+        "traefik.http.routers.secure.tls.certresolver": "le",
+        "traefik.http.routers.nothing.priority": "5",
+    }
+    for order in (labels, dict(reversed(labels.items()))):
+        result = found(traefik("v3.4"), labels=order)
+        values = result.values
+        assert (values["hostname"], values["entrypoint"], values["certResolver"]) == ("mirror.example.com", "https", "le")
+        assert "of its routers, secure is taken over; plain are removed by the first `pulumi up`" in result.notes
+
+
+def test_a_router_whose_tls_is_the_entrypoints_is_known_by_its_entrypoint() -> None:
+    labels = {
+        "traefik.http.routers.a.rule": "Host(`a.example.com`)",
+        "traefik.http.routers.a.entrypoints": "web",
+        "traefik.http.routers.b.rule": "Host(`b.example.com`)",
+        "traefik.http.routers.b.entrypoints": "websecure",
+    }
+    assert found(labels=labels).values["hostname"] == "b.example.com"
+
+
+def test_labels_of_their_own_stay_and_those_that_we_or_docker_write_do_not() -> None:
+    labels = {
+        "traefik.enable": "true",
+        "traefik.constraint-label": "traefik-public",
+        "traefik.docker.network": "traefik_public",
+        "traefik.docker.lbswarm": "false",
+        "traefik.http.routers.m.rule": "Host(`m.example.com`)",
+        "traefik.http.services.m.loadbalancer.server.port": "5000",
+        "com.docker.stack.namespace": "registry",
+        "com.example.team": "platform",
+    }
+    assert found(labels=labels).values["traefikLabels"] == {
+        "com.example.team": "platform",
+        "traefik.constraint-label": "traefik-public",
+        "traefik.docker.lbswarm": "false",
+    }
+
+
+@pytest.mark.parametrize(
+    ("config", "env", "expected"),
+    [
+        ("", ["REGISTRY_PROXY_REMOTEURL=https://registry-1.docker.io"], {"upstream": "https://registry-1.docker.io"}),
+        (CONFIG, ["REGISTRY_PROXY_REMOTEURL=https://ghcr.io/"], {"upstream": "https://ghcr.io"}),
+        (CONFIG, ["REGISTRY_PROXY_TTL=168h"], {"ttlHours": 168}),
+        (CONFIG + "  ttl: 168h\n", [], {"ttlHours": 168}),
+        (CONFIG + "  ttl: 1h30m\n", [], {"ttlHours": 2}),
+        (CONFIG + "  ttl: 30s\n", [], {"ttlHours": 1}),
+        (CONFIG + "  ttl: 3600000000000\n", [], {"ttlHours": 1}),
+        (CONFIG + "  ttl: 0s\n", [], {}),
+        (CONFIG + "  ttl: 0\n", [], {}),
+        (CONFIG + "  ttl: often\n", [], {}),
+    ],
+)
+def test_the_environment_goes_over_the_file_as_the_registry_reads_it(
+    config: str, env: list[str], expected: dict[str, Any]
+) -> None:
+    values = found(config=config, env=env).values
+    assert {key: values[key] for key in ("upstream", "ttlHours") if key in values} == {
+        "upstream": "http://198.18.0.2",
+        **expected,
+    }
+
+
+def test_a_token_in_the_environment_is_spoken_of_and_never_copied() -> None:
+    env = ["REGISTRY_PROXY_REMOTEURL=https://h.test", "REGISTRY_PROXY_USERNAME=bot", "REGISTRY_PROXY_PASSWORD=hunter2"]
+    result = found(env=env)
+    assert result.values["upstreamUsername"] == "bot"
+    assert "publishUnencryptedPort5000" not in result.values, "our settings refuse it beside credentials"
+    assert "make a new one, and revoke the old one" in " ".join(result.notes)
+    assert "hunter2" not in stack_file(result, {}, list(KEYS))
+
+
+@pytest.mark.parametrize(
+    ("mounts", "root", "expected"),
+    [
+        ([mount("/data"), CONFIG_MOUNT], "/data/registry", {"cachePath": "/srv/x/registry", "configPath": "/srv/mirror.yml"}),
+        ([mount("/var/lib/registry")], None, {"cachePath": "/srv/x", "configPath": "/srv/x-config.yml"}),
+        ([mount("/var/lib/registry"), mount("/etc/docker/registry", "/srv/etc")], None,
+         {"cachePath": "/srv/x", "configPath": "/srv/etc/config.yml"}),
+        ([mount("/data", "/srv/a"), mount("/data/registry", "/srv/b")], "/data/registry/cache",
+         {"cachePath": "/srv/b/cache", "configPath": "/srv/b/cache-config.yml"}),
+        ([mount("/data"), mount("/data/config.yml", "/srv/x/config.yml")], "/data",
+         {"cachePath": "/srv/x", "configPath": "/srv/x-config.yml"}),
+    ],
+)  # fmt: skip
+def test_the_cache_is_where_the_root_directory_lies(
+    mounts: list[dict[str, Any]], root: str | None, expected: dict[str, str]
+) -> None:
+    config = CONFIG if root is None else CONFIG.replace("/var/lib/registry", root)
+    values = found(config=config, mounts=mounts).values
+    assert {key: values[key] for key in ("cachePath", "configPath")} == expected
+
+
+def test_the_configuration_is_where_the_registry_was_started_with() -> None:
+    mine = service(args=["serve", "/cfg/mirror.yml"], mounts=[mount("/var/lib/registry"), mount("/cfg", "/srv/cfg")])
+    assert config_path(mine) == "/srv/cfg/mirror.yml"
+
+
+def test_a_volume_is_tied_to_the_machine_that_it_is_on() -> None:
+    mounts = [mount("/var/lib/registry", "cache", "volume"), CONFIG_MOUNT]
+    values = found(mounts=mounts, runs_on=Machine("w1.example.com", "10.0.0.1", id="abc")).values
+    assert (values["cacheVolume"], values["placementConstraints"]) == ("cache", ["node.hostname == w1.example.com"])
+    values = found(mounts=mounts, runs_on=Machine("odd\nname", "10.0.0.1", id="abc")).values
+    assert values["placementConstraints"] == ["node.id == abc"]
+    kept = found(mounts=mounts, constraints=["node.hostname == w2"]).values
+    assert kept["placementConstraints"] == ["node.hostname == w2"]
+
+
+def test_a_volume_that_docker_mounts_from_a_server_is_that_server() -> None:
+    options = {"type": "nfs", "o": "addr=10.0.0.9,rw,nfsvers=4.1", "device": ":/export/cache"}
+    nfs = mount("/var/lib/registry", "cache", "volume", VolumeOptions={"DriverConfig": {"Name": "local", "Options": options}})
+    values = found(mounts=[nfs, CONFIG_MOUNT]).values
+    assert (values["cacheNfs"], values["cacheNfsOptions"]) == ("10.0.0.9:/export/cache", "rw,nfsvers=4.1")
+    assert "cacheVolume" not in values
+
+
+def test_a_mirror_that_is_scaled_to_nothing_is_taken_and_said_so() -> None:
+    result = found(mode={"Replicated": {"Replicas": 0}})
+    assert "the service registry_registry-mirror is scaled to 0; the first `pulumi up` runs it" in result.notes
+
+
+def test_host_names_with_dots_become_names_that_our_settings_take() -> None:
+    hosts = ["m1.example.com", "w1.a.example.com", "w1.b.example.com", "w1\nconfig: {}\n", "-", "w_2", "-_"]
+    machines = [Machine(host, f"10.0.0.{number}") for number, host in enumerate(hosts, 1)]
+    names = [node["name"] for node in found(machines=machines).values["nodes"]]
+    assert names == ["m1", "w1-a-example-com", "w1-b-example-com", "w1-config", "node", "w_2", "node-2"]
+
+
+def test_a_host_name_with_a_line_end_begins_no_line_of_the_file() -> None:
+    evil = "w1\nsecretsprovider: evil\nencryptedkey: x"
+    text = stack_file(found(machines=[Machine(evil, "10.0.0.1")]), {}, list(KEYS))
+    assert list(yaml.safe_load(text)) == ["config"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"config": CONFIG.replace("filesystem:", "s3:")}, "only a folder or a volume"),
+        ({"env": ["REGISTRY_STORAGE=s3"]}, "only a folder or a volume"),
+        ({"mounts": [mount("/var/lib/registry", kind="tmpfs")]}, "of the kind tmpfs"),
+        ({"mounts": [mount("/var/lib/registry", "v", "volume")]}, "no task says of which"),
+        ({"mounts": [mount("/var/lib", "v", "volume")]}, "the folder /registry in a volume"),
+        ({"mode": {"Global": {}}}, "runs on every node"),
+        ({"labels": {"traefik.frontend.rule": "Host:mirror"}}, "hostname: must be a full DNS name"),
+        ({"config": CONFIG.replace("http://198.18.0.2", "https://u:hunter2@h.test")}, "must not contain a user"),
+        ({"config": CONFIG + "  username: bot\n"}, "unencrypted"),
+        ({"machines": [Machine("a", "10.0.0.1"), Machine("b", "10.0.0.1")]}, "b: it has the address of a, too"),
+        ({"machines": [Machine("a", "-oProxyCommand=x y")]}, "a: its address"),
+        ({"mounts": [mount("/var/lib/registry", "/srv/../x")]}, "cachePath: must be an absolute path"),
+    ],
+)
+def test_what_our_settings_would_refuse_is_said_before_anything_is_written(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(AdoptError) as refused:
+        found(**changes)
+    assert words in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+HOSTS = st.sampled_from(["m1", "w1.example.com", "w1.b", "w1", "ü", "a b", "x\ny: z", "-", "a" * 80, ""])
+
+
+def mostly(usual: Any, odd: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Where everything is odd at once, nothing is ever taken over."""
+    return st.integers(0, 9).flatmap(lambda number: st.just(usual) if number < 8 else odd)
+
+
+RULES = st.sampled_from(
+    [
+        "Host(`m.example.com`)",
+        "Host:m.example.com",
+        "Host(`M.test.`)",
+        "HostRegexp(`x`)",
+        "Path(`/`)",
+        "Host(`a.b`) || Host(`c.d`)",
+    ]
+)
+LABELS = st.dictionaries(
+    st.sampled_from(
+        ["traefik.enable", "traefik.http.routers.a.rule", "traefik.http.routers.b.rule", "traefik.frontend.rule", "a b", "x=y",
+         "traefik.http.routers.a.entrypoints", "traefik.http.routers.a.tls.certresolver", "traefik.constraint-label", "team",
+         "Traefik.Enable", "traefik.swarm.network", "traefik.http.routers.b.tls", "com.docker.stack.image"]
+    ),
+    RULES | st.sampled_from(["true", "a b", "x\ny", "websecure", "le,other", ""]),
+)  # fmt: skip
+PATHS = st.sampled_from(["/var/lib/registry", "/data", "/data/registry", "/", "/var/lib", "/etc/docker/registry"])
+MOUNTS = st.lists(
+    st.builds(
+        mount, PATHS, st.sampled_from(["/srv/x", "/srv/x/", "/", "cache", "/a\x00", "/a b"]), st.sampled_from(["bind", "volume"])
+    ),
+    max_size=3,
+)
+CONFIGS = st.builds(
+    lambda url, root, more: f"storage: {{filesystem: {{rootdirectory: {root}}}}}\nproxy:\n  remoteurl: {url}\n{more}",
+    st.sampled_from(["https://h.test", "http://h.test:5000/", "h.test", "https://u:p@h.test", "https://h.test/v2"]),
+    PATHS,
+    st.sampled_from(["", "  ttl: 7h\n", "  username: bot\n", "  ttl: -1h\n", "  username: 5\n"]),
+)
+ENVS = st.lists(
+    st.sampled_from(
+        ["REGISTRY_PROXY_REMOTEURL=https://e.test", "REGISTRY_PROXY_TTL=1h", "REGISTRY_PROXY_USERNAME=me", "X",
+         "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=/data"]
+    ),
+    max_size=3,
+)  # fmt: skip
+CONSTRAINTS = st.lists(
+    st.sampled_from(["node.role == manager", "node.hostname==w1", "role == x", "node.labels.a != \x1b"]), max_size=2
+)
+
+
+@given(
+    hosts=st.lists(HOSTS, min_size=1, max_size=4, unique=True),
+    labels=LABELS.map(lambda odd: {"traefik.http.routers.c.rule": "Host(`c.example.com`)", **odd}),
+    mounts=mostly([mount("/var/lib/registry"), CONFIG_MOUNT], MOUNTS),
+    config=mostly(CONFIG, CONFIGS),
+    env=mostly([], ENVS),
+    constraints=CONSTRAINTS,
+    name=mostly("mirror", st.sampled_from(["registry_mirror", "m" * 60, "m-"])),
+    ports=st.sampled_from([[], [5000], [80, 443]]),
+    replicas=mostly(1, st.integers(0, 2)),
+    tag=st.sampled_from(["1.7", "v2.11", "v3.4", "latest"]),
+)
+def test_what_adopt_writes_our_own_settings_take(
+    hosts: list[str], labels: dict[str, str], mounts: list[dict[str, Any]], config: str, env: list[str], constraints: list[str],
+    name: str, ports: list[int], replicas: int, tag: str,
+) -> None:  # fmt: skip
+    machines = [Machine(host, f"10.0.0.{number}", user="ops", id=f"id{number}") for number, host in enumerate(hosts, 1)]
+    about = {"labels": labels, "mounts": mounts, "env": env, "constraints": constraints, "name": name, "ports": ports,
+             "mode": {"Replicated": {"Replicas": replicas}}}  # fmt: skip
+    mine = service(**about)
+    try:
+        result = settings_of(
+            mine, config=config, services=[mine, traefik(tag)], networks=NETWORKS, machines=machines, manager=hosts[0],
+            runs_on=machines[0],
+        )  # fmt: skip
+    except AdoptError:
+        event("refused")
+        return
+    event("taken over")
+    text = stack_file(result, {"sshPrivateKeyFile": "key", "knownHostsFile": "known_hosts"}, list(KEYS))
+    parsed = yaml.safe_load(text)
+    assert list(parsed) == ["config"]
+    values = {key.partition(":")[2]: value for key, value in parsed["config"].items()}
+    assert values == {**result.values, "sshPrivateKeyFile": "key", "knownHostsFile": "known_hosts"}
+    for key in ("image", "varnishImage"):  # what `make pin` does
+        if key in values:
+            values[key] += f"@{DIGEST}"
+    if "upstreamUsername" in values:  # what the note says
+        values |= {"upstreamToken": "t", "allowFrom": ["10.0.0.0/8"]}
+    known_hosts = "".join(f"{machine.address} {ED25519}\n" for machine in machines)
+    settings = parse(values, {"key": PRIVATE_KEY, "known_hosts": known_hosts}.__getitem__)
+    assert settings.mirror.label_faults(settings.service) == []
+
+
+class Swarm:
+    """Answers as ssh and docker would; a machine that is not in `files` cannot be reached."""
+
+    def __init__(self, nodes: list[dict[str, Any]], files: Mapping[str, Any], own: str = "id1") -> None:
+        self.nodes, self.files, self.own, self.manager_user = nodes, files, own, "root"
+        self.asked: list[str] = []
+
+    def user(self, machine: str) -> str:
+        return "ops"
+
+    def __call__(self, address: str, user: str, script: str) -> str:
+        self.asked.append(address)
+        if address not in self.files:
+            raise AdoptError(f"{user}@{address}: No route to host")
+        if "docker info" in script:
+            networks = [{"Id": "n1", "Name": "traefik_public"}]
+            return "\n".join(map(json.dumps, (self.own, [service()], self.nodes, networks)))
+        if "daemon.json" in script:
+            text = base64.b64encode(self.files[address].encode()).decode()
+            return f"/etc/docker/daemon.json {text}\n"
+        return CONFIG if "cat " in script else "id1\n"
+
+
+def swarm_node(number: int, hostname: str, state: str = "ready") -> dict[str, Any]:
+    return {"ID": f"id{number}", "Description": {"Hostname": hostname}, "Status": {"State": state, "Addr": f"10.0.0.{number}"}}
+
+
+CONFIGURED = '{"registry-mirrors": ["https://mirror.example.com"]}'
+
+
+def test_a_node_that_is_listed_twice_is_taken_once_and_one_that_is_down_is_left_out_and_not_asked() -> None:
+    nodes = [swarm_node(1, "m1.x"), swarm_node(2, "w1", "down"), swarm_node(3, "w1"), swarm_node(4, "w2", "down")]
+    swarm = Swarm(nodes, dict.fromkeys(("10.0.0.1", "10.0.0.3"), CONFIGURED))
+    result = find(swarm, "10.0.0.1", None)  # type: ignore[arg-type]
+    assert [(node["name"], node["address"]) for node in result.values["nodes"]] == [("m1", "10.0.0.1"), ("w1", "10.0.0.3")]
+    assert result.values["manager"] == "m1"
+    assert not {"10.0.0.2", "10.0.0.4"} & set(swarm.asked)
+    notes = " ".join(result.notes)
+    assert "the swarm has w1 twice; the one that is down is left out (`docker node rm id2` forgets it)" in notes
+    assert "w2 is down and left out" in notes
+
+
+def test_every_node_that_cannot_be_asked_is_named_at_once() -> None:
+    swarm = Swarm([swarm_node(1, "m1"), swarm_node(2, "w1"), swarm_node(3, "w2")], {"10.0.0.1": CONFIGURED})
+    with pytest.raises(AdoptError, match=r"w1: ops@10.0.0.2: No route to host; w2: ops@10.0.0.3"):
+        find(swarm, "10.0.0.1", None)  # type: ignore[arg-type]
+
+
+def test_two_machines_of_one_name_are_two_nodes() -> None:
+    swarm = Swarm([swarm_node(1, "m1"), swarm_node(2, "m1")], dict.fromkeys(("10.0.0.1", "10.0.0.2"), CONFIGURED))
+    assert [node["name"] for node in find(swarm, "10.0.0.1", None).values["nodes"]] == ["m1", "m1-id2"]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shell", [found for found in ("sh", "bash", "dash", "zsh", "fish", "tcsh") if shutil.which(found)])
+@pytest.mark.parametrize(
+    ("script", "outcome"),
+    [
+        ("echo yes", "yes"),
+        ("printf '%s' \"a'b!c\"", "a'b!c"),
+        ("echo no >&2; exit 3", "root@h: no"),
+        ("false; echo not reached", "root@h: the command ended with 1"),
+    ],
+)
+def test_a_script_runs_alike_in_every_login_shell_and_what_that_prints_does_not_matter(
+    shell: str, script: str, outcome: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ssh = tmp_path / "ssh"
+    ssh.write_text(
+        f'#!/bin/sh\nfor last; do :; done\necho Welcome\n{shutil.which(shell)} -c "$last"\ncode=$?\necho bye\nexit $code\n'
+    )
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    try:
+        said = Ssh([], "root", {})("h", "root", script).strip()
+    except AdoptError as error:
+        said = str(error)
+    assert said.startswith(outcome)
+
+
+def test_a_login_shell_that_runs_nothing_is_said_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ssh").write_text("#!/bin/sh\necho 'Welcome\x1b[2J'\n")
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(AdoptError, match="said 'Welcome'; does its login shell run commands"):
+        Ssh([], "root", {})("h", "root", "echo yes")
