@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 ENV ?= dev
+export SSH_USER
 VENV := .tools/venv/bin
 
 .PHONY: help program-tools up down test check faults soak unit lab lab-down lab-status tools preview save-state adopt policy shell ssh status repair stats pin sudoers unlock forget bench-up bench-preview bench-rollout bench-mirror reference lock clean
@@ -71,7 +72,7 @@ pin:  ## look up the digests of the stack's images and write them into its file
 	@$(PYTHON) -m tools.pin $(ENV)
 
 sudoers: program-tools  ## SSH_USER=ops: what a user that is not root must be allowed on a node, for /etc/sudoers.d
-	@$(VENV)/python -c "from components.registry_mirror.ship import sudoers; print(sudoers('$(SSH_USER)'), end='')"
+	@$(PYTHON) -m tools.sudoers "$$SSH_USER"
 
 unlock:  ## take away the lock that a killed pulumi has left on a stack
 	@$(PYTHON) -m tools.unlock $(ENV)

@@ -143,7 +143,8 @@ def sudoers(user: str) -> str:
     faults = rules.check("SSH_USER", user, rules.user)
     if faults:
         raise rules.InvalidArgs(faults)
-    name = re.sub(r"([@+])", r"\\\1", user)
+    # sudo-rs takes fewer characters than sudo in a name without quotes (src/sudoers/tokens.rs, Username).
+    name = user if re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]*", user) else f'"{user}"'
     version = hashlib.sha256("".join(map(digest, sorted(_MODULES))).encode()).hexdigest()[:8]
 
     def line(action: str) -> str:

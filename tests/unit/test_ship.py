@@ -161,7 +161,8 @@ def test_no_rule_is_printed_for_what_is_no_user(user: str) -> None:
 
 
 def test_a_rule_for_a_user_of_a_directory_service_names_that_user() -> None:
-    assert "\njohn.doe\\@corp.example ALL=(root) NOPASSWD: " in ship.sudoers("john.doe@corp.example")
+    assert '\n"john.doe@corp.example" ALL=(root) NOPASSWD: ' in ship.sudoers("john.doe@corp.example")
+    assert "\njohn.doe ALL=(root) NOPASSWD: " in ship.sudoers("john.doe")
 
 
 def test_a_command_runs_the_program_that_it_names_and_no_other(tmp_path: Path) -> None:
