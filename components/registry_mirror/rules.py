@@ -57,10 +57,12 @@ class Fault:
     wrong: str
 
     def __str__(self) -> str:
+        # Also a key may be a text of the user's own, of a mapping.
+        said = f"{one_line(self.key)}: {one_line(self.wrong)}"
         if self.value is None:
-            return f"{self.key}: {self.wrong}"
+            return said
         # A user and password in front of an @ are exactly what must not be repeated in a log; a digest there may be.
-        return f"{self.key}: {one_line(self.wrong)} (got {one_line(repr(_without_secrets(self.value)), 100)})"
+        return f"{said} (got {one_line(repr(_without_secrets(self.value)), 100)})"
 
 
 class InvalidArgs(ValueError):
