@@ -31,6 +31,8 @@ _ENOUGH = 12
 _KEYED_BY = ("label", "target", "fileName", "targetPort", "name")
 _REPEATED = re.compile(r"labels\[\d+\]\.")
 """The gate is told the services' labels, as a reason to look again; they are shown with the services."""
+_PINNED = re.compile('(?<==")[0-9a-f]{64}(?="or\\()')
+"""In a command on a node, the digest of the agent's program (components/registry_mirror/ship.py)."""
 _SHELLS = ("taskSpec.containerSpec.", "taskSpec.")
 
 
@@ -167,6 +169,8 @@ def _lines(op: str, step: Mapping[str, Any]) -> Iterator[str]:
         old, new = before.get(key), after.get(key)
         if old == new or _REPEATED.match(key):
             continue
+        if key in ("create", "delete") and _PINNED.sub("", str(old)) == _PINNED.sub("", str(new)):
+            continue  # the program's digest, which is said in a line of its own
         if key == "program":
             yield "the agent's program: another version"
         elif _is_long(old) or _is_long(new):

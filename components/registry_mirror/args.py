@@ -256,7 +256,7 @@ class RegistryMirrorArgs:
 
     def _manager_faults(self) -> list[Fault]:
         """Of the machine on which the service is looked after."""
-        names = [node.name for node in self.nodes]
+        names = [node.name for node in self.nodes if isinstance(node.name, str)]  # another fault otherwise
         if not isinstance(self.manager, SwarmNode):
             if self.manager is None or self.manager in names:
                 return []

@@ -34,6 +34,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _SWARM_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?")
 """Of services and networks (swarmkit manager/controlapi/common.go, isValidDNSName)."""
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_REPOSITORY = re.compile(r"(?:[A-Za-z0-9.-]+(?::[0-9]{1,5})?/)?[a-z0-9]+(?:[._/-]+[a-z0-9]+)*")
 _TAGGED = re.compile(r"[a-z0-9]+(?:[._/-]+[a-z0-9]+)*:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,63}(?:@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)?")
 """Also john.doe, and john@corp.example of a directory service; `root@node1` is a mistake that people make."""
@@ -129,6 +130,8 @@ def varnish_image(value: str) -> str | None:
 def _pinned(value: str, example: str, reason: str) -> str | None:
     reference, _, digest = value.partition("@")
     tag = reference.rpartition("/")[2].partition(":")[2]
+    if not _REPOSITORY.fullmatch(reference[: len(reference) - len(tag)].removesuffix(":")):
+        return f"must begin with a repository in lower case, like {example}@sha256:…"
     if not re.fullmatch(r"v?\d+\.\d+\.\d+", tag):
         return f"must have a full version as its tag, like {example}@sha256:…: {reason}"
     if not _DIGEST.fullmatch(digest):

@@ -1,6 +1,7 @@
 """A preview that people read: which key changes from what to what, no program text, no secret."""
 
 import base64
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,17 @@ def test_of_a_node_it_says_which_key_changes_from_what_to_what() -> None:
 def test_another_program_of_the_agent_is_a_word_and_not_its_text() -> None:
     found = lines(step("update", COMMAND, "m-node-w1", node("eNrAAAA" * 3000), node("eNrBBBB" * 3000)))
     assert found == ["the agent's program: another version"]
+
+
+def test_its_digest_in_the_commands_is_not_said_again() -> None:
+    def command(program: str, become: str) -> dict[str, Any]:
+        digest = hashlib.sha256(program.encode()).hexdigest()
+        commands = {when: f"{become}python3 -I -c 'x==\"{digest}\"or(y)' node.{when}" for when in ("create", "delete")}
+        return {**node(program), **commands}
+
+    assert lines(step("update", COMMAND, "m", command("a", ""), command("b", ""))) == ["the agent's program: another version"]
+    others = lines(step("update", COMMAND, "m", command("a", ""), command("b", "sudo -n ")))
+    assert [line.partition(":")[0] for line in others] == ["the agent's program", "create", "delete"]
 
 
 def test_a_label_goes_by_its_name_and_a_digest_is_short() -> None:

@@ -59,6 +59,10 @@ def test_a_pinned_and_safe_image_is_taken(value: str) -> None:
         (f"host:5000/registry@{DIGEST}", "full version"),
         (f"registry:2.8.3@{DIGEST}", "3.1.1 or later"),
         (f"registry:3.1.0@{DIGEST}", "3.1.1 or later"),
+        (f"regis\x1b[2Jtry:3.1.1@{DIGEST}", "repository in lower case"),
+        (f"Registry:3.1.1@{DIGEST}", "repository in lower case"),
+        (f"a b/registry:3.1.1@{DIGEST}", "repository in lower case"),
+        (f":3.1.1@{DIGEST}", "repository in lower case"),
     ],
 )
 def test_a_floating_or_unsafe_image_is_refused(value: str, words: str) -> None:
