@@ -48,6 +48,7 @@ KEYS = {
     "upstreamToken": Key(
         "string", "upstream_token", "its read-only token: `pulumi config set --secret upstreamToken`", secret=True,
     ),
+    "sendTokenUnencrypted": Key("boolean", "send_token_unencrypted", "send them to an `http://` upstream, too; for a lab"),
     "ttlHours": Key("integer", "ttl_hours", "hours after which an image is forgotten, from its first pull; 0: never"),
     "cacheWriteSeconds": Key("integer", "cache_write_seconds", "seconds that writing a layer to slow storage may take"),
     "serviceName": Key("string", "service_name", "name of the swarm service"),

@@ -95,6 +95,8 @@ class RegistryMirrorArgs:
     """Account at the upstream. What it may read, everybody who reaches the mirror may: give one that may little."""
     upstream_token: pulumi.Input[str] | None = field(default=None, repr=False)
     """Its read-only token: becomes a Swarm secret and is nowhere else."""
+    send_token_unencrypted: bool = False
+    """Send account and token to an `http://` upstream, where everybody on the way reads them. For a lab."""
     ttl_hours: int = 0
     """Hours after which an image is forgotten, counted from its first pull; 0: never."""
     cache_write_seconds: int = CACHE_WRITE_SECONDS
@@ -320,8 +322,8 @@ class RegistryMirrorArgs:
             missing = "upstreamToken" if self.upstream_token is None else "upstreamUsername"
             faults.append(Fault(missing, None, "is missing: credentials are an account and its token"))
         if self.has_credentials:
-            if self.upstream.startswith("http://"):
-                reason = "would send the token unencrypted; with credentials it must begin with https://"
+            if self.upstream.startswith("http://") and not self.send_token_unencrypted:
+                reason = "would be sent the token unencrypted; with credentials it must begin with https://"
                 faults.append(Fault("upstream", self.upstream, reason))
             if not self.allow_from:
                 reason = "with credentials, whoever reaches the mirror can read that account's private images"

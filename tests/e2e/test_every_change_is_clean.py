@@ -32,7 +32,13 @@ STEPS = (
     Settings("memory, and where tasks may run", {"memory": 700, "placementConstraints": ["node.role == manager"]}, True, True),
     Settings("a volume", {"cacheVolume": "a-cache", "placementConstraints": ["node.hostname == node1"]}, True, True),
     Settings("a published port, and other times", {"publishUnencryptedPort5000": True, "ttlHours": 9}, True, True),
-    Settings("credentials", {"allowFrom": ALLOWED, "upstreamUsername": ACCOUNT[0]}, True, False, ACCOUNT[1]),
+    Settings(
+        "credentials",
+        {"allowFrom": ALLOWED, "upstreamUsername": ACCOUNT[0], "sendTokenUnencrypted": True},
+        True,
+        False,
+        ACCOUNT[1],
+    ),
     Settings("Varnish's memory", {"coalesceMemory": 600}, True, True),
 )
 

@@ -280,7 +280,7 @@ def test_varnish_comes_up_without_a_registry_and_finds_it_later(lab: Lab, produc
 
 def test_credentials_are_a_secret_of_the_swarm_and_nowhere_else(lab: Lab, production: Production, mirror: Mirror) -> None:
     username, token = ACCOUNT
-    allowed = {"allowFrom": ["198.18.0.0/24"], "upstreamUsername": username}
+    allowed = {"allowFrom": ["198.18.0.0/24"], "upstreamUsername": username, "sendTokenUnencrypted": True}
     internet.behave(lab.sandbox, "token")
     production.empty()
     assert "does not pass through it" in mirror_fails_soon(mirror)

@@ -179,7 +179,15 @@ def test_pulumi_prints_the_faults_and_no_traceback() -> None:
 
 
 @pytest.mark.parametrize(
-    "changed", [REGISTRY_2, CREDENTIALS, VOLUME, {"cache_nfs": "[2001:db8::1]:/a"}, {"coalesce": False, "varnish_image": None}]
+    "changed",
+    [
+        REGISTRY_2,
+        CREDENTIALS,
+        {**CREDENTIALS, "upstream": "http://h.test", "send_token_unencrypted": True},
+        VOLUME,
+        {"cache_nfs": "[2001:db8::1]:/a"},
+        {"coalesce": False, "varnish_image": None},
+    ],
 )
 def test_what_is_allowed_is_taken(changed: dict[str, Any]) -> None:
     assert args(**changed).faults() == []
