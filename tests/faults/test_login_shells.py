@@ -65,9 +65,10 @@ def test_what_a_login_shell_prints_does_not_matter(lab: Lab, mirror: Mirror, nod
         # And a failure is told by the agent's words, not by the shell's last ones.
         before = lab.daemon_json(node) or b""
         lab.on(node, "cat > /etc/docker/daemon.json", before.replace(b"{", b'{"no-such-key\\u001b[2J": 1,', 1))
-        code, text = mirror.operate("status")
-        assert "no-such-key" in text
-        assert "\x1b" not in text
+        code, text = Agent(lab, node).run("node.apply")
+        assert code == 1
+        assert "no-such-key" in answer.complaint(text, code)
+        assert "\x1b" not in answer.complaint(text, code)
         lab.on(node, "cat > /etc/docker/daemon.json", before)
     finally:
         lab.on(node, f"mv /tmp/bashrc {home}/.bashrc")
