@@ -1,7 +1,7 @@
 """RegistryMirror: the component resource. Wiring only; what is declared follows from `args.py` and `render.py`.
 
-Owns the graph: network -> storage -> registry -> Varnish -> ready -> canary -> wave -> wave -> rolling restart (where keys
-were handed over that may need one). Deleting goes the other way round, so nodes forget the mirror before it disappears.
+Owns the graph: claim -> network -> storage -> registry -> Varnish -> ready -> canary -> wave -> wave -> rolling restart (where
+keys were handed over that may need one). Deleting goes the other way round, so nodes forget the mirror before it disappears.
 Constructing it does no I/O: a preview opens no connection.
 """
 
@@ -12,7 +12,7 @@ import pulumi
 import pulumi_docker as docker
 from pulumi_command import remote
 
-from . import render, ship
+from . import claims, render, ship
 from .args import RegistryMirrorArgs
 from .node import agent_command, connection, restart_command, roll_out
 from .registry import MARKER, RegistryVersion, registry_config
@@ -51,9 +51,13 @@ class RegistryMirror(pulumi.ComponentResource):
             cache_write_seconds=args.cache_write_seconds,
             metrics=bool(args.metrics_from),
         )
-        self.network_id = self._network(name, args)
-        storage = self._storage(name, args, service, config) if args.has_shared_path else None
-        services = MirrorServices(name, args, service, config=config, network_id=self.network_id, storage=storage, parent=self)
+        identity = claims.identity(name, self)
+        claim = claims.declare(name, args, service, identity, self)
+        self.network_id = self._network(name, args, claim)
+        storage = self._storage(name, args, service, config, identity, claim) if args.has_shared_path else None
+        services = MirrorServices(
+            name, args, service, config=config, network_id=self.network_id, claim=claim, storage=storage, parent=self
+        )
         ready = agent_command(
             f"{name}-ready",
             args.manager_node,
@@ -95,7 +99,7 @@ class RegistryMirror(pulumi.ComponentResource):
             }
         )
 
-    def _network(self, name: str, args: RegistryMirrorArgs) -> pulumi.Output[str]:
+    def _network(self, name: str, args: RegistryMirrorArgs, claim: pulumi.Resource) -> pulumi.Output[str]:
         """Id of the overlay network: the caller's, or of one that we make, or of an existing one, learnt once and remembered.
 
         An id and not a name, because a service that is attached by name is replaced by every `up` after a refresh. Learnt by
@@ -104,7 +108,7 @@ class RegistryMirror(pulumi.ComponentResource):
         if args.network_id is not None:
             return pulumi.Output.from_input(args.network_id)
         if args.create_network:
-            opts = pulumi.ResourceOptions(parent=self)
+            opts = pulumi.ResourceOptions(parent=self, depends_on=[claim])
             return docker.Network(f"{name}-network", name=args.network, driver="overlay", attachable=True, opts=opts).id
         sudo = "sudo -n " if args.manager_node.become else ""
         remedy = f"no overlay network {args.network} on this swarm: create it, or set createNetwork to true"
@@ -121,25 +125,31 @@ class RegistryMirror(pulumi.ComponentResource):
         )
         return learnt.stdout
 
-    def _storage(self, name: str, args: RegistryMirrorArgs, service: str, config: str) -> remote.Command:
+    def _storage(
+        self,
+        name: str,
+        args: RegistryMirrorArgs,
+        service: str,
+        config: str,
+        identity: pulumi.Output[str],
+        claim: pulumi.Resource,
+    ) -> remote.Command:
         """The registry's configuration and the cache's directory on shared storage."""
+        settings = {
+            "owner": service,
+            "config_path": args.config_path,
+            "cache_path": args.cache_path,
+            "marker": MARKER,
+            "config": config,
+        }
         return agent_command(
             f"{name}-storage",
             args.manager_node,
             args,
             create="storage.apply",
             delete="storage.remove",
-            stdin=ship.request(
-                "storage",
-                {
-                    "owner": service,
-                    "config_path": args.config_path,
-                    "cache_path": args.cache_path,
-                    "marker": MARKER,
-                    "config": config,
-                },
-            ),
-            opts=pulumi.ResourceOptions(parent=self),
+            stdin=identity.apply(lambda minted: ship.request("storage", {**settings, "identity": minted})),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[claim]),
         )
 
     def _restarts(

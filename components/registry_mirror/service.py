@@ -41,6 +41,7 @@ class MirrorServices:
         *,
         config: str,
         network_id: pulumi.Input[str],
+        claim: pulumi.Resource,
         storage: pulumi.Resource | None,
         parent: pulumi.Resource,
     ) -> None:
@@ -48,7 +49,7 @@ class MirrorServices:
         self._args = args
         self._service = service
         self._network_id = network_id
-        self._opts = pulumi.ResourceOptions(parent=parent)
+        self._opts = pulumi.ResourceOptions(parent=parent, depends_on=[claim])
         self._route = Route(
             dialect=args.traefik,
             hostname=args.hostname,

@@ -16,11 +16,12 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-_NODE = ("files", "daemon_json", "engine", "keys", "preflight", "plan", "probe", "record", "storage", "node")
+_NODE = ("files", "lock", "daemon_json", "engine", "keys", "preflight", "plan", "https", "probe", "record", "storage", "node")
 _MODULES = {
     "node": ("node_agent", ("__init__", *_NODE, "main")),
+    "claim": ("node_agent", ("__init__", "files", "engine", "routes", "storage", "claim", "main")),
     "storage": ("node_agent", ("__init__", "files", "storage", "main")),
-    "ready": ("node_agent", ("__init__", "files", "daemon_json", "engine", "probe", "ready", "main")),
+    "ready": ("node_agent", ("__init__", "files", "daemon_json", "engine", "https", "probe", "ready", "main")),
     "stats": ("node_agent", ("__init__", "files", "engine", "stats", "main")),
     # What the rolling restart sends to the nodes, and itself.
     "restart": ("node_agent", ("__init__", *_NODE, "restart", "swarm", "main")),
