@@ -47,7 +47,7 @@ def cleaned_state(stack: Stack) -> str | None:
     if not stack.exists():
         return None
     file = stack.config_file or CHECKOUT / f"Pulumi.{stack.name}.yaml"
-    values = {key.partition(":")[2]: value for key, value in stack.configuration().items()}
+    values = stack.configuration()
     exported = json.loads(stack.quietly("stack", "export", "--show-secrets"))
     given = json.dumps({"state": exported, "values": values, "file": file.read_text()})
     done = review("clean", stack.name, stdin=given)

@@ -28,6 +28,8 @@ _MODULES = {
     "rolling_restart": ("rolling_restart", ("__init__", "order", "ssh", "run", "main")),
 }
 """Each program's folder and modules, in an order in which each module finds what it imports."""
+AGENTS = tuple(_MODULES)
+"""What `program` packs."""
 
 _LOADER = """
 import sys, types

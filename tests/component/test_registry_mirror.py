@@ -436,3 +436,26 @@ def test_an_identity_is_drawn_once_and_marks_the_cache_too() -> None:
     found = build()
     assert found.named("mirror-identity").ignore_changes == ["create"]
     assert request(found.named("mirror-storage"))["identity"] == "an-id-or-word"
+
+
+def test_where_a_daemon_key_is_a_secret_every_request_that_carries_it_is_one() -> None:
+    keys = {"proxies": {"http-proxy": "http://user:CANARY@proxy:3128"}}
+    found = build(daemon_keys=keys, restart="when-needed", daemon_keys_are_secret=True)
+    carrying = [resource for resource in found.resources if "CANARY" in json.dumps(resource.inputs)]
+    nodes = {f"mirror-node-{name}" for name in ("m1", "w1", "w2", "w3")}
+    assert {resource.name for resource in carrying} == {*nodes, "mirror-restarts"}
+    for resource in carrying:
+        stdin = resource.inputs.pop("stdin")
+        assert stdin[SECRET]
+        assert "CANARY" in stdin["value"]
+        assert "CANARY" not in json.dumps(resource.inputs)
+
+
+def test_where_none_is_a_secret_a_preview_can_show_a_nodes_request() -> None:
+    assert isinstance(build(daemon_keys={"debug": True}).named("mirror-node-w1").inputs["stdin"], str)
+
+
+def test_a_machine_that_is_off_is_dialled_as_often_as_the_readme_says() -> None:
+    # The plugin counts the errors that it forgives before the last one (pulumi-command connection.go).
+    connection = build().named("mirror-node-w1").inputs["connection"]["value"]
+    assert (connection["dialErrorLimit"] + 1, connection["perDialTimeout"]) == (2, 8)
