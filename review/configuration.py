@@ -53,15 +53,13 @@ def without_secrets(text: str, shapes: Mapping[str, Any]) -> Redacted:
     values, notes, key_file = _values(text), [], None
     for name, value in list(values.items()):
         path = _path(name)
-        if name in shapes and _has_secret(value):
-            values[name] = shapes[name]
-        elif _must_be_secret(path, value):
+        if _must_be_secret(path, value):
             values[name] = placeholder(path)
-        elif _is_secret(value) and path in KEYS and KEYS[path].kind == "object":
+        elif _is_secret(value) and name not in shapes and path in KEYS and KEYS[path].kind == "object":
             values[name] = {}
             notes.append(f"{path} is a secret as a whole, so that without a saved state its keys are not known")
         else:
-            values[name] = _in_the_open(value, path)
+            values[name] = _in_the_open(value, path, shapes.get(name))
         if path == "sshPrivateKeyFile" and isinstance(value, str) and value:
             key_file, values[name] = value, KEY_FILE
     return Redacted({"config": values}, key_file, notes)
@@ -139,23 +137,22 @@ def _path(name: str) -> str:
     return name.removeprefix(f"{PROJECT}:")
 
 
-def _in_the_open(value: Any, path: str) -> Any:
+def _in_the_open(value: Any, path: str, shape: Any) -> Any:
+    """A value of the file with the saved state's placeholder in place of each secret, or else the one for a text."""
+    if _is_secret(value):
+        return placeholder(path) if shape is None else shape
     if isinstance(value, dict):
-        return (
-            placeholder(path) if _is_secret(value) else {key: _in_the_open(item, below(path, key)) for key, item in value.items()}
-        )
-    return [_in_the_open(item, below(path, n)) for n, item in enumerate(value)] if isinstance(value, list) else value
+        shapes = shape if isinstance(shape, dict) else {}
+        return {key: _in_the_open(item, below(path, key), shapes.get(key)) for key, item in value.items()}
+    if isinstance(value, list):
+        shapes = dict(enumerate(shape)) if isinstance(shape, list) else {}
+        return [_in_the_open(item, below(path, n), shapes.get(n)) for n, item in enumerate(value)]
+    return value
 
 
 def _must_be_secret(path: str, value: object) -> bool:
     """Whether a value is one even where somebody has entered it in the clear."""
     return path in KEYS and KEYS[path].secret and bool(value)
-
-
-def _has_secret(value: object) -> bool:
-    if isinstance(value, dict):
-        return _is_secret(value) or any(_has_secret(item) for item in value.values())
-    return isinstance(value, list) and any(_has_secret(item) for item in value)
 
 
 def _is_secret(value: object) -> bool:

@@ -73,7 +73,7 @@ class Room:
     def _pulumi(self, *words: str) -> None:
         done = self._run(*words)
         if done.returncode != 0:
-            raise RoomError((done.stderr or done.stdout).strip().splitlines()[-1])
+            raise RoomError((done.stderr or done.stdout).strip())
 
     def _run(self, *words: str) -> "subprocess.CompletedProcess[str]":
         argv = ["pulumi", *words, "--stack", self.stack, "--non-interactive"]

@@ -38,7 +38,7 @@ _PACKED = re.compile(r"[A-Za-z0-9+/]{200,}={0,2}")
 
 
 def without_secrets(state: Mapping[str, Any], secrets: Secrets) -> dict[str, Any]:
-    """`pulumi stack export --show-secrets` with every secret replaced. Its secrets stay marked as such.
+    """`pulumi stack export --show-secrets` with every secret replaced. What holds a placeholder stays marked.
 
     After `with_programs` it imports into any stack of the same name.
     """
@@ -101,8 +101,12 @@ class _Cleaner:
             return _spelt_as(text, opened, self._request(opened, strict=self._secrets.has_daemon_key))
         return replaced(text, self._known)
 
-    def _marked(self, wrapper: Mapping[str, Any]) -> dict[str, Any]:
-        return {SIGNATURE: SECRET, "plaintext": json.dumps(self._secret(json.loads(wrapper["plaintext"])))}
+    def _marked(self, wrapper: Mapping[str, Any]) -> Any:
+        secret = json.loads(wrapper["plaintext"])
+        cleaned = self._secret(secret)
+        # In the throwaway stack no key of daemon.json is a secret, so there a node's request is none: a preview can show it.
+        unmarked = isinstance(secret, str) and "keys" in (_opened(secret) or {}) and _is_request(_opened(secret))
+        return cleaned if unmarked else {SIGNATURE: SECRET, "plaintext": json.dumps(cleaned)}
 
     def _secret(self, secret: Any) -> Any:
         """The value inside a mark: what is known to be no secret stays, known secrets by their placeholder, all else blanked."""

@@ -420,7 +420,7 @@ def test_keys_of_daemon_json_in_a_request_are_those_of_the_throwaway_stack(text:
     known = secrets(text)
     stdin = json.dumps({"owner": "m", "keys": DAEMON_KEYS, "program": PACKED}, indent=1)
     for value in (secret(stdin), stdin):
-        found = cleaned(value, known)
+        found = cleaned(value, known)  # not marked: the throwaway stack has no secret in it
         assert json.loads(found)["keys"] == known.shown_daemon_keys
         assert "CANARY" not in found
         assert found.startswith('{\n "owner": "m"')  # spelt as before, because a preview compares the texts
