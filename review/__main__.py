@@ -51,12 +51,13 @@ def main() -> int:
 
 
 def _preview(made: Room, state: dict[str, Any] | None, chosen: argparse.Namespace) -> int:
-    preview, taken = made.preview(state)
-    found = reports.read(chosen.stack, preview)
+    preview = made.preview(state)
+    found = reports.read(chosen.stack, preview.report)
     if not found.faults:
-        found.violations.extend(map(reports.plain, rules.check(reports.resources(preview))))
-        if not taken and not found.violations:
-            found.faults.append(_refusal(made))
+        found.violations.extend(map(reports.plain, rules.check(reports.resources(preview.report, preview.inputs))))
+        if not preview.accepted and not found.violations:
+            # An error would be a fault by now. What a policy pack finds is not in Pulumi's JSON.
+            found.violations.append("Pulumi's policy packs refuse this; `pulumi preview --policy-pack policy` says why")
     found.notes.extend(made.notes)
     if state is None and not found.faults:
         found.notes.append("no state was given, so everything counts as new")
@@ -67,13 +68,6 @@ def _preview(made: Room, state: dict[str, Any] | None, chosen: argparse.Namespac
     if chosen.markdown:
         chosen.markdown.write_text(reports.as_markdown(found))
     return FAULTY if found.faults else AGAINST_POLICY if found.violations else WELL
-
-
-def _refusal(made: Room) -> str:
-    """Of a preview that failed without an error: a policy pack's findings are not in Pulumi's JSON."""
-    if made.policy_pack():
-        return "the policy pack refuses this; `pulumi preview --policy-pack policy` says why"
-    return "pulumi refuses this and does not say why; `pulumi preview` on the stack itself may"
 
 
 def _state(file: Path | None) -> dict[str, Any] | None:

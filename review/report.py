@@ -123,8 +123,11 @@ def marker(stack: str) -> str:
     return f"<!-- swarm-registry-mirror preview of {stack} -->"
 
 
-def resources(preview: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What will be there afterwards: type, name, urn, inputs and dependencies of each resource, for the policies."""
+def resources(preview: Mapping[str, Any], planned: Mapping[str, Mapping[str, Any]] | None = None) -> list[dict[str, Any]]:
+    """What will be there afterwards: type, name, urn, inputs and dependencies of each resource, for the policies.
+
+    `planned`: URN -> inputs, where more is known of them than a preview shows.
+    """
     found = []
     for step in preview.get("steps") or []:
         after = step.get("newState")
@@ -136,7 +139,7 @@ def resources(preview: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "type": kind,
                 "name": name,
                 "urn": step["urn"],
-                "inputs": unmarked(after.get("inputs") or {}),
+                "inputs": unmarked((planned or {}).get(step["urn"]) or after.get("inputs") or {}),
                 "dependencies": after.get("dependencies") or [],
             }
         )

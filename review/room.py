@@ -9,13 +9,14 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from components.registry_mirror import ship
-from review import pack
+from review import pack as packs
 from review.configuration import KEY_FILE, NoStackFile, Redacted, without_secrets
 from review.placeholders import placeholder
 from review.state import with_programs
@@ -23,6 +24,30 @@ from review.state import with_programs
 
 class RoomError(Exception):
     """The preview could not even begin; the text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What Pulumi says of a change."""
+
+    report: dict[str, Any]
+    """Its own JSON, with `[secret]` for every value that is marked as one."""
+    inputs: dict[str, dict[str, Any]]
+    """URN -> what the resource would be asked to be, with its marks; empty where the change cannot be applied."""
+    accepted: bool
+
+
+def _planned(file: Path, state: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
+    """The inputs of every resource by a plan (pkg/resource/deploy/plan.go), which has what differs from the state."""
+    if not file.exists():
+        return {}
+    before = {found["urn"]: found.get("inputs") or {} for found in (state or {}).get("deployment", {}).get("resources", [])}
+    inputs = {}
+    for urn, plan in json.loads(file.read_text())["resourcePlans"].items():
+        change = (plan.get("goal") or {}).get("inputDiff") or {}
+        kept = {key: value for key, value in before.get(urn, {}).items() if key not in (change.get("deletes") or [])}
+        inputs[urn] = {**kept, **(change.get("adds") or {}), **(change.get("updates") or {})}
+    return inputs
 
 
 class Room:
@@ -42,8 +67,8 @@ class Room:
         }
         self.environment.pop("PULUMI_CONFIG_PASSPHRASE_FILE", None)
 
-    def preview(self, state: Mapping[str, Any] | None) -> tuple[dict[str, Any], bool]:
-        """Pulumi's own JSON of the preview, against `state` or as new, and whether Pulumi takes the change. Raises RoomError."""
+    def preview(self, state: Mapping[str, Any] | None) -> Preview:
+        """What Pulumi says of the change, against `state` or as new. Raises RoomError."""
         self._pulumi("stack", "init")
         if state is not None:
             # The room's own provider of secrets, for the placeholders; an import without any ends the CLI.
@@ -58,17 +83,22 @@ class Room:
             file = self.folder / "state.json"
             file.write_text(text)
             self._pulumi("stack", "import", "--file", str(file))
-        # Every secret in here is a placeholder; shown, connections can be compared.
-        done = self._run("preview", "--json", "--show-secrets", "--show-sames", *self.policy_pack())
+        plan = self.folder / "plan.json"
+        # Every secret in here is a placeholder. Pulumi's JSON hides them all the same (display/json.go), its plan does not.
+        shown = ("--show-secrets", "--save-plan", str(plan))
+        pack = self.policy_pack()
+        done = self._run("preview", "--json", "--show-sames", *shown, *pack)
         try:
             found: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
         except ValueError:
             raise RoomError((done.stderr or done.stdout).strip()) from None
-        return found, done.returncode == 0
+        if pack and done.returncode != 0:
+            self._run("preview", "--json", *shown)  # a change that a pack refuses has no plan
+        return Preview(found, _planned(plan, state), done.returncode == 0)
 
     def policy_pack(self) -> list[str]:
         """The option that has Pulumi itself enforce `policy/`, where it was seen to run packs (`make policy`)."""
-        return ["--policy-pack", "policy"] if pack.usable(self.folder, self.environment) else []
+        return ["--policy-pack", "policy"] if packs.usable(self.folder, self.environment) else []
 
     def _pulumi(self, *words: str) -> None:
         done = self._run(*words)

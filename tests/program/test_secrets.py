@@ -8,6 +8,7 @@ import base64
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -53,13 +54,16 @@ class Project:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        (folder / "state").mkdir(parents=True)
+        folder.mkdir()
+        (folder.parent / "state").mkdir()
         for entry in CHECKOUT.iterdir():
-            if not entry.match("Pulumi.*.yaml") and entry.name not in (".git", ".lab"):
+            if not entry.match("Pulumi.*.yaml") and entry.name not in (".git", ".lab", "review"):
                 (folder / entry.name).symlink_to(entry)
+        # No link, because it takes the checkout that it lies in.
+        shutil.copytree(CHECKOUT / "review", folder / "review")
         self.environment = {
             **os.environ, **toolchain.environment(),
-            "PULUMI_BACKEND_URL": f"file://{folder}/state", "PULUMI_CONFIG_PASSPHRASE": "the test's own",
+            "PULUMI_BACKEND_URL": f"file://{folder.parent}/state", "PULUMI_CONFIG_PASSPHRASE": "the test's own",
         }  # fmt: skip
         self.pulumi("stack", "init")
         self.file = folder / "Pulumi.canary.yaml"
@@ -221,6 +225,28 @@ def test_our_own_preview_names_a_key_that_changes_beside_a_secret_one(project: P
         project.file.write_text(text)
     nodes = {change["name"]: change["lines"] for change in found["changes"] if "-node-" in change["name"]}
     assert nodes == {f"registry-mirror-node-{name}": ["keys.debug: true → false"] for name in ("n1", "n2")}
+
+
+BESIDE = """
+from pulumi_command import remote
+
+remote.Command("beside", create="true", connection={"host": "h", "private_key": pulumi.Output.secret("k")})
+"""
+
+
+def test_the_policies_see_what_pulumi_hides_as_a_secret(project: Project, exported: dict[str, Any]) -> None:
+    program = project.folder / "__main__.py"
+    ours = program.readlink()
+    program.unlink()
+    program.write_text(ours.read_text() + BESIDE)
+    try:
+        for flags in ([], ["--state", str(saved(project, exported))]):
+            found = json.loads(project.review("preview", "canary", "--json", *flags, code=3))["violations"]
+            assert [violation for violation in found if violation.startswith("beside: its connection has no hostKey")], found
+            assert not [violation for violation in found if violation.startswith("registry-mirror")]
+    finally:
+        program.unlink()
+        program.symlink_to(ours)
 
 
 def test_a_fault_of_the_configuration_does_not_repeat_it(project: Project) -> None:
