@@ -198,19 +198,19 @@ def test_a_saved_state_of_before_a_change_has_neither_the_old_secret_nor_the_new
     assert "ROTATED" not in found
 
 
-def test_our_own_preview_does_not_show_it_and_is_complete(project: Project, exported: dict[str, Any]) -> None:
+def test_our_own_preview_does_not_show_it_and_is_complete(project: Project) -> None:
     markdown = project.folder.parent / "preview.md"
-    flags = ["--markdown", str(markdown)]
-    texts = [project.review("preview", "canary", *flags), markdown.read_text(), project.review("preview", "canary", "--json")]
-    state = ["--state", str(saved(project, exported))]
-    texts += [project.review("preview", "canary", *state, *flags), markdown.read_text()]
-    assert [text for text in texts if everywhere(text)] == []
-    assert "+ registry-mirror-restarts (command here) new" in texts[0]
-    assert "keys.log-opts.mode: non-blocking" in texts[0]
+    text = project.review("preview", "canary", "--markdown", str(markdown))
+    assert everywhere(text + markdown.read_text()) == []
+    assert "+ registry-mirror-restarts (command here) new" in text
+    assert "keys.log-opts.mode: non-blocking" in text
 
 
 def test_our_own_preview_is_quiet_where_nothing_has_changed(project: Project, exported: dict[str, Any]) -> None:
-    found = project.review("preview", "canary", "--json", "--state", str(saved(project, exported)))
+    markdown = project.folder.parent / "preview.md"
+    flags = ["--json", "--markdown", str(markdown), "--state", str(saved(project, exported))]
+    found = project.review("preview", "canary", *flags)
+    assert everywhere(found + markdown.read_text()) == []
     changed = {change["name"]: change["lines"] for change in json.loads(found)["changes"]}
     # What hangs on ids that only docker gives is not in this state, nor is what the provider finds out about itself.
     assert not [name for name in changed if not name.endswith(("-service", "-front", "-ready", "manager"))], changed
@@ -252,14 +252,13 @@ def test_the_policies_see_what_pulumi_hides_as_a_secret(project: Project, export
 def test_a_fault_of_the_configuration_does_not_repeat_it(project: Project) -> None:
     text = project.file.read_text()
     try:
-        project.set("daemonKeys.log-level", "CANARY-level", secret=True)
-        project.set("daemonKeys.shutdown-timeout", "CANARY-number", secret=True)
-        project.set("hostname", "CANARY.example.com", secret=True)
-        found = [project.pulumi("preview", code=None), project.pulumi("preview", "--json", code=None)]
+        wrong = {"daemonKeys.log-level": "CANARY-level", "daemonKeys.shutdown-timeout": "CANARY-number"}
+        project.set_secrets({**wrong, "hostname": "CANARY.example.com"})
+        found = [project.pulumi("preview", "--json", code=None)]
         assert "hostname: was set as a secret and cannot be kept one" in found[0]
         project.set("hostname", "mirror.example.com", secret=False)
         found += [project.pulumi("preview", code=None), project.review("preview", "canary", code=1)]
-        assert "daemonKeys.shutdown-timeout: must be a whole number (got '[secret]')" in found[2]
+        assert "daemonKeys.shutdown-timeout: must be a whole number (got '[secret]')" in found[1]
         assert [output for output in found if everywhere(output)] == []
     finally:
         project.file.write_text(text)
