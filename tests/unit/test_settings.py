@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pulumi.runtime.config import set_all_config
 
-from components.registry_mirror import InvalidArgs
+from components.registry_mirror import Fault, InvalidArgs
 from config.keys import KEYS, NODE_KEYS
-from config.settings import Settings, load_settings, parse
+from config.settings import Settings, _texts, _without_secrets, load_settings, parse
 from tests.unit.test_rules import DIGEST, ED25519
 
 FRAME = "-----{} OPENSSH PRIVATE KEY-----\n"
@@ -155,6 +155,19 @@ def test_a_secret_that_could_not_be_kept_one_is_refused_without_its_value(key: s
 )
 def test_no_fault_of_a_secret_repeats_it(key: str, value: str) -> None:
     assert "CANARY" not in message(values(**{key: value}), {key})
+
+
+def test_no_words_of_a_fault_repeat_a_secret_however_deep_it_stood() -> None:
+    secrets = {
+        "daemonKeys": list(_texts('{"proxies": {"http-proxy": "http://u:CANARY@p"}, "dns": ["CANARY-1"], "labels": ["a"]}'))
+    }
+    told = Fault("daemonKeys.proxies", "http://u:CANARY@p", "must not be http://u:CANARY@p or CANARY-1, or a label")
+    assert (
+        str(_without_secrets(told, secrets))
+        == "daemonKeys.proxies: must not be [secret] or [secret], or a label (got '[secret]')"
+    )
+    other = Fault("hostname", "CANARY", "is wrong")
+    assert _without_secrets(other, secrets) is other
 
 
 def message(given: dict[str, Any], secret: set[str]) -> str:
