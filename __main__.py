@@ -1,10 +1,15 @@
 """The program: a stack's settings become a registry mirror, and what it made becomes the stack's outputs."""
 
+import signal
+
 import pulumi
 import pulumi_docker as docker
 
 from components.registry_mirror import InvalidArgs, RegistryMirror
 from config import MIRROR_NAME, load_settings
+
+# Pulumi ends a program whose change has failed with SIGINT; Python would tell that with a traceback below the reason.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 try:
     settings = load_settings()

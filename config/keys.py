@@ -21,6 +21,13 @@ class Key:
     choices: tuple[str, ...] = ()
     secret: bool = False
     """Whether it is set with `pulumi config set --secret`."""
+    may_be_secret: bool = False
+    """Whether it can be kept a secret at all; every other value ends in labels, service names or on nodes in the clear."""
+
+    @property
+    def stays_secret(self) -> bool:
+        """Whether a value that was set with `--secret` is a secret in requests, state and previews too."""
+        return self.secret or self.may_be_secret
 
 
 KEYS = {
@@ -44,7 +51,9 @@ KEYS = {
     ),
     "knownHostsFile": Key("string", "", "`known_hosts` file (hashed entries too) for nodes without a `hostKey`"),
     "upstream": Key("string", "upstream", "the registry that is cached"),
-    "upstreamUsername": Key("string", "upstream_username", "account there; whoever reaches the mirror reads what it may"),
+    "upstreamUsername": Key(
+        "string", "upstream_username", "account there; whoever reaches the mirror reads what it may", may_be_secret=True,
+    ),
     "upstreamToken": Key(
         "string", "upstream_token", "its read-only token: `pulumi config set --secret upstreamToken`", secret=True,
     ),
@@ -72,7 +81,10 @@ KEYS = {
     "memory": Key("integer", "memory", "MiB that the registry's container may use"),
     "readyTimeout": Key("integer", "ready_timeout", "seconds for the mirror to answer before the roll-out is called off"),
     "checkImage": Key("string", "check_image", "an image of the upstream whose manifest must pass through the mirror first"),
-    "daemonKeys": Key("object", "daemon_keys", "further keys of daemon.json that are handed over, like `experimental: true`"),
+    "daemonKeys": Key(
+        "object", "daemon_keys", "further keys of daemon.json that are handed over, like `experimental: true`",
+        may_be_secret=True,
+    ),
     "restart": Key(
         "string", "restart", "`when-needed`: nodes are drained and restarted for keys that nothing else changes",
         choices=RESTARTS,

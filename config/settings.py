@@ -6,14 +6,14 @@ about values are not here but with the args (`components/registry_mirror/rules.p
 
 import difflib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pulumi
-from pulumi.runtime.config import CONFIG, get_config_env
+from pulumi.runtime.config import CONFIG, get_config_env, get_config_secret_keys_env, is_config_secret
 
 from components.registry_mirror import Fault, InvalidArgs, RegistryMirrorArgs, SwarmNode, rules
 from components.registry_mirror.args import some_node
@@ -56,16 +56,65 @@ def load_settings() -> Settings:
     """The stack's settings. Raises InvalidArgs with every fault; the CLI shows it in the preview."""
     prefix = f"{pulumi.get_project()}:"
     everything = {**get_config_env(), **CONFIG.get()}
-    return parse_files({key.removeprefix(prefix): value for key, value in everything.items() if key.startswith(prefix)})
+    values = {key.removeprefix(prefix): value for key, value in everything.items() if key.startswith(prefix)}
+    marked = get_config_secret_keys_env()
+    return parse_files(values, {key for key in values if prefix + key in marked or is_config_secret(prefix + key)})
 
 
-def parse_files(values: Mapping[str, object]) -> Settings:
+def parse_files(values: Mapping[str, object], secret: Collection[str] = ()) -> Settings:
     """`parse` with files as they are on this computer."""
-    return parse(values, _read)
+    return parse(values, _read, secret)
 
 
-def parse(values: Mapping[str, object], read_file: ReadFile) -> Settings:
-    """Settings from raw values (texts, as Pulumi hands them over, or already typed). Raises InvalidArgs."""
+def parse(values: Mapping[str, object], read_file: ReadFile, secret: Collection[str] = ()) -> Settings:
+    """Settings from raw values (texts, as Pulumi hands them over, or already typed). Raises InvalidArgs.
+
+    `secret`: the keys that have a secret in them, at any depth; Pulumi marks no more than the key. What came from one stays a
+    secret in all that Pulumi keeps and shows, and no fault repeats a value of it. A key that cannot be kept secret is refused.
+    """
+    refused = [key for key in values if key in secret and key in KEYS and not KEYS[key].stays_secret]
+    if refused:
+        # Alone, because any other fault may repeat what is secret here.
+        reason = (
+            "was set as a secret and cannot be kept one, because it ends in names, in labels or on nodes; set it without --secret"
+        )
+        raise InvalidArgs(Fault(key, None, reason) for key in refused)
+    try:
+        return _parse(values, read_file, secret)
+    except InvalidArgs as error:
+        secrets = {key: list(_texts(values[key])) for key in values if key in secret}
+        raise InvalidArgs(_without_secrets(fault, secrets) for fault in error.faults) from None
+
+
+def _without_secrets(fault: Fault, secrets: Mapping[str, list[str]]) -> Fault:
+    """A fault without the texts of a secret, which its words may repeat, too. `secrets`: key -> the texts in its value."""
+    if _top(fault.key) not in secrets:
+        return fault
+    wrong = fault.wrong
+    for text in secrets[_top(fault.key)]:
+        wrong = wrong.replace(text, "[secret]")
+    return replace(fault, value=None if fault.value is None else "[secret]", wrong=wrong)
+
+
+def _texts(value: object) -> Iterator[str]:
+    """The texts in a value that are long enough to be secrets, longest first."""
+    if isinstance(value, str):
+        try:
+            opened = json.loads(value)
+        except ValueError:
+            opened = None
+        found = [value] if not isinstance(opened, dict | list) else list(_texts(opened))
+    else:
+        items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+        found = [text for item in items for text in _texts(item)]
+    yield from sorted({text for text in found if len(text) >= _SHORTEST_SECRET}, key=len, reverse=True)
+
+
+_SHORTEST_SECRET = 4
+"""Characters; a shorter one is in half of all words."""
+
+
+def _parse(values: Mapping[str, object], read_file: ReadFile, secret: Collection[str]) -> Settings:
     faults: list[Fault] = []
     found = _typed(values, KEYS, "", faults)
     known_hosts_file = found.pop("knownHostsFile", None)
@@ -78,8 +127,9 @@ def parse(values: Mapping[str, object], read_file: ReadFile) -> Settings:
         if name is not None and "@" not in str(found.get(image, "@")):
             # Where the file cannot be read that is the fault, and not that the image has no digest.
             found[image] = f"{found[image]}@{_ANY_DIGEST if digest is None else digest.strip()}"
-    if "upstreamToken" in found:
-        found["upstreamToken"] = pulumi.Output.secret(found["upstreamToken"])
+    for key in ("upstreamToken", *(key for key in ("upstreamUsername",) if key in secret)):
+        if key in found:
+            found[key] = pulumi.Output.secret(found[key])
 
     nodes = [
         _node(node, f"nodes[{index}]", known_hosts, faults, any_key=unread) for index, node in enumerate(_list(found, "nodes"))
@@ -91,7 +141,10 @@ def parse(values: Mapping[str, object], read_file: ReadFile) -> Settings:
         nodes = [some_node(0)]
         arguments.pop("manager", None)
     try:
-        mirror = RegistryMirrorArgs(**{**arguments, "nodes": nodes, "private_key": pulumi.Output.secret(private_key)})
+        mirror = RegistryMirrorArgs(
+            **{**arguments, "nodes": nodes, "private_key": pulumi.Output.secret(private_key)},
+            daemon_keys_are_secret="daemonKeys" in secret,
+        )
     except InvalidArgs as error:
         raise InvalidArgs(sorted([*faults, *error.faults], key=lambda fault: _order(fault.key))) from None
     if faults:
@@ -223,7 +276,12 @@ def _read(name: str) -> str:
     return Path(name).expanduser().read_text(encoding="utf-8")
 
 
+def _top(key: str) -> str:
+    """The key of the configuration that a fault's key lies in."""
+    return key.partition("[")[0].partition(".")[0]
+
+
 def _order(key: str) -> int:
     """Faults are shown in the order of the keys in the reference."""
-    top = key.partition("[")[0].partition(".")[0]
+    top = _top(key)
     return list(KEYS).index(top) if top in KEYS else len(KEYS)

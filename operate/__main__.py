@@ -10,6 +10,7 @@ import sys
 from components.registry_mirror import InvalidArgs
 from components.registry_mirror.rolling_restart.run import DUE
 from config import Settings, parse_files
+from config.keys import KEYS
 from operate.nodes import Look, look, repair, restart, stats
 from operate.stats import as_rows
 from tools.table import table
@@ -24,7 +25,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     try:
-        settings = parse_files(json.load(sys.stdin))
+        # What may be a secret is treated as one: nothing here is kept, and no fault repeats a value of it.
+        settings = parse_files(json.load(sys.stdin), [key for key, entry in KEYS.items() if entry.stays_secret])
     except InvalidArgs as error:
         print(error, file=sys.stderr)
         return DRIFTED

@@ -1,6 +1,5 @@
 """Asks and repairs nodes with the node agent, many at a time, one connection each."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -9,9 +8,11 @@ from typing import Any, TypeVar
 from components.registry_mirror import RegistryMirrorArgs, SwarmNode, answer, ship
 from components.registry_mirror.coalesce import front_name
 from components.registry_mirror.node import node_settings, restart_request
+from components.registry_mirror.plain_text import one_line
 from components.registry_mirror.registry import METRICS_PORT
 from components.registry_mirror.rolling_restart import run as rolling_restart
 from components.registry_mirror.rolling_restart import ssh
+from operate import answers
 from operate.stats import Stats, gather
 
 T = TypeVar("T")
@@ -87,7 +88,12 @@ def stats(args: RegistryMirrorArgs, service: str, private_key: str) -> Stats:
             "cache_path": args.cache_path if args.has_shared_path and node is args.manager_node else None,
         }
         code, output, errors = _agent("stats.look", node, args, service, private_key, settings)
-        return node.name, json.loads(output) if code == 0 else {}, "" if code == 0 else errors
+        if code != 0:
+            return node.name, {}, errors
+        try:
+            return node.name, answers.parse(output, answers.STATS, nullable=True), ""
+        except answers.BadAnswer as error:
+            return node.name, {}, str(error)
 
     return gather(_on_all(args.nodes, ask, AT_ONCE))
 
@@ -98,12 +104,15 @@ def _look(node: SwarmNode, args: RegistryMirrorArgs, service: str, private_key: 
         return Look(node.name, False, faults=[errors])
     if code != 0:
         return Look(node.name, True, faults=[errors])
-    return Look(node.name, True, **json.loads(output))
+    try:
+        return Look(node.name, True, **answers.parse(output, answers.LOOK))
+    except answers.BadAnswer as error:
+        return Look(node.name, True, faults=[str(error)])
 
 
 def _repair(node: SwarmNode, args: RegistryMirrorArgs, service: str, private_key: str) -> tuple[str, bool, str]:
     code, output, errors = _agent("node.apply", node, args, service, private_key)
-    return node.name, code == 0, output if code == 0 else errors
+    return node.name, code == 0, one_line(output) if code == 0 else errors
 
 
 def _agent(

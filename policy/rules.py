@@ -59,7 +59,7 @@ def no_published_port(resources: Sequence[Resource]) -> Iterator[Violation]:
     for service in _of(resources, SERVICE):
         ports = (service["inputs"].get("endpointSpec") or {}).get("ports") or []
         if ports:
-            shown = ", ".join(str(port.get("publishedPort", port.get("targetPort"))) for port in ports)
+            shown = ", ".join(_number(port.get("publishedPort", port.get("targetPort"))) for port in ports)
             yield _against(service, f"publishes port {shown} on every node; route it through Traefik instead")
 
 
@@ -100,7 +100,7 @@ def one_writer_per_cache(resources: Sequence[Resource]) -> Iterator[Violation]:
             replicas = ((service["inputs"].get("mode") or {}).get("replicated") or {}).get("replicas", 1)
             order = (service["inputs"].get("updateConfig") or {}).get("order", "stop-first")
             if replicas != 1 or order != "stop-first":
-                words = f"{replicas} replicas, {order}"
+                words = f"{_number(replicas)} replicas, {order}"
                 yield _against(service, f"would have two tasks write to {source} ({words}); one replica and stop-first")
 
 
@@ -150,6 +150,11 @@ RULES = tuple(
 
 def _of(resources: Sequence[Resource], kind: str) -> list[Resource]:
     return [resource for resource in resources if resource["type"] == kind]
+
+
+def _number(value: object) -> str:
+    """A number as a person writes it: a policy pack gets every number as a float."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _container(service: Resource) -> Mapping[str, Any]:

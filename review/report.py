@@ -1,19 +1,26 @@
 """From Pulumi's own JSON of a preview to a few lines that a person reads: which key changes from what to what. Pure.
 
 Pulumi's diff of a node would show the packed program that goes there; here it is a word. Secrets are not this module's business:
-it shows what it is given, and is given placeholders (`state.py`, `room.py`).
+it shows what it is given, and is given placeholders (`state.py`, `room.py`). But what it is given may come from a pull request:
+no control character of it reaches a terminal, nothing of it is markup in a comment, and of URLs it hides what they may hold of
+credentials.
 """
 
 import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
-"""What a preview has for a value that only the change itself will tell (pulumi sdk/go/common/resource/plugin/rpc.go)."""
+from components.registry_mirror.plain_text import markdown_code, one_line, without_credentials
+from review.state import SECRET, SIGNATURE, UNKNOWN
+
+_OUTPUT = "d0e6a833031e9bbcd3f4e8bde6ca49a4"
+"""How a value is marked of which more than itself is known (pulumi sdk/go/common/resource/sig, OutputValue)."""
+_ENDED = frozenset({"preview failed", "update failed"})
+"""What Pulumi adds to a failure that it has told, or that a policy pack is."""
 KINDS = {
     "docker:index/service:Service": "swarm service",
     "docker:index/serviceConfig:ServiceConfig": "swarm config",
@@ -34,6 +41,8 @@ _REPEATED = re.compile(r"labels\[\d+\]\.")
 _PINNED = re.compile('(?<==")[0-9a-f]{64}(?="or\\()')
 """In a command on a node, the digest of the agent's program (components/registry_mirror/ship.py)."""
 _SHELLS = ("taskSpec.containerSpec.", "taskSpec.")
+_WIDTH = 160
+"""Characters of a value that are shown."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,7 @@ def read(stack: str, preview: Mapping[str, Any]) -> Report:
         kind, name = _type_and_name(step["urn"])
         if kind not in KINDS:
             continue
+        name = one_line(name)
         op = str(step["op"])
         if op in ("same", "read"):
             unchanged += 1
@@ -99,13 +109,14 @@ def as_text(report: Report) -> str:
 
 def as_markdown(report: Report) -> str:
     """For a comment on a pull request; its first line lets the next run find it again."""
-    body = _blocks(report.changes)
+    body = _fenced(_blocks(report.changes))
+    faults = _fenced("\n".join(report.faults))
     parts = [f"{marker(report.stack)}\n### Preview of {report.headline}"]
     # What changes is `!` there: a line of a diff that begins with `~` has no colour.
-    parts += [f"```diff\n{re.sub(r'(?m)^~', '!', _fenced(body))}\n```"] if body else []
-    parts += [_list("**Against the policy:**", report.violations)] if report.violations else []
-    parts += [f"```\n{_fenced(chr(10).join(report.faults))}\n```"] if report.faults else []
-    parts += ["\n".join(f"> {note}" for note in report.notes)] if report.notes else []
+    parts += [f"```diff\n{re.sub(r'(?m)^~', '!', body)}\n```"] if body else []
+    parts += [_list("**Against the policy:**", map(markdown_code, report.violations))] if report.violations else []
+    parts += [f"```\n{faults}\n```"] if report.faults else []
+    parts += ["\n".join(f"> {markdown_code(note)}" for note in report.notes)] if report.notes else []
     return "\n\n".join(parts) + "\n"
 
 
@@ -114,8 +125,11 @@ def marker(stack: str) -> str:
     return f"<!-- swarm-registry-mirror preview of {stack} -->"
 
 
-def resources(preview: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What will be there afterwards: type, name, urn, inputs and dependencies of each resource, for the policies."""
+def resources(preview: Mapping[str, Any], planned: Mapping[str, Mapping[str, Any]] | None = None) -> list[dict[str, Any]]:
+    """What will be there afterwards: type, name, urn, inputs and dependencies of each resource, for the policies.
+
+    `planned`: URN -> inputs, where more is known of them than a preview shows.
+    """
     found = []
     for step in preview.get("steps") or []:
         after = step.get("newState")
@@ -127,11 +141,25 @@ def resources(preview: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "type": kind,
                 "name": name,
                 "urn": step["urn"],
-                "inputs": after.get("inputs") or {},
+                "inputs": unmarked((planned or {}).get(step["urn"]) or after.get("inputs") or {}),
                 "dependencies": after.get("dependencies") or [],
             }
         )
     return list({resource["urn"]: resource for resource in found}.values())
+
+
+def unmarked(value: Any) -> Any:
+    """Values without the marks of secrets and outputs around them, also where one is within another."""
+    if isinstance(value, list):
+        return [unmarked(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    mark = value.get(SIGNATURE)
+    if mark == SECRET:
+        return unmarked(json.loads(value["plaintext"])) if "plaintext" in value else unmarked(value.get("value", UNKNOWN))
+    if mark == _OUTPUT:
+        return unmarked(value.get("value", UNKNOWN))
+    return {key: unmarked(item) for key, item in value.items()}
 
 
 def _type_and_name(urn: str) -> tuple[str, str]:
@@ -147,7 +175,7 @@ def _blocks(changes: Sequence[Change]) -> str:
     return "\n".join(lines)
 
 
-def _list(title: str, items: Sequence[str]) -> str:
+def _list(title: str, items: Iterable[str]) -> str:
     return "\n".join([title, "", *(f"- {item}" for item in items)])
 
 
@@ -157,18 +185,18 @@ def _fenced(text: str) -> str:
 
 
 def _lines(op: str, step: Mapping[str, Any]) -> Iterator[str]:
-    before = flatten((step.get("oldState") or {}).get("inputs") or {})
-    after = flatten((step.get("newState") or {}).get("inputs") or {})
+    before, after = (flatten(unmarked((step.get(side) or {}).get("inputs") or {})) for side in ("oldState", "newState"))
     if op in ("create", "import", "delete"):
         # A new or disappearing resource is its name; of a node, what it is told is worth a line.
         told = after if op != "delete" else before
         yield from (f"{key}: {_shown(told[key])}" for key in ("mirror", "image", "connection.host") if key in told)
-        yield from (f"{key}: {_shown(value)}" for key, value in told.items() if key.startswith("keys."))
+        yield from (f"{plain(key)}: {_shown(value)}" for key, value in told.items() if key.startswith("keys."))
         return
-    for key in [*before, *(key for key in after if key not in before)]:
-        old, new = before.get(key), after.get(key)
-        if old == new or _REPEATED.match(key):
+    for path in [*before, *(path for path in after if path not in before)]:
+        old, new = before.get(path), after.get(path)
+        if old == new or _REPEATED.match(path):
             continue
+        key = plain(path)
         if key in ("create", "delete") and _PINNED.sub("", str(old)) == _PINNED.sub("", str(new)):
             continue  # the program's digest, which is said in a line of its own
         if key == "program":
@@ -177,15 +205,15 @@ def _lines(op: str, step: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key}:"
             yield from (f"  {line}" for line in _text_difference(str(old or ""), str(new or "")))
         elif isinstance(old, list) and isinstance(new, list):
-            gone = [f"without {_shown(item)}" for item in old if item not in new]
-            come = [f"with {_shown(item)}" for item in new if item not in old]
-            yield f"{key}: {', '.join([*gone, *come]) or 'in another order'}"
+            without, added = ([_shown(item) for item in one if item not in other] for one, other in ((old, new), (new, old)))
+            items = [*(f"without {item}" for item in without), *(f"with {item}" for item in added)]
+            yield f"{key}: {', '.join(items) or 'in another order'}{_ALIKE if set(without) & set(added) else ''}"
         elif old is None:
             yield f"{key}: {_shown(new)} (new)"
         elif new is None:
             yield f"{key}: {_shown(old)} (goes)"
         else:
-            yield f"{key}: {_shown(old)} → {_shown(new)}"
+            yield f"{key}: {_difference(old, new)}"
 
 
 def flatten(value: object, place: str = "") -> dict[str, object]:
@@ -200,6 +228,8 @@ def flatten(value: object, place: str = "") -> dict[str, object]:
     if isinstance(value, dict):
         found: dict[str, object] = {}
         for key, item in value.items():
+            if str(key).startswith("__"):
+                continue  # the engine's own remarks, like a bridged provider's `__defaults`
             path = f"{place}.{key}" if place else str(key)
             if key == "program" and isinstance(item, str):
                 found["program"] = hashlib.sha256(item.encode()).hexdigest()
@@ -228,12 +258,41 @@ def _is_long(value: object) -> bool:
     return isinstance(value, str) and "\n" in value.strip()
 
 
+_ALIKE = " (they differ in what is not shown)"
+
+
 def _shown(value: object) -> str:
+    text = _whole(value)
+    return text if len(text) <= _WIDTH else text[: _WIDTH - 3] + "…"
+
+
+def _difference(old: object, new: object) -> str:
+    """Two values that are not the same, and do not look so: of long ones the part where they begin to differ."""
+    texts = _whole(old), _whole(new)
+    if max(map(len, texts)) <= _WIDTH:
+        return f"{texts[0]} → {texts[1]}{_ALIKE if texts[0] == texts[1] else ''}"
+    same = next((at for at, pair in enumerate(zip(*texts, strict=False)) if pair[0] != pair[1]), min(map(len, texts)))
+    start = max(same - _WIDTH // 4, 0) if same > _WIDTH // 2 else 0
+    parts = ["…" * (start > 0) + text[start : start + _WIDTH] + "…" * (len(text) > start + _WIDTH) for text in texts]
+    return f"{parts[0]} → {parts[1]}{_ALIKE if parts[0] == parts[1] else ''}"
+
+
+def _whole(value: object) -> str:
+    """A value on one line, however long."""
     if value == UNKNOWN:
         return "(known afterwards)"
     text = ", ".join(map(str, value)) if isinstance(value, list) else json.dumps(value) if isinstance(value, bool) else str(value)
-    text = re.sub(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}", r"\1…", text)
-    return text if len(text) <= 160 else text[:157] + "…"
+    return re.sub(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}", r"\1…", plain(text))
+
+
+def plain(text: str) -> str:
+    """A text, however long, on one line, without what must not reach a terminal and without credentials in URLs."""
+    return without_credentials(one_line(text, limit=max(len(text), 1)))
+
+
+def plain_lines(text: str) -> str:
+    """A text of several lines as `plain` leaves each, indented as before."""
+    return "\n".join(_indentation(line) + plain(line) for line in text.strip().splitlines())
 
 
 def _text_difference(old: str, new: str) -> Iterator[str]:
@@ -242,9 +301,18 @@ def _text_difference(old: str, new: str) -> Iterator[str]:
         for line in difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=0)
         if not line.startswith(("---", "+++", "@@"))
     ]
-    yield from lines[:_ENOUGH]
+    yield from (line[0] + _indented(line[1:]) for line in lines[:_ENOUGH])
     if len(lines) > _ENOUGH:
         yield f"… and {len(lines) - _ENOUGH} lines more"
+
+
+def _indented(line: str) -> str:
+    """A line of a text, with its indentation and at most as wide as a value."""
+    return _indentation(line) + _shown(line)
+
+
+def _indentation(line: str) -> str:
+    return " " * (len(line) - len(line.lstrip(" ")))
 
 
 def _diagnostics(found: Sequence[Mapping[str, str]]) -> tuple[list[str], list[str]]:
@@ -252,11 +320,11 @@ def _diagnostics(found: Sequence[Mapping[str, str]]) -> tuple[list[str], list[st
     errors: list[str] = []
     notes: list[str] = []
     for diagnostic in found:
-        text = re.sub(r"\x1b\[[0-9;]*m", "", diagnostic.get("message", "")).strip()
+        text = plain_lines(diagnostic.get("message", ""))
         if diagnostic.get("severity") == "error":
-            if "an unhandled error occurred" not in text:
-                errors.append(text.removeprefix("error: "))
+            text = text.removeprefix("error: ")
+            if "an unhandled error occurred" not in text and text not in _ENDED:
+                errors.append(text)
         elif "from $PATH" not in text and "STAND-IN" not in text and text:
             notes.append(text.removeprefix("warning: "))
-    errors = list(dict.fromkeys(errors))
-    return errors, list(dict.fromkeys(notes))
+    return list(dict.fromkeys(errors)), list(dict.fromkeys(notes))

@@ -5,35 +5,60 @@ disappears. The file that `sshPrivateKeyFile` names is never read: another one, 
 """
 
 import json
-import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from config.keys import KEYS
-from review.state import placeholder
-
-KEY_FILE = "placeholder-for-the-ssh-key"
-POLICY_HOST = "pulumi-analyzer-policy-python"
-"""Comes with the official CLI; a language host from Go's modules has none."""
+from components.registry_mirror import ship
+from review import pack as packs
+from review.configuration import KEY_FILE, NoStackFile, Redacted, without_secrets
+from review.placeholders import placeholder
+from review.state import with_programs
 
 
 class RoomError(Exception):
     """The preview could not even begin; the text says why and what to do."""
 
 
+@dataclass(frozen=True)
+class Preview:
+    """What Pulumi says of a change."""
+
+    report: dict[str, Any]
+    """Its own JSON, with `[secret]` for every value that is marked as one."""
+    inputs: dict[str, dict[str, Any]]
+    """URN -> what the resource would be asked to be, with its marks; empty where the change cannot be applied."""
+    accepted: bool
+
+
+def _planned(file: Path, state: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
+    """The inputs of every resource by a plan (pkg/resource/deploy/plan.go), which has what differs from the state."""
+    if not file.exists():
+        return {}
+    before = {found["urn"]: found.get("inputs") or {} for found in (state or {}).get("deployment", {}).get("resources", [])}
+    inputs = {}
+    for urn, plan in json.loads(file.read_text())["resourcePlans"].items():
+        change = (plan.get("goal") or {}).get("inputDiff") or {}
+        kept = {key: value for key, value in before.get(urn, {}).items() if key not in (change.get("deletes") or [])}
+        inputs[urn] = {**kept, **(change.get("adds") or {}), **(change.get("updates") or {})}
+    return inputs
+
+
 class Room:
     """A folder in which `pulumi preview` of one stack runs."""
 
-    def __init__(self, folder: Path, stack: str, environment: Mapping[str, str], key_file: str | None) -> None:
+    def __init__(self, folder: Path, stack: str, environment: Mapping[str, str], redacted: Redacted) -> None:
         self.folder = folder
         self.stack = stack
-        self.key_file = key_file
+        self.key_file = redacted.key_file
+        self.notes = redacted.notes
+        """What a preview here cannot know."""
         self.environment = {
             **environment,
             "PULUMI_BACKEND_URL": f"file://{folder / 'state'}",
@@ -42,13 +67,14 @@ class Room:
         }
         self.environment.pop("PULUMI_CONFIG_PASSPHRASE_FILE", None)
 
-    def preview(self, state: Mapping[str, Any] | None) -> dict[str, Any]:
-        """Pulumi's own JSON of the preview, against `state` or as new. Raises RoomError."""
+    def preview(self, state: Mapping[str, Any] | None) -> Preview:
+        """What Pulumi says of the change, against `state` or as new. Raises RoomError."""
         self._pulumi("stack", "init")
         if state is not None:
             # The room's own provider of secrets, for the placeholders; an import without any ends the CLI.
             salt = yaml.safe_load((self.folder / f"Pulumi.{self.stack}.yaml").read_text())["encryptionsalt"]
             provider = {"type": "passphrase", "state": {"salt": salt}}
+            state = with_programs(state, map(ship.program, ship.AGENTS))
             text = json.dumps({**state, "deployment": {**state["deployment"], "secrets_providers": provider}})
             if self.key_file is not None:
                 # The docker provider is told the file's name, in a list that the state has as a text; here it has another one.
@@ -57,24 +83,27 @@ class Room:
             file = self.folder / "state.json"
             file.write_text(text)
             self._pulumi("stack", "import", "--file", str(file))
-        # Every secret in here is a placeholder; shown, connections can be compared.
-        done = self._run("preview", "--json", "--show-secrets", "--show-sames", *self.policy_pack())
+        plan = self.folder / "plan.json"
+        # Every secret in here is a placeholder. Pulumi's JSON hides them all the same (display/json.go), its plan does not.
+        shown = ("--show-secrets", "--save-plan", str(plan))
+        pack = self.policy_pack()
+        done = self._run("preview", "--json", "--show-sames", *shown, *pack)
         try:
             found: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
         except ValueError:
             raise RoomError((done.stderr or done.stdout).strip()) from None
-        return found
+        if pack and done.returncode != 0:
+            self._run("preview", "--json", *shown)  # a change that a pack refuses has no plan
+        return Preview(found, _planned(plan, state), done.returncode == 0)
 
     def policy_pack(self) -> list[str]:
-        """The option that has Pulumi itself enforce `policy/`, where its language host can."""
-        ready = (self.folder / "policy" / "venv").exists()
-        path = self.environment.get("PATH", "").split(os.pathsep)
-        return ["--policy-pack", "policy"] if ready and any(Path(folder, POLICY_HOST).exists() for folder in path) else []
+        """The option that has Pulumi itself enforce `policy/`, where it was seen to run packs (`make policy`)."""
+        return ["--policy-pack", "policy"] if packs.usable(self.folder, self.environment) else []
 
     def _pulumi(self, *words: str) -> None:
         done = self._run(*words)
         if done.returncode != 0:
-            raise RoomError((done.stderr or done.stdout).strip().splitlines()[-1])
+            raise RoomError((done.stderr or done.stdout).strip())
 
     def _run(self, *words: str) -> "subprocess.CompletedProcess[str]":
         argv = ["pulumi", *words, "--stack", self.stack, "--non-interactive"]
@@ -87,65 +116,23 @@ class Room:
 
 
 @contextmanager
-def room(checkout: Path, stack: str, file: Path, environment: Mapping[str, str]) -> Iterator[Room]:
-    """A room for a stack of the checkout, configured by `file`. Raises RoomError if that cannot be read."""
-    config, key_file = without_secrets(_read(file), stack)
+def room(
+    checkout: Path, stack: str, file: Path, environment: Mapping[str, str], shapes: Mapping[str, Any] | None = None
+) -> Iterator[Room]:
+    """A room for a stack of the checkout, configured by `file`; `shapes` are those of a saved state. Raises RoomError."""
+    try:
+        redacted = without_secrets(_read(file), shapes or {})
+    except NoStackFile as error:
+        raise RoomError(f"Pulumi.{stack}.yaml is not a stack's file: {error}") from None
     with tempfile.TemporaryDirectory(prefix="preview-") as name:
         folder = Path(name)
         for entry in checkout.iterdir():
             if entry.name != ".git" and not entry.match("Pulumi.*.yaml"):
                 (folder / entry.name).symlink_to(entry)
         (folder / "state").mkdir()
-        (folder / f"Pulumi.{stack}.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        (folder / f"Pulumi.{stack}.yaml").write_text(yaml.safe_dump(redacted.config, sort_keys=False))
         (folder / KEY_FILE).write_text(placeholder("sshPrivateKey"))
-        yield Room(folder, stack, environment, key_file)
-
-
-def without_secrets(text: str, stack: str) -> tuple[dict[str, Any], str | None]:
-    """A stack's file with placeholders in it, and the name of the key file that it had. Raises RoomError."""
-    try:
-        values = _values(text)
-    except (yaml.YAMLError, TypeError, ValueError) as error:
-        raise RoomError(f"Pulumi.{stack}.yaml is not a stack's file: {error}") from None
-    key_file = None
-    for name, value in list(values.items()):
-        key = name.partition(":")[2]
-        values[name] = placeholder(key) if _must_be_secret(key, value) else _in_the_open(value, placeholder(key))
-        if key == "sshPrivateKeyFile" and isinstance(value, str) and value:
-            key_file, values[name] = value, KEY_FILE
-    return {"config": values}, key_file
-
-
-def secrets_of(text: str, values: Mapping[str, str], read_file: Callable[[str], str]) -> dict[str, str]:
-    """Key -> secret as the configuration has it now: what a state must be cleaned of. `values`: those of `text`, in the clear."""
-    named = ((name.partition(":")[2], value) for name, value in _values(text).items())
-    keys = [key for key, value in named if _is_secret(value) or _must_be_secret(key, value)]
-    found = {key: values[key] for key in keys if key in values}
-    if values.get("sshPrivateKeyFile"):
-        found["sshPrivateKey"] = read_file(values["sshPrivateKeyFile"])
-    return found
-
-
-def _values(text: str) -> dict[str, Any]:
-    found = yaml.safe_load(text) or {}
-    if not isinstance(found, dict):
-        raise ValueError("it is no mapping")
-    return dict(found.get("config") or {})
-
-
-def _in_the_open(value: Any, instead: str) -> Any:
-    if isinstance(value, dict):
-        return instead if _is_secret(value) else {key: _in_the_open(item, instead) for key, item in value.items()}
-    return [_in_the_open(item, instead) for item in value] if isinstance(value, list) else value
-
-
-def _must_be_secret(key: str, value: object) -> bool:
-    """Whether a value is one even where somebody has entered it in the clear."""
-    return key in KEYS and KEYS[key].secret and bool(value)
-
-
-def _is_secret(value: object) -> bool:
-    return isinstance(value, dict) and set(value) == {"secure"}
+        yield Room(folder, stack, environment, redacted)
 
 
 def _read(path: Path) -> str:

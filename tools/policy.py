@@ -2,19 +2,18 @@
 
     python3 -m tools.policy
 
-Without it, and where Pulumi has no host for policy packs, `make preview` asks the same rules by itself.
+Without it, and where Pulumi runs no policy packs, `make preview` asks the same rules by itself.
 """
 
-import shutil
 import sys
 
 from tools import toolchain
+from tools.preview import review
 from tools.progress import main_guard, run_logged, stage
+from tools.stack import LAB_STACK
 from tools.toolchain import CHECKOUT, LOGS
 
 ENVIRONMENT = CHECKOUT / "policy" / "venv"
-HOST = "pulumi-analyzer-policy-python"
-"""Comes with the official CLI; what can be built from Pulumi's Go modules has none."""
 
 
 def policy() -> None:
@@ -26,10 +25,13 @@ def policy() -> None:
         pins = CHECKOUT / "policy" / "requirements.txt"
         run_logged([uv, "pip", "install", "--python", ENVIRONMENT / "bin" / "python", "--require-hashes", "-r", pins], log)
         running.note("pinned and hashed, into policy/venv")
-    if shutil.which(HOST, path=toolchain.environment()["PATH"]):
+    with stage("whether this Pulumi runs the pack") as running:
+        runs = review("pack", LAB_STACK).returncode == 0
+        running.note("yes" if runs else "no")
+    if runs:
         print("\n  From now on `make preview` has Pulumi itself enforce the policies.\n")
     else:
-        print("\n  This Pulumi has no host for policy packs (the official one has); `make preview` asks the rules by itself.\n")
+        print("\n  This Pulumi does not run policy packs (the official one does); `make preview` asks the rules by itself.\n")
 
 
 if __name__ == "__main__":

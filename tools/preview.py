@@ -15,11 +15,13 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from tools.progress import StageError, main_guard
 from tools.stack import LAB_STACK, Stack, stack_named
-from tools.toolchain import CHECKOUT, VENV, environment
+from tools.toolchain import CHECKOUT, VENV
+from tools.toolchain import environment as usual_environment
 
 SAVED = "previews/{}.json"
 AGAINST_POLICY = 3
@@ -27,6 +29,7 @@ AGAINST_POLICY = 3
 
 def preview(stack: Stack, *, state: Path | None, offline: bool, flags: list[str]) -> int:
     """Show what would change; returns the exit code. Raises StageError where the stack's state cannot be had."""
+    stack.check_plugins()
     with tempfile.TemporaryDirectory() as folder:
         if state is None and offline:
             saved = CHECKOUT / SAVED.format(stack.name)
@@ -39,7 +42,7 @@ def preview(stack: Stack, *, state: Path | None, offline: bool, flags: list[str]
         given = ["--state", str(state)] if state else []
         if stack.config_file:
             given += ["--file", str(stack.config_file)]
-        return review("preview", stack.name, *given, *flags).returncode
+        return review("preview", stack.name, *given, *flags, environment=stack.environment).returncode
 
 
 def cleaned_state(stack: Stack) -> str | None:
@@ -47,7 +50,7 @@ def cleaned_state(stack: Stack) -> str | None:
     if not stack.exists():
         return None
     file = stack.config_file or CHECKOUT / f"Pulumi.{stack.name}.yaml"
-    values = {key.partition(":")[2]: value for key, value in stack.configuration().items()}
+    values = stack.configuration()
     exported = json.loads(stack.quietly("stack", "export", "--show-secrets"))
     given = json.dumps({"state": exported, "values": values, "file": file.read_text()})
     done = review("clean", stack.name, stdin=given)
@@ -56,11 +59,13 @@ def cleaned_state(stack: Stack) -> str | None:
     return str(done.stdout)
 
 
-def review(*words: str, stdin: str | None = None) -> "subprocess.CompletedProcess[str]":
+def review(
+    *words: str, stdin: str | None = None, environment: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
     """Run `review/` in the project's Python environment; with a stdin its output is caught, else it is the user's."""
     argv = [str(VENV / "bin" / "python"), "-m", "review", *words]
     return subprocess.run(
-        argv, cwd=CHECKOUT, env={**os.environ, **environment()}, input=stdin, text=True,
+        argv, cwd=CHECKOUT, env=environment or {**os.environ, **usual_environment()}, input=stdin, text=True,
         stdout=subprocess.PIPE if stdin is not None else None, check=False,
     )  # fmt: skip
 

@@ -8,15 +8,20 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lab.plan import LABS, lab_folder
 from lab.sandbox import Sandbox
+from tools import plugins
 from tools.progress import StageError
+from tools.reason import reason
 from tools.toolchain import BIN, CHECKOUT, environment
 
 LAB_STACK = "dev"
+_WITH_PLUGINS = frozenset({"up", "destroy", "refresh", "preview", "import"})
+"""What of the CLI runs provider plugins."""
 
 
 class Stack:
@@ -27,7 +32,7 @@ class Stack:
         self.lab = lab
         self.config_file = config_file
         self.log = lab_folder(lab).logs / "pulumi.log" if lab else LABS / "logs" / f"pulumi-{name}.log"
-        self.environment = {**os.environ, **environment()}
+        self.environment = {**os.environ, **environment(stand_ins=lab is not None)}
         if lab:
             self.state = lab_folder(lab).root / "state"
             # The lab's state goes with the lab and guards nothing, so its passphrase is empty.
@@ -62,6 +67,7 @@ class Stack:
 
     def run(self, *words: str) -> str:
         """Run to the end and return the output, which also goes to the log. Raises StageError with the line that matters."""
+        self._check_plugins(words)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
             self.command(*words), cwd=CHECKOUT, env=self.environment, stdin=subprocess.DEVNULL,
@@ -75,6 +81,7 @@ class Stack:
 
     def run_attached(self, *words: str) -> None:
         """Run on the user's own terminal, so that Pulumi can ask him. Raises StageError if it fails."""
+        self._check_plugins(words)
         done = subprocess.run(self.command(*words), cwd=CHECKOUT, env=self.environment, check=False)
         if done.returncode != 0:
             raise StageError(f"pulumi {words[0]} ended with {done.returncode}; the reason stands above")
@@ -89,6 +96,14 @@ class Stack:
             output = done.stdout + done.stderr
             raise StageError(reason(output), remedy(output, self.name))
         return done.stdout
+
+    def check_plugins(self) -> None:
+        """Raises StageError where a plugin is missing, a stand-in for a real swarm, or of a version that will not do."""
+        plugins.check(self.name, in_lab=self.lab is not None)
+
+    def _check_plugins(self, words: Sequence[str]) -> None:
+        if words[0] in _WITH_PLUGINS:
+            self.check_plugins()
 
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs; empty where nothing is deployed."""
@@ -123,7 +138,7 @@ _REMEDIES = {
     "incorrect passphrase": "the secrets were encrypted with another one; export that as PULUMI_CONFIG_PASSPHRASE",
     "unsupported checkpoint version": _NEWER,
     "newer version of the Pulumi CLI": _NEWER,
-    "no resource plugin": "`make tools` brings it, or `pulumi plugin install resource docker 5.2.0` (and command 1.2.1)",
+    "no resource plugin": "`make tools` brings it where it can be downloaded",
     "no stack named": "`make up ENV={name}` makes it",
     "missing configuration value": "enter them in Pulumi.{name}.yaml; docs/configuration.md says what they mean",
     "PULUMI_ACCESS_TOKEN must be set": "`pulumi login` to your backend, or set PULUMI_BACKEND_URL",
@@ -137,20 +152,6 @@ def remedy(output: str, name: str) -> str:
         if words in output:
             return what.format(name=name)
     return "mend that, then run the same command again"
-
-
-def reason(output: str) -> str:
-    """The lines that matter of a failed run: the agent's or the configuration's own words before Pulumi's."""
-    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in output.splitlines()]
-    ours = list(dict.fromkeys(line for line in lines if line.startswith("registry mirror: ")))
-    if ours:
-        return "\n        ".join(line.removeprefix("registry mirror: ") for line in ours)
-    for index, line in enumerate(lines):
-        if re.match(r"error: \d+ faults? in the configuration", line):
-            faults = [fault for fault in lines[index + 1 :] if fault.startswith("- ")]
-            return "\n  ".join([line.removeprefix("error: "), *dict.fromkeys(faults)])
-    errors = [line.partition("error: ")[2] for line in lines if "error: " in line and not line.endswith("error: update failed")]
-    return errors[-1] if errors else next((line for line in reversed(lines) if line), "pulumi failed without a word")
 
 
 def changes(output: str) -> str:

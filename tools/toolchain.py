@@ -45,6 +45,8 @@ PULUMI_VERSION = "3.259.0"
 """Newest CLI whose Go module the module proxy serves; an official one of this version or later on PATH is taken as it is."""
 PLUGINS = {"docker": "5.2.0", "command": "1.2.1"}
 """The provider plugins that the Python SDKs in requirements.txt ask for: their versions are always equal."""
+SHA256_LISTED = ("command",)
+"""Plugins whose releases list sha256 sums, which the CLI can check; docker's list has SHA-1 (pulumi-docker publish.yml)."""
 MINIMUM_GO = (1, 25)
 MINIMUM_PYTHON = (3, 10)
 DOWNLOAD_SECONDS = 8
@@ -69,12 +71,15 @@ def bring(*, with_lab: bool = True) -> None:
         go_program("crane", "github.com/google/go-containerregistry/cmd/crane")
 
 
-def environment() -> dict[str, str]:
-    """Environment in which the tools find each other: PATH with ours first, and a home for Pulumi inside the checkout."""
-    folders = [str(VENV / "bin"), str(BIN)]
-    if any(STAND_INS.glob("pulumi-resource-*")):
-        folders.append(str(STAND_INS))
-    path = os.pathsep.join([*folders, os.environ.get("PATH", "")])
+def environment(*, stand_ins: bool = True) -> dict[str, str]:
+    """Environment in which the tools find each other: PATH with ours first, and a home for Pulumi inside the checkout.
+
+    `stand_ins`: whether the lab's stand-ins for plugins that are missing may be found, too.
+    """
+    folders = [str(VENV / "bin"), str(BIN), os.environ.get("PATH", "")]
+    if stand_ins and any(STAND_INS.glob("pulumi-resource-*")):
+        folders.append(str(STAND_INS))  # last, so that a plugin that somebody has put on PATH comes first
+    path = os.pathsep.join(folders)
     return {
         "PATH": path,
         "VIRTUAL_ENV": str(VENV),
@@ -194,8 +199,10 @@ def language_host() -> None:
 def provider_plugin(name: str) -> None:
     """The official plugin if it is there or can be downloaded; else a launcher of our stand-in."""
     launcher = STAND_INS / f"pulumi-resource-{name}"
-    if official_plugin(name):
-        launcher.unlink(missing_ok=True)
+    official = official_plugin(name)
+    if official:
+        if official == str(_in_home(Path(environment()["PULUMI_HOME"]), name)):
+            launcher.unlink(missing_ok=True)  # which would come before it, as everything on PATH does
         return
     if launcher.exists():
         return
@@ -216,23 +223,60 @@ def provider_plugin(name: str) -> None:
 
 def official_plugin(name: str) -> str | None:
     """Where the official plugin of the wanted version is, or None."""
-    homes = [Path(environment()["PULUMI_HOME"]), Path.home() / ".pulumi"]
-    for home in homes:
-        program = home / "plugins" / f"resource-{name}-v{PLUGINS[name]}" / f"pulumi-resource-{name}"
-        if program.exists():
-            return str(program)
-    found = shutil.which(f"pulumi-resource-{name}")
-    return found if found and not found.startswith(str(TOOLS)) else None
+    # One on PATH before all others: so does Pulumi's engine.
+    folders = [entry for entry in os.environ.get("PATH", "").split(os.pathsep) if entry and not entry.startswith(str(TOOLS))]
+    found = shutil.which(f"pulumi-resource-{name}", path=os.pathsep.join(folders))
+    if found:
+        return found
+    program = _in_home(Path(environment()["PULUMI_HOME"]), name)
+    if not program.exists() and _in_home(Path.home() / ".pulumi", name).exists():
+        # The engine looks into one home only: the checkout's own, unless PULUMI_HOME says otherwise.
+        shutil.copytree(_in_home(Path.home() / ".pulumi", name).parent, program.parent, dirs_exist_ok=True)
+    return str(program) if program.exists() else None
+
+
+def _in_home(home: Path, name: str) -> Path:
+    return home / "plugins" / f"resource-{name}-v{PLUGINS[name]}" / f"pulumi-resource-{name}"
+
+
+def plugin_checksum(name: str, version: str) -> str | None:
+    """sha256 of a plugin's release for this computer, from the release's own list; None where that cannot be had.
+
+    Raises StageError if the list has no line for this computer.
+    """
+    system, machine = sys.platform, {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine(), "")
+    release = f"https://github.com/pulumi/pulumi-{name}/releases/download/v{version}"
+    with tempfile.TemporaryDirectory() as folder:
+        sums = Path(folder, "sums")
+        try:
+            _download(f"{release}/pulumi-{name}_{version}_checksums.txt", sums)
+            lines = [line.split() for line in sums.read_text().splitlines()]
+        except (urllib.error.URLError, OSError, ValueError):
+            return None
+    archive = f"pulumi-resource-{name}-v{version}-{system}-{machine}.tar.gz"
+    for words in lines:
+        if len(words) == 2 and words[1].lstrip("*./") == archive and re.fullmatch("[0-9a-f]{64}", words[0]):
+            return words[0]
+    raise StageError(
+        f"the release's list of checksums has no sha256 for {archive}",
+        "do not use the download; try again later, or put a plugin of your own on PATH",
+    )
 
 
 def _installed_official_plugin(name: str, version: str) -> bool:
+    checksum: list[str] = []
+    if name in SHA256_LISTED:
+        found = plugin_checksum(name, version)
+        if found is None:
+            return False  # whoever can hide the list must not be able to hide what is wrong with the download
+        checksum = ["--checksum", found]
     program = BIN / "pulumi" if (BIN / "pulumi").exists() else "pulumi"
     log = LOGS / "plugins.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as out:
         try:
             subprocess.run(
-                [program, "plugin", "install", "resource", name, version], stdin=subprocess.DEVNULL,
+                [program, "plugin", "install", "resource", name, version, *checksum], stdin=subprocess.DEVNULL,
                 stdout=out, stderr=out, env={**os.environ, **environment()}, timeout=300, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired:

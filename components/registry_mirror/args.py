@@ -6,7 +6,7 @@ Pure but for that annotation; it deliberately reads no file and knows no stack c
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pulumi
@@ -144,8 +144,12 @@ class RegistryMirrorArgs:
 
     check_image: str = "library/hello-world:latest"
     """An image that the upstream has: its manifest must pass through the mirror before a node is told, at the node too."""
-    daemon_keys: Mapping[str, Any] = field(default_factory=dict)
-    """Further keys of daemon.json that are handed over, like `experimental: true`; destroy gives back what was there before."""
+    daemon_keys: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Further keys of daemon.json that are handed over, like `experimental: true`; destroy gives back what was there before.
+    Plain values, because they are checked in the preview and shape the graph; see `daemon_keys_are_secret`."""
+    daemon_keys_are_secret: bool = False
+    """Whether a value in `daemon_keys` is a secret, like a proxy's password: each request that carries them is then a secret in
+    the state and in previews, and no message repeats a value of theirs."""
     restart: str = "never"
     """`when-needed`: for keys that dockerd reads at its start only, nodes are drained and restarted one at a time."""
     allow_quorum_loss: bool = False
@@ -188,7 +192,7 @@ class RegistryMirrorArgs:
             *rules.check("maxParallel", self.max_parallel, rules.positive),
             *self._check_image_faults(),
             *rules.check("restart", self.restart, rules.restart),
-            *rules.daemon_keys(self.daemon_keys),
+            *self._daemon_key_faults(),
             *(fault for key, node in nodes for fault in node.faults(key)),
             *rules.unique([(f"{key}.name", node.name) for key, node in sound], "name"),
             *rules.unique([(f"{key}.address", f"{node.address}:{node.port}") for key, node in sound], "address"),
@@ -333,6 +337,16 @@ class RegistryMirrorArgs:
                 faults.append(Fault("publishUnencryptedPort5000", True, reason))
         return faults
 
+    def _daemon_key_faults(self) -> list[Fault]:
+        """Of the keys of daemon.json; a secret value is never repeated."""
+        outputs = [key for key, value in self.daemon_keys.items() if _holds_an_output(value)]
+        reason = (
+            "holds a pulumi.Output, and must be plain to be checked in the preview; set daemon_keys_are_secret if it is a secret"
+        )
+        plain = {key: value for key, value in self.daemon_keys.items() if key not in outputs}
+        faults = [Fault(f"daemonKeys.{key}", None, reason) for key in outputs] + rules.daemon_keys(plain)
+        return [replace(fault, value="[secret]") for fault in faults] if self.daemon_keys_are_secret else faults
+
     def _registry_2_faults(self) -> list[Fault]:
         """Of what registry 2 would ignore in silence."""
         version = RegistryVersion.of(self.image)
@@ -405,3 +419,11 @@ def _private_key_faults(key: str, value: object) -> list[Fault]:
     """Of a key that is plain; an Output is looked at when it is known (`node.py`). Its value is never repeated."""
     wrong = rules.private_key(value) if isinstance(value, str) else None
     return [] if wrong is None else [Fault(key, None, wrong)]
+
+
+def _holds_an_output(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return any(_holds_an_output(item) for item in value.values())
+    if isinstance(value, list | tuple):
+        return any(_holds_an_output(item) for item in value)
+    return isinstance(value, pulumi.Output)

@@ -1,7 +1,7 @@
 """RegistryMirror: the component resource. Wiring only; what is declared follows from `args.py` and `render.py`.
 
-Owns the graph: network -> storage -> registry -> Varnish -> ready -> canary -> wave -> wave -> rolling restart (where keys
-were handed over that may need one). Deleting goes the other way round, so nodes forget the mirror before it disappears.
+Owns the graph: claim -> network -> storage -> registry -> Varnish -> ready -> canary -> wave -> wave -> rolling restart (where
+keys were handed over that may need one). Deleting goes the other way round, so nodes forget the mirror before it disappears.
 Constructing it does no I/O: a preview opens no connection.
 """
 
@@ -13,7 +13,7 @@ import pulumi
 import pulumi_docker as docker
 from pulumi_command import remote
 
-from . import answer, render, rules, ship
+from . import answer, claims, render, rules, ship
 from .args import InvalidProgram, RegistryMirrorArgs
 from .node import agent_command, connection, restart_command, roll_out
 from .registry import MARKER, RegistryVersion, registry_config
@@ -61,9 +61,13 @@ class RegistryMirror(pulumi.ComponentResource):
             cache_write_seconds=args.cache_write_seconds,
             metrics=bool(args.metrics_from),
         )
-        self.network_id = self._network(name, args)
-        storage = self._storage(name, args, service, config) if args.has_shared_path else None
-        services = MirrorServices(name, args, service, config=config, network_id=self.network_id, storage=storage, parent=self)
+        identity = claims.identity(name, self)
+        claim = claims.declare(name, args, service, identity, self)
+        self.network_id = self._network(name, args, claim)
+        storage = self._storage(name, args, service, config, identity, claim) if args.has_shared_path else None
+        services = MirrorServices(
+            name, args, service, config=config, network_id=self.network_id, claim=claim, storage=storage, parent=self
+        )
         ready = agent_command(
             f"{name}-ready",
             args.manager_node,
@@ -107,7 +111,7 @@ class RegistryMirror(pulumi.ComponentResource):
             }
         )
 
-    def _network(self, name: str, args: RegistryMirrorArgs) -> pulumi.Output[str]:
+    def _network(self, name: str, args: RegistryMirrorArgs, claim: pulumi.Resource) -> pulumi.Output[str]:
         """Id of the overlay network: the caller's, or of one that we make, or of an existing one, learnt once and remembered.
 
         An id and not a name, because a service that is attached by name is replaced by every `up` after a refresh. Learnt by
@@ -116,7 +120,7 @@ class RegistryMirror(pulumi.ComponentResource):
         if args.network_id is not None:
             return pulumi.Output.from_input(args.network_id)
         if args.create_network:
-            opts = pulumi.ResourceOptions(parent=self)
+            opts = pulumi.ResourceOptions(parent=self, depends_on=[claim])
             return docker.Network(f"{name}-network", name=args.network, driver="overlay", attachable=True, opts=opts).id
         learnt = remote.Command(
             f"{name}-network",
@@ -130,25 +134,31 @@ class RegistryMirror(pulumi.ComponentResource):
         )
         return learnt.stdout.apply(lambda output: _network_id(output, args.network))
 
-    def _storage(self, name: str, args: RegistryMirrorArgs, service: str, config: str) -> remote.Command:
+    def _storage(
+        self,
+        name: str,
+        args: RegistryMirrorArgs,
+        service: str,
+        config: str,
+        identity: pulumi.Output[str],
+        claim: pulumi.Resource,
+    ) -> remote.Command:
         """The registry's configuration and the cache's directory on shared storage."""
+        settings = {
+            "owner": service,
+            "config_path": args.config_path,
+            "cache_path": args.cache_path,
+            "marker": MARKER,
+            "config": config,
+        }
         return agent_command(
             f"{name}-storage",
             args.manager_node,
             args,
             create="storage.apply",
             delete="storage.remove",
-            stdin=ship.request(
-                "storage",
-                {
-                    "owner": service,
-                    "config_path": args.config_path,
-                    "cache_path": args.cache_path,
-                    "marker": MARKER,
-                    "config": config,
-                },
-            ),
-            opts=pulumi.ResourceOptions(parent=self),
+            stdin=identity.apply(lambda minted: ship.request("storage", {**settings, "identity": minted})),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[claim]),
         )
 
     def _restarts(
@@ -202,6 +212,8 @@ def _network_id(output: str, network: str) -> str:
     try:
         return answer.find(output)
     except answer.NoAnswer as error:
+        if pulumi.runtime.is_dry_run():
+            return answer.shown(output)  # nothing is made with it; a saved state has a placeholder there
         if re.fullmatch(r"\s*[a-z0-9]{25}\s*", output):
             return output.strip()  # learnt before there were marks
         remedy = "then delete that resource from the state (pulumi state delete), so that it is learnt again"

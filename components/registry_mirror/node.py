@@ -15,7 +15,7 @@ from .args import RegistryMirrorArgs, SwarmNode
 from .rules import Fault, InvalidArgs
 
 DIAL_ATTEMPTS = 2
-"""The plugin's default of 10 would hold up the roll-out for minutes at a node that is off."""
+"""The plugin's default of 11 would hold up the roll-out for minutes at a node that is off."""
 DIAL_SECONDS = 8
 
 SILENCE_SECONDS = 120
@@ -33,7 +33,8 @@ def connection(node: SwarmNode, args: RegistryMirrorArgs) -> remote.ConnectionAr
         user=node.user,
         private_key=readable_key(private_key),
         host_key=node.host_key,
-        dial_error_limit=DIAL_ATTEMPTS,
+        # The plugin counts errors that it forgives: a limit of 1 means two dials (pulumi-command connection.go).
+        dial_error_limit=DIAL_ATTEMPTS - 1,
         per_dial_timeout=DIAL_SECONDS,
     )
 
@@ -104,7 +105,7 @@ def roll_out(
                 args,
                 create="node.apply",
                 delete="node.remove",
-                stdin=ship.request("node", node_settings(service, nodes[node_name], args)),
+                stdin=_node_request(service, nodes[node_name], args),
                 opts=pulumi.ResourceOptions(parent=parent, depends_on=before),
             )
             for node_name in wave
@@ -112,6 +113,12 @@ def roll_out(
         done.update(zip(wave, commands, strict=True))
         before = commands
     return done
+
+
+def _node_request(service: str, node: SwarmNode, args: RegistryMirrorArgs) -> pulumi.Input[str]:
+    """A secret as a whole where a key of daemon.json is one: the state and a preview would have it in the clear."""
+    request = ship.request("node", node_settings(service, node, args))
+    return pulumi.Output.secret(request) if args.daemon_keys_are_secret else request
 
 
 def node_settings(service: str, node: SwarmNode, args: RegistryMirrorArgs) -> dict[str, Any]:

@@ -40,6 +40,7 @@ class MirrorServices:
         *,
         config: str,
         network_id: pulumi.Input[str],
+        claim: pulumi.Resource,
         storage: pulumi.Resource | None,
         parent: pulumi.Resource,
     ) -> None:
@@ -47,7 +48,7 @@ class MirrorServices:
         self._args = args
         self._service = service
         self._network_id = network_id
-        self._opts = pulumi.ResourceOptions(parent=parent)
+        self._opts = pulumi.ResourceOptions(parent=parent, depends_on=[claim])
         self._route = args.route
         self.expected: list[dict[str, pulumi.Input[str]]] = []
         """Name, image and digest word of each service, by which the gate tells its new task from an old one."""

@@ -23,7 +23,7 @@ OLDEST = (3, 8)
 """The oldest Python that runs the agent."""
 
 _SHARED = ("plain_text", "answer")
-_NODE = ("files", "daemon_json", "engine", "keys", "preflight", "plan", "probe", "record", "storage", "node")
+_NODE = ("files", "lock", "daemon_json", "engine", "keys", "preflight", "plan", "https", "probe", "record", "storage", "node")
 
 
 def _agent(folder: str, *names: str) -> tuple[str, ...]:
@@ -32,14 +32,17 @@ def _agent(folder: str, *names: str) -> tuple[str, ...]:
 
 _MODULES = {
     "node": _agent("node_agent", *_NODE),
+    "claim": _agent("node_agent", "files", "engine", "routes", "storage", "claim"),
     "storage": _agent("node_agent", "files", "storage"),
-    "ready": _agent("node_agent", "files", "daemon_json", "engine", "probe", "ready"),
+    "ready": _agent("node_agent", "files", "daemon_json", "engine", "https", "probe", "ready"),
     "stats": _agent("node_agent", "files", "engine", "stats"),
     # What the rolling restart sends to the nodes, and itself.
     "restart": _agent("node_agent", *_NODE, "restart", "swarm"),
     "rolling_restart": _agent("rolling_restart", "order", "ssh", "run"),
 }
 """Each program's modules below this package, in an order in which each module finds what it imports."""
+AGENTS = tuple(_MODULES)
+"""What `program` packs."""
 
 # Says what is too old in a Python that is: nothing here, and no text outside ASCII, is newer than Python 2.7.
 _LOADER = """
@@ -100,6 +103,8 @@ NODE_ACTIONS = (
 )
 """What is run on every node."""
 MANAGER_ACTIONS = (
+    "claim.take",
+    "claim.release",
     "ready.wait",
     "storage.apply",
     "storage.remove",

@@ -1,6 +1,6 @@
 """The simulated nodes: one sshd that answers on many loopback addresses, and a folder of its own for each address.
 
-A log-in to 127.0.1.7 finds itself in a mount namespace in which /etc/docker, /run/lock and our own record are that node's.
+A log-in to 127.0.1.7 finds itself in a mount namespace in which /etc/docker, our lock and our own record are that node's.
 All of it is in a sandbox, over a Debian tree of the lab's; what a node is told by is real (sshd, sh, Python), and only its
 docker is simulated (`shim.py`).
 """
@@ -45,7 +45,7 @@ set -- $SSH_CONNECTION
 export NODE=/fleet/nodes/$3 PATH=/fleet/bin:$PATH
 exec unshare --mount --propagation private -- /bin/sh -ec '
 mount --bind $NODE/etc-docker /etc/docker
-mount --bind $NODE/lock /run/lock
+mount --bind $NODE/lock /run/swarm-registry-mirror
 mount --bind $NODE/record /var/lib/swarm-registry-mirror
 echo "$(date +%s.%N) begin ${NODE##*/}" >> /fleet/sessions
 code=0
@@ -148,7 +148,7 @@ class Fleet:
             ["sh", "-ec", f"cd {FOLDER}; mount -t overlay overlay -o lowerdir={base},upperdir=upper,workdir=work {self.root}\n"
              f"cd {self.root}; mount -t proc proc proc; mount --rbind /dev dev; mount -t tmpfs tmpfs run\n"
              f"mkdir -p fleet; mount --bind {self.inside} fleet\n"
-             "mkdir -p run/sshd run/lock run/systemd/system etc/docker var/lib/swarm-registry-mirror\n"
+             "mkdir -p run/sshd run/swarm-registry-mirror run/systemd/system etc/docker var/lib/swarm-registry-mirror\n"
              f"echo '{MIRROR_ADDRESS} {MIRROR_HOST}' >> etc/hosts; chown -R 0:0 fleet\n"
              "cp fleet/mirror.crt usr/local/share/ca-certificates/; chroot . update-ca-certificates >/dev/null 2>&1"]
         )  # fmt: skip

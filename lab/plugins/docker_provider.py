@@ -250,7 +250,7 @@ class Service(Named):
             "networksAdvanceds": {"id": None, "name": None},
             "resources": {"limits": {"memoryBytes": None}},
             "restartPolicy": {"condition": None, "delay": None, "window": None},
-            "placement": {"constraints": None},
+            "placement": {"constraints": None, "platforms": {"architecture": None, "os": None}},
         },
     }  # fmt: skip
     read_back = ("taskSpec.restartPolicy.window", "taskSpec.placement.platforms")
@@ -352,6 +352,8 @@ def spec_of(inputs: Values) -> Values:
         }  # fmt: skip
     if placement := task.get("placement"):
         template["Placement"] = {"Constraints": placement.get("constraints", [])}
+        if given := placement.get("platforms"):
+            template["Placement"]["Platforms"] = [{"Architecture": item["architecture"], "OS": item["os"]} for item in given]
     if update := inputs.get("updateConfig"):
         spec["UpdateConfig"] = {
             "Parallelism": update.get("parallelism", 1), "Order": update.get("order", "stop-first"),

@@ -44,7 +44,7 @@ def labels(found: Recorder, name: str) -> dict[str, str]:
 def test_every_child_hangs_on_the_component_and_takes_none_of_the_callers_options() -> None:
     found = build(pulumi.ResourceOptions(aliases=[pulumi.Alias(name="old")], ignore_changes=["x"], depends_on=[]))
     children = [resource for resource in found.resources if resource.type not in (COMPONENT, "pulumi:pulumi:Stack")]
-    assert len(children) == 13
+    assert len(children) == 15
     assert {child.parent for child in children} == {"mirror"}
     assert not any(child.aliases for child in children)
     assert not any("x" in child.ignore_changes for child in children)
@@ -65,7 +65,7 @@ def test_the_component_waits_for_what_the_caller_says_and_is_protected_with_all_
 def test_the_order_is_storage_service_ready_canary_waves() -> None:
     found = build()
     files = ["mirror-credential-helper", "mirror-start-registry"]
-    assert found.named("mirror-service").depends_on == sorted(["mirror-network", "mirror-storage", *files])
+    assert found.named("mirror-service").depends_on == sorted(["mirror-claim", "mirror-network", "mirror-storage", *files])
     assert "mirror-service" in found.named("mirror-front").depends_on
     assert found.named("mirror-ready").depends_on == ["mirror-front"]
     assert found.named("mirror-node-w1").depends_on == ["mirror-ready"]
@@ -86,7 +86,7 @@ def test_nodes_are_named_by_name_so_one_more_or_less_touches_no_other() -> None:
 
 
 def test_no_command_has_triggers_which_would_undo_what_was_just_done() -> None:
-    for command in build().of(COMMAND):
+    for command in [*build().of(COMMAND), *build().of(LOCAL)]:
         assert "triggers" not in command.inputs
         assert command.replace_on_changes in ([], ["triggers[*]"])
 
@@ -178,7 +178,10 @@ def test_what_a_login_shell_prints_is_in_no_output() -> None:
 
 
 @pytest.mark.parametrize("output", ["", "fish: Expected a variable name\n", answer.BEGIN])
-def test_no_id_is_never_an_empty_id(output: str) -> None:
+def test_no_id_is_never_an_empty_id(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: True)
+    assert _network_id(output, "net") == answer.shown(output), "a preview fails for nothing that was saved"
+    monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: False)
     with pytest.raises(pulumi.RunError, match="the id of net could not be learnt"):
         _network_id(output, "net")
     assert _network_id("abcdefghijklmnopqrstuvwxy\n", "net") == "abcdefghijklmnopqrstuvwxy", "of a version before the marks"
@@ -437,14 +440,14 @@ def test_outputs_are_what_the_class_promises() -> None:
 
 def test_keys_that_every_docker_reloads_need_no_rolling_restart() -> None:
     found = build(daemon_keys={"debug": True}, restart="when-needed")
-    assert found.of(LOCAL) == []
+    assert [command.name for command in found.of(LOCAL)] == ["mirror-identity"]
     assert request(found.named("mirror-node-w1"))["keys"] == {"debug": True}
 
 
 @pytest.mark.parametrize("restart", ["never", "when-needed"])
 def test_keys_that_may_need_a_restart_declare_one_after_the_last_wave_and_a_way_back(restart: str) -> None:
     found = build(daemon_keys={"log-driver": "journald"}, restart=restart)
-    (command,) = found.of(LOCAL)
+    command = found.named("mirror-restarts")
     assert (command.name, command.parent) == ("mirror-restarts", "mirror")
     assert set(command.depends_on) >= {"mirror-node-w3", "mirror-node-w1"}
     assert command.inputs["create"].endswith(" run.run")
@@ -486,4 +489,81 @@ def test_two_mirrors_live_side_by_side() -> None:
 @pytest.mark.parametrize("count", [1, 50])
 def test_the_graph_grows_by_one_resource_per_node(count: int) -> None:
     nodes = [node(f"n{index}") for index in range(count)]
-    assert len(build(nodes=nodes, manager="n0", max_parallel=10).resources) == count + 10
+    assert len(build(nodes=nodes, manager="n0", max_parallel=10).resources) == count + 12
+
+
+READS_ONLY = {"mirror", "mirror-identity", "mirror-network", "mirror-claim"}
+"""What may come before the claim: it makes nothing on the swarm. (A network that exists is only looked up.)"""
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"create_network": True},
+        {"coalesce": False, "varnish_image": None},
+        {"cache_nfs": "nfs.test:/cache"},
+        {"upstream_username": "bot", "upstream_token": "t", "allow_from": ["10.0.0.0/24"]},
+        {"daemon_keys": {"log-driver": "journald"}, "restart": "when-needed"},
+    ],
+)
+def test_nothing_is_made_before_hostname_names_and_cache_are_claimed(settings: dict[str, Any]) -> None:
+    found = build(**settings)
+    made = {resource.name: resource for resource in found.resources if resource.type != "pulumi:pulumi:Stack"}
+
+    def follows_the_claim(name: str) -> bool:
+        return name == "mirror-claim" or any(follows_the_claim(before) for before in made[name].depends_on if before in made)
+
+    early = {name for name in made if not follows_the_claim(name)}
+    assert early == READS_ONLY - {"mirror-claim"} - ({"mirror-network"} if settings.get("create_network") else set())
+    assert found.named("mirror-claim").inputs["create"].endswith(" claim.take")
+    assert found.named("mirror-claim").inputs["delete"].endswith(" claim.release")
+
+
+def test_the_claim_names_all_that_only_one_mirror_can_have_and_who_asks() -> None:
+    asked = request(build(service_name="cache").named("mirror-claim"))
+    assert asked.pop("program")
+    assert asked == {
+        "identity": "an-id-or-word",
+        "stack": "swarm-registry-mirror/test/mirror",
+        "hostname": "mirror.example.com",
+        "entrypoint": "websecure",
+        "services": ["cache", "cache-front"],
+        "front": "cache-front",
+        "routers": ["cache", "cache-front", "cache-metrics"],
+        "cache": {"path": "/var/data/registry/registry-mirror-data"},
+        "cache_target": "/var/lib/registry",
+        "config_path": "/var/data/registry/registry-mirror-config.yml",
+        "marker": "# Written by swarm-registry-mirror",
+    }
+    nfs = request(build(cache_nfs="nfs.test:/cache").named("mirror-claim"))
+    assert (nfs["cache"], nfs["config_path"]) == ({"nfs": {"addr": "nfs.test", "device": ":/cache"}}, None)
+
+
+def test_an_identity_is_drawn_once_and_marks_the_cache_too() -> None:
+    found = build()
+    assert found.named("mirror-identity").ignore_changes == ["create"]
+    assert request(found.named("mirror-storage"))["identity"] == "an-id-or-word"
+
+
+def test_where_a_daemon_key_is_a_secret_every_request_that_carries_it_is_one() -> None:
+    keys = {"proxies": {"http-proxy": "http://user:CANARY@proxy:3128"}}
+    found = build(daemon_keys=keys, restart="when-needed", daemon_keys_are_secret=True)
+    carrying = [resource for resource in found.resources if "CANARY" in json.dumps(resource.inputs)]
+    nodes = {f"mirror-node-{name}" for name in ("m1", "w1", "w2", "w3")}
+    assert {resource.name for resource in carrying} == {*nodes, "mirror-restarts"}
+    for resource in carrying:
+        stdin = resource.inputs.pop("stdin")
+        assert stdin[SECRET]
+        assert "CANARY" in stdin["value"]
+        assert "CANARY" not in json.dumps(resource.inputs)
+
+
+def test_where_none_is_a_secret_a_preview_can_show_a_nodes_request() -> None:
+    assert isinstance(build(daemon_keys={"debug": True}).named("mirror-node-w1").inputs["stdin"], str)
+
+
+def test_a_machine_that_is_off_is_dialled_as_often_as_the_readme_says() -> None:
+    # The plugin counts the errors that it forgives before the last one (pulumi-command connection.go).
+    connection = build().named("mirror-node-w1").inputs["connection"]["value"]
+    assert (connection["dialErrorLimit"] + 1, connection["perDialTimeout"]) == (2, 8)

@@ -227,3 +227,18 @@ def test_the_manager_may_be_a_machine_that_is_not_told() -> None:
 )
 def test_one_canary_that_is_no_manager_then_waves(names: list[str], parallel: int, expected: list[list[str]]) -> None:
     assert render.waves(names, "m", parallel) == expected
+
+
+def test_no_message_or_repr_has_a_secret_value_of_a_daemon_key() -> None:
+    with pytest.raises(InvalidArgs) as refused:
+        args(daemon_keys={"log-opts": "CANARY", "nonsense": "CANARY"}, daemon_keys_are_secret=True)
+    assert "2 faults" in str(refused.value)
+    assert "CANARY" not in str(refused.value)
+    assert "CANARY" not in repr(args(daemon_keys={"log-opts": {"token": "CANARY"}}))
+
+
+@pytest.mark.parametrize("nested", [lambda value: value, lambda value: {"a": value}, lambda value: [{"a": [value]}]])
+def test_an_output_among_the_daemon_keys_is_refused_with_what_to_do(nested: Any) -> None:
+    value = nested(pulumi.Output.secret("CANARY"))
+    with pytest.raises(InvalidArgs, match=r"daemonKeys.log-opts: holds a pulumi.Output.*daemon_keys_are_secret"):
+        args(daemon_keys={"log-opts": value})

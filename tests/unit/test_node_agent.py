@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from components.registry_mirror.node_agent import daemon_json, engine, files, node, probe, record, restart
+from components.registry_mirror.node_agent import daemon_json, engine, files, lock, node, probe, record, restart
 from lab.fleet.dockerd import Dockerd, Refused
 
 URL = "https://mirror.example.com"
@@ -87,7 +87,7 @@ def docker(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeD
     monkeypatch.setattr(engine, "has_systemd", lambda: True)
     monkeypatch.setattr(probe, "fault", lambda url, patience=0, image=None: None)
     monkeypatch.setattr(record, "STATE", str(tmp_path / "state"))
-    monkeypatch.setattr(node, "LOCK", str(tmp_path / "lock"))
+    monkeypatch.setattr(node, "LOCK", str(tmp_path / "run" / "lock"))
     return fake
 
 
@@ -325,9 +325,21 @@ def test_a_docker_that_will_not_forget_keeps_its_file(docker: FakeDocker, path: 
     assert not path.exists()
 
 
-def test_a_second_run_at_the_same_time_is_refused(docker: FakeDocker, path: Path) -> None:
-    with files.locked(node.LOCK), pytest.raises(files.Failed, match="another roll-out is at work"):
+def test_a_second_run_that_waits_in_vain_is_refused(docker: FakeDocker, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "WAIT_SECONDS", 0.1)
+    with lock.held(node.LOCK, "apply of the mirror other"), pytest.raises(files.Failed, match="another roll-out is at work"):
         node.apply(request(path))
+
+
+def test_the_end_of_one_mirror_leaves_another_ones_entry_even_where_both_have_one_hostname(
+    docker: FakeDocker, path: Path
+) -> None:
+    node.apply(request(path, owner="first"))
+    node.apply(request(path, owner="second"))  # which has taken it over, as a renamed service does
+    before = path.read_bytes()
+    assert node.remove(request(path, owner="first")) == "nothing to forget"
+    assert (path.read_bytes(), docker.mirrors) == (before, [URL])
+    assert node.remove(request(path, owner="second")) == "forgotten"
 
 
 KEYS: dict[str, Any] = {"debug": True, "max-concurrent-downloads": 9}

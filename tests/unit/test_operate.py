@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from components.registry_mirror.rolling_restart import ssh
 from operate import __main__ as operate
 from operate import nodes
 from operate.nodes import Look
@@ -57,19 +56,3 @@ def test_repair_begins_with_one_node_and_stops_at_a_failure(monkeypatch: pytest.
     settings = args(nodes=[node(name) for name in "abcd"], max_parallel=1)
     assert nodes.repair(settings, "s", "key", {"a", "b", "d"}) == [("a", True, "reloaded"), ("b", False, "no")]
     assert asked == ["a", "b"]
-
-
-def test_the_private_key_is_in_a_file_for_its_owner_only_and_gone_afterwards() -> None:
-    with ssh.ssh_command("h", user="u", port=2, private_key="KEY", host_key="ssh-ed25519 AAAA", connect_seconds=3) as command:
-        key = command[command.index("-i") + 1]
-        with open(key) as file:  # noqa: PTH123
-            assert file.read() == "KEY\n"
-        assert "StrictHostKeyChecking=yes" in command
-        assert "HostKeyAlgorithms=ssh-ed25519" in command
-        assert command[-2:] == ["u@h", "--"]
-    with pytest.raises(FileNotFoundError):
-        open(key)  # noqa: PTH123, SIM115
-
-
-def test_a_command_that_never_ends_counts_as_unreachable() -> None:
-    assert ssh.run(["sh", "-c"], "sleep 5", "", 0.1).returncode == ssh.UNREACHABLE

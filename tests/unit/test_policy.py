@@ -121,3 +121,14 @@ def test_each_policy_is_broken_by_what_it_is_there_for(
 
 def test_every_policy_has_a_case_here() -> None:
     assert {rule.name for rule in rules.RULES} == {case[0] for case in BROKEN}
+
+
+def test_a_number_is_shown_as_one_though_a_pack_gets_it_as_a_float() -> None:
+    inputs = {
+        "endpointSpec": {"ports": [{"publishedPort": 5000.0}]},
+        "mode": {"replicated": {"replicas": 2.0}},
+        "taskSpec": {"containerSpec": {"image": f"a@{DIGEST}", "mounts": [{"source": "/c"}]}},
+    }
+    found = " ".join(rules.check([{"type": rules.SERVICE, "name": "s", "urn": "s", "inputs": inputs, "dependencies": []}]))
+    assert "publishes port 5000 on" in found
+    assert "(2 replicas, stop-first)" in found

@@ -55,7 +55,11 @@ def test_an_editor_underlines_what_the_settings_would_refuse(key: str, value: ob
 
 
 def test_every_arg_has_a_key() -> None:
-    fields = {field.name for field in dataclasses.fields(RegistryMirrorArgs)} - {"private_key", "network_id"}
+    fields = {field.name for field in dataclasses.fields(RegistryMirrorArgs)} - {
+        "private_key",
+        "network_id",
+        "daemon_keys_are_secret",
+    }
     assert {key.field for key in KEYS.values() if key.field} == fields
     fields = {field.name for field in dataclasses.fields(SwarmNode)} - {"private_key"}
     assert {key.field for key in NODE_KEYS.values()} == fields

@@ -6,13 +6,15 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pulumi
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pulumi.runtime.config import set_all_config
 
-from components.registry_mirror import InvalidArgs
+from components.registry_mirror import Fault, InvalidArgs
 from config.keys import KEYS, NODE_KEYS
-from config.settings import Settings, parse
+from config.settings import Settings, _texts, _without_secrets, load_settings, parse
 from tests.unit.test_rules import DIGEST, ED25519
 
 FRAME = "-----{} OPENSSH PRIVATE KEY-----\n"
@@ -159,6 +161,72 @@ def test_a_secret_key_never_stands_in_a_message() -> None:
     assert "hunter2" not in str(faults(sshPrivateKy="hunter2"))
     assert "hunter2" not in str(faults(upstream="https://user:hunter2@registry.example.com"))
     assert "hunter2" not in str(faults(hostname="user:hunter2@mirror.example.com"))
+
+
+SECRET_KEYS = [key for key, entry in KEYS.items() if entry.stays_secret]
+
+
+@pytest.mark.parametrize("key", [key for key, entry in KEYS.items() if not entry.stays_secret])
+def test_a_secret_that_could_not_be_kept_one_is_refused_without_its_value(key: str) -> None:
+    changed = {key: "CANARY-value", "maxParallel": "0"}
+    with pytest.raises(InvalidArgs) as refused:
+        parse(values(**changed), read, {key})
+    assert [fault.key for fault in refused.value.faults] == [key]
+    assert "set it without --secret" in str(refused.value)
+    assert "CANARY" not in str(refused.value)
+
+
+@pytest.mark.parametrize("key", [*SECRET_KEYS, "upstreamTokn"])
+@pytest.mark.parametrize(
+    "value", ["CANARY", '{"proxies": "http://u:CANARY@p"}', '{"log-optz": {"token": "CANARY"}}', '["CANARY"]']
+)
+def test_no_fault_of_a_secret_repeats_it(key: str, value: str) -> None:
+    assert "CANARY" not in message(values(**{key: value}), {key})
+
+
+def test_no_words_of_a_fault_repeat_a_secret_however_deep_it_stood() -> None:
+    secrets = {
+        "daemonKeys": list(_texts('{"proxies": {"http-proxy": "http://u:CANARY@p"}, "dns": ["CANARY-1"], "labels": ["a"]}'))
+    }
+    told = Fault("daemonKeys.proxies", "http://u:CANARY@p", "must not be http://u:CANARY@p or CANARY-1, or a label")
+    assert (
+        str(_without_secrets(told, secrets))
+        == "daemonKeys.proxies: must not be [secret] or [secret], or a label (got '[secret]')"
+    )
+    other = Fault("hostname", "CANARY", "is wrong")
+    assert _without_secrets(other, secrets) is other
+
+
+def message(given: dict[str, Any], secret: set[str]) -> str:
+    """What is wrong with a configuration; empty where nothing is."""
+    try:
+        parse(given, read, secret)
+    except InvalidArgs as error:
+        return str(error)
+    return ""
+
+
+def test_what_came_from_a_secret_is_one_in_the_args() -> None:
+    given = {"upstreamUsername": "reader", "upstreamToken": "t", "allowFrom": '["10.0.0.0/8"]', "daemonKeys": '{"debug": true}'}
+    for secret in ([], ["upstreamUsername", "daemonKeys"]):
+        mirror = parse(values(**given), read, secret).mirror
+        assert isinstance(mirror.upstream_username, pulumi.Output) is bool(secret)
+        assert isinstance(mirror.upstream_token, pulumi.Output)
+        assert mirror.daemon_keys_are_secret is bool(secret)
+
+
+def test_pulumi_says_which_keys_have_a_secret_in_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(KEY)
+    given = values(daemonKeys='{"debug": true}', sshPrivateKeyFile=str(tmp_path / "key"), knownHostsFile=None)
+    given["nodes"] = json.dumps([{"name": "n1", "address": "node1.test", "hostKey": ED25519}])
+    monkeypatch.setattr(pulumi, "get_project", lambda: "p")
+    for secret in (None, ["p:daemonKeys"]):
+        set_all_config({f"p:{key}": value for key, value in given.items()}, secret)
+        assert load_settings().mirror.daemon_keys_are_secret is bool(secret)
+    set_all_config({}, [])
+    monkeypatch.setenv("PULUMI_CONFIG", json.dumps({f"p:{key}": value for key, value in given.items()}))
+    monkeypatch.setenv("PULUMI_CONFIG_SECRET_KEYS", '["p:daemonKeys"]')
+    assert load_settings().mirror.daemon_keys_are_secret
 
 
 def test_a_key_with_a_passphrase_is_refused(tmp_path: Path) -> None:

@@ -69,3 +69,15 @@ def test_what_nobody_knows_is_said_to_be_unknown() -> None:
     rows = dict(as_rows(Stats()))
     assert rows["the registry runs on"] == "NO NODE of the list"
     assert rows["of them from the cache"] == rows["on the shared storage"] == "not known"
+
+
+@pytest.mark.parametrize("value", ["1e999", "1.2.3", "e", "+", "1e"])
+def test_a_counter_that_is_no_number_is_left_out(value: str) -> None:
+    text = f'registry_proxy_hits_total{{type="blob"}} {value}\nregistry_proxy_hits_total{{type="manifest"}} 2\n'
+    assert stats.counters(text) == {"hits": 2}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"counters": 3}', "[" * 200_000,
+                                  '{"MAIN.cache_hit": {"value": 1e999}, "MAIN.cache_miss": {"value": 1}}'])  # fmt: skip
+def test_what_varnish_says_and_nobody_understands_is_not_known(text: str) -> None:
+    assert stats.hits(text) is None

@@ -4,9 +4,12 @@ import hashlib
 import io
 import json
 import os
+import platform
 import shutil
+import subprocess
 import sys
 import tarfile
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +19,13 @@ from lab.control import check_computer
 from lab.machines import cgroup_of
 from lab.plan import MANAGER, LabFolder
 from lab.sandbox import Sandbox, SandboxError
-from tools import forget, toolchain
+from review.plugin_version import version_of
+from tools import forget, plugins, toolchain
 from tools.forget import strike
+from tools.preview import preview
 from tools.progress import StageError, main_guard, run_logged, telling_line
-from tools.stack import changes, reason, remedy
+from tools.reason import reason
+from tools.stack import Stack, changes, remedy
 from tools.table import table
 from tools.up import past_unreachable
 
@@ -47,9 +53,48 @@ Diagnostics:
 
 
 def test_the_agents_own_sentence_is_the_line_that_matters() -> None:
-    assert (
-        reason(AGENT_FAILED) == "nothing was changed: /etc/docker/daemon.json: it is not JSON: '{' is missing; correct it there"
+    words = "nothing was changed: /etc/docker/daemon.json: it is not JSON: '{' is missing; correct it there"
+    assert reason(AGENT_FAILED) == f"node3: {words}"
+
+
+OFFICIAL = (Path(__file__).parent / "cases" / "output" / "official-plugins.txt").read_text()
+
+
+def test_of_the_official_plugins_errors_each_reason_is_told_once_with_the_name_of_machine_or_resource() -> None:
+    # Recorded: pulumi-resource-docker 5.2.0 and -command 1.2.1, CLI 3.259.0.
+    assert {line.strip() for line in reason(OFFICIAL).splitlines()} == {
+        "conf, sec: ssh: connect to host 127.0.0.1 port 1: Connection refused",
+        "refused: after 1 failed attempts: dial tcp 127.0.0.1:1: connect: connection refused",
+        "fails: nothing was changed: x",
+        "no overlay network",
+        "mismatch: after 1 failed attempts: ssh: handshake failed: ssh: host key mismatch",
+    }
+
+
+NESTED = """
+Diagnostics:
+  docker:index:Service (registry-mirror-service):
+    error: 1 error occurred:
+    \t* updating urn:pulumi:dev::p::docker:index/service:Service::registry-mirror-service: 1 error occurred:
+    \t* Error response from daemon: rpc error: code = NotFound desc = service x not found\x1b]0;a\x07
+
+  pulumi:pulumi:Stack (p-dev):
+    error: update failed
+
+Outputs:
+    error: this is none
+"""
+
+
+def test_of_an_error_within_an_error_the_innermost_is_the_one_that_matters() -> None:
+    assert reason(NESTED) == (
+        "registry-mirror-service: Error response from daemon: rpc error: code = NotFound desc = service x not found"
     )
+
+
+def test_a_reason_that_many_resources_have_is_told_once() -> None:
+    blocks = "".join(f"  docker:index:Secret (s{number}):\n    error: no route to host\n\n" for number in range(9))
+    assert reason(f"Diagnostics:\n{blocks}") == "s0, s1, s2 and 6 more: no route to host"
 
 
 def test_all_faults_of_a_configuration_matter() -> None:
@@ -154,6 +199,132 @@ def test_an_official_plugin_is_preferred_to_the_stand_in(tmp_path: Path, monkeyp
     program.touch()
     toolchain.provider_plugin("docker")
     assert not launcher.exists()
+
+
+def plugin(folder: Path, name: str, text: str = "") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    program = folder / f"pulumi-resource-{name}"
+    program.write_text(text)
+    program.chmod(0o755)
+    return program
+
+
+@pytest.fixture
+def no_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A computer without an official plugin, and with both stand-ins; returns its PULUMI_HOME."""
+    monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    monkeypatch.setenv("PATH", f"{tmp_path / 'path'}:/usr/bin:/bin")
+    monkeypatch.setattr(toolchain, "STAND_INS", tmp_path / "stand-ins")
+    for name in toolchain.PLUGINS:
+        plugin(tmp_path / "stand-ins", name)
+    return tmp_path / "home"
+
+
+def on_path(name: str, environment: dict[str, str]) -> str | None:
+    return shutil.which(f"pulumi-resource-{name}", path=environment["PATH"])
+
+
+@pytest.mark.usefixtures("no_plugins")
+@pytest.mark.parametrize("words", [("up",), ("destroy",), ("preview", "--json"), ("refresh",), ("import",)])
+def test_a_stand_in_is_never_used_for_a_real_swarm(words: tuple[str, ...]) -> None:
+    for name in ("prod", "dev"):  # the lab's stack is told by where it runs, not by its name
+        stack = Stack(name)
+        assert on_path("docker", stack.environment) is None
+        for run in (stack.run, stack.run_attached):
+            with pytest.raises(StageError) as refused:
+                run(*words)
+            assert refused.value.reason.startswith(f"{name}: the docker plugin {toolchain.PLUGINS['docker']} is missing")
+            assert f"plugin install resource docker {toolchain.PLUGINS['docker']}" in refused.value.remedy
+
+
+@pytest.mark.usefixtures("no_plugins")
+def test_a_preview_of_a_real_swarm_by_a_stand_in_is_refused_too() -> None:
+    with pytest.raises(StageError, match="its stand-in is never used outside the lab"):
+        preview(Stack("prod"), state=None, offline=True, flags=[])
+
+
+@pytest.mark.usefixtures("no_plugins")
+def test_the_labs_own_stack_has_the_stand_ins_behind_everything_else_on_path(tmp_path: Path) -> None:
+    stack = Stack("dev", lab="dev")
+    stack.check_plugins()
+    assert on_path("docker", stack.environment) == str(tmp_path / "stand-ins" / "pulumi-resource-docker")
+    plugin(tmp_path / "path", "docker")
+    assert on_path("docker", stack.environment) == str(tmp_path / "path" / "pulumi-resource-docker")
+
+
+def test_a_plugin_of_the_users_own_home_is_taken_to_the_one_that_the_engine_looks_into(no_plugins: Path, tmp_path: Path) -> None:
+    for name, version in toolchain.PLUGINS.items():
+        plugin(tmp_path / "user" / ".pulumi" / "plugins" / f"resource-{name}-v{version}", name)
+    Stack("prod").check_plugins()
+    assert (no_plugins / "plugins" / f"resource-docker-v{toolchain.PLUGINS['docker']}" / "pulumi-resource-docker").exists()
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        ("5.2.0", None),
+        ("v5.3.1", None),
+        ("5.1.9", "too old"),
+        ("4.11.0", "another major"),
+        ("6.0.0", "another major"),
+        ("", "does not say"),
+    ],
+)
+def test_a_plugin_must_be_of_the_same_major_version_and_not_older(version: str, words: str | None) -> None:
+    found = plugins.fault(version, "5.2.0")
+    assert (words or "None") in str(found)
+
+
+@pytest.mark.parametrize("lab", [None, "dev"])
+def test_a_plugin_on_path_that_will_not_do_is_refused_with_the_command_that_repairs_it(
+    no_plugins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lab: str | None
+) -> None:
+    for name in toolchain.PLUGINS:
+        plugin(tmp_path / "path", name)
+    monkeypatch.setattr(plugins, "_version", lambda program, modified: "4.5.8" if "docker" in program else "1.2.1")
+    with pytest.raises(StageError) as refused:
+        Stack("prod", lab=lab).check_plugins()
+    assert "pulumi-resource-docker is 4.5.8, another major version than 5.2.0" in refused.value.reason
+    assert "plugin install resource docker 5.2.0" in refused.value.remedy
+
+
+def test_a_plugin_is_asked_for_its_version_as_the_engine_asks() -> None:
+    launcher = '#!/bin/sh\nPYTHONPATH={} exec {} -m lab.plugins.command_provider "$@"\n'
+    with tempfile.TemporaryDirectory() as folder:
+        program = plugin(Path(folder), "command", launcher.format(toolchain.CHECKOUT, sys.executable))
+        assert version_of(str(program)) == toolchain.PLUGINS["command"]
+        assert version_of(str(plugin(Path(folder), "mute", "#!/bin/sh\nexit 0\n"))) == ""
+        assert version_of(str(Path(folder, "none"))) == ""
+
+
+SUMS = "{digest}  pulumi-resource-command-v1.2.1-linux-amd64.tar.gz\n" + "b" * 64 + "  other.tar.gz\n"
+
+
+@pytest.mark.parametrize(("listed", "used"), [("a" * 64, True), (None, False), ("c" * 40, None)])
+def test_a_plugins_download_is_checked_against_its_releases_list(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, listed: str | None, used: bool | None
+) -> None:
+    asked: list[list[str]] = []
+
+    def download(url: str, target: Path) -> None:
+        if listed is None:
+            raise OSError("no route to host")
+        assert url.endswith("/pulumi-command/releases/download/v1.2.1/pulumi-command_1.2.1_checksums.txt")
+        target.write_text(SUMS.format(digest=listed))
+
+    monkeypatch.setattr(toolchain, "_download", download)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(toolchain, "LOGS", tmp_path)
+    monkeypatch.setattr(toolchain, "official_plugin", lambda name: None)
+    monkeypatch.setattr(subprocess, "run", lambda argv, **_: asked.append(list(map(str, argv[1:]))))
+    if used is None:
+        with pytest.raises(StageError, match="has no sha256 for"):
+            toolchain._installed_official_plugin("command", "1.2.1")
+    else:
+        toolchain._installed_official_plugin("command", "1.2.1")
+    expected = ["plugin", "install", "resource", "command", "1.2.1", "--checksum", "a" * 64]
+    assert asked == ([expected] if used else [])
 
 
 def test_a_state_is_compressed_unless_the_user_has_chosen_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,7 +133,10 @@ def pid(unit: str) -> str:
         if found == "0":
             raise EngineProblem("no service %s runs here%s" % (unit, _its_end(unit)))
         return found
-    return run("cat", "/var/run/%s.pid" % unit)
+    found = run("cat", "/var/run/%s.pid" % unit)
+    if not found.isdigit():  # -1 would be every process
+        raise EngineProblem("/var/run/%s.pid has no process id in it; restart docker" % unit)
+    return found
 
 
 def _why_down(unit: str) -> str:

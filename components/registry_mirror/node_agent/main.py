@@ -22,4 +22,8 @@ def main(action: str, request: Dict[str, Any]) -> int:
     except Failed as error:
         print(printed_complaint(error), file=sys.stderr)
         return 1
+    except OSError as error:
+        where = "%s: " % error.filename if error.filename else ""
+        print("registry mirror: %s%s" % (where, error.strerror or error), file=sys.stderr)
+        return 1
     return 0

@@ -15,15 +15,16 @@ import json
 import os
 from typing import Any, Callable, Dict, List, Optional
 
-from . import daemon_json, engine, files, preflight, probe, storage
+from . import daemon_json, engine, files, lock, preflight, probe, storage
 from .files import Failed
 from .keys import KEYS
 from .plan import Plan, Wanted, explicit, plan, untaken, values_after
 from .preflight import Facts
 from .record import Record
 
-LOCK = "/run/lock/swarm-registry-mirror"
-"""Not in the record's folder, which goes with the last mirror: a lock file that is removed can be held twice."""
+LOCK = "/run/swarm-registry-mirror/lock"
+"""In a folder of root's own: in /run/lock any user of the node could hold it, or put a link in its place. Not in the record's
+folder, which goes with the last mirror."""
 
 PATIENCE = 90
 """Seconds that a mirror may be away when a node is told of it. Swarm takes up to 20 to see that a machine is dead, a machine that
@@ -41,7 +42,7 @@ def locked(act: Action) -> Action:
     @functools.wraps(act)
     def run(request: Dict[str, Any]) -> str:
         try:
-            with files.locked(LOCK):
+            with lock.held(LOCK, "%s of the mirror %s" % (act.__name__, request["owner"])):
                 return act(request)
         except daemon_json.Refused as error:
             raise Failed("nothing was changed: %s: %s" % (request["daemon_json"], error)) from error
@@ -88,6 +89,8 @@ def remove(request: Dict[str, Any]) -> str:
     record = Record(request["daemon_json"], request["owner"])
     path, unit = request["daemon_json"], request["service"]
     url = record.mirror or request["mirror"]
+    if record.mirror is None and record.is_of_another(url):
+        return "nothing to forget"
     before = files.read(path)
     text = daemon_json.decode(before)
     after = _without_us(record, url, before)

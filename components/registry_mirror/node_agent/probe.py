@@ -12,6 +12,8 @@ import time
 from typing import Optional, Tuple
 from urllib.parse import urlsplit
 
+from . import https
+
 MANIFESTS = ", ".join(
     (
         "application/vnd.oci.image.index.v1+json",
@@ -52,11 +54,12 @@ def _ask(url: str, image: Optional[str]) -> Tuple[Optional[str], float]:
     """What is wrong, and within how many seconds it may pass by itself."""
     parts = urlsplit(url)
     host = parts.hostname or ""
-    connection = http.client.HTTPSConnection(host, parts.port or 443, timeout=SECONDS, context=_trust(parts.netloc))
+    connection = https.Connection(host, parts.port or 443, SECONDS, _trust(parts.netloc), 3 * SECONDS)
     try:
         connection.request("GET", "/v2/", headers={"User-Agent": "swarm-registry-mirror"})
         answer = connection.getresponse()
-        answer.read()
+        if connection.body(answer) is None:
+            return "something that is not a registry answers at %s/v2/; does the name point to Traefik?" % url, NEVER
         wrong, passes_within = _judge(url, answer.status, answer.getheader("Docker-Distribution-Api-Version"))
         if wrong is not None or image is None:
             return wrong, passes_within

@@ -4,16 +4,20 @@ Owns the folder STATE. It deliberately decides nothing: `node.py` and `restart.p
 """
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 from . import daemon_json, files
 from .plan import with_spelling
 
 STATE = "/var/lib/swarm-registry-mirror"
 """Root-only: a daemon.json may hold proxy passwords, and so does our copy of the original."""
+
+AMBIGUOUS = 256
+"""Paths that are looked for when a record of an earlier version does not say whose it is."""
 
 
 class Record:
@@ -23,11 +27,11 @@ class Record:
     """
 
     def __init__(self, path: str, owner: str) -> None:
-        self.folder = os.path.join(STATE, path.strip("/").replace("/", "-"))
+        self.path = path
+        self.folder = _folder_of(path)
         self.owner = owner
-        data = files.read(os.path.join(self.folder, "record.json"))
-        self._known: Dict[str, Any] = json.loads(data) if data else {}
-        self._before = data
+        self._before = files.read(os.path.join(self.folder, "record.json"))
+        self._known: Dict[str, Any] = _parsed(self.folder, self._before)
 
     @property
     def exists(self) -> bool:
@@ -49,6 +53,10 @@ class Record:
     def others(self) -> List[str]:
         """The owners of other mirrors in this file."""
         return [owner for owner in self._known.get("mirrors", {}) if owner != self.owner]
+
+    def is_of_another(self, url: str) -> bool:
+        """Whether the entry `url` is there for another owner."""
+        return any(daemon_json.same(self._known["mirrors"][owner], url) for owner in self.others)
 
     @property
     def keys(self) -> Dict[str, Any]:
@@ -119,7 +127,7 @@ class Record:
     def begin(self, url: str, before: Optional[bytes], after: Optional[bytes], keys: Dict[str, Any]) -> None:
         """Before the file changes: keep the original, and say which bytes will be ours. An interruption then loses nothing."""
         for folder in (STATE, self.folder):
-            os.makedirs(folder, mode=0o700, exist_ok=True)
+            files.make_private_folder(folder)
         if not self._known:
             self._known = {"written": [], "mirrors": {}}
             self._keep_original(before)
@@ -196,4 +204,58 @@ class Record:
             os.rmdir(STATE)
 
     def _save(self) -> None:
+        self._known["path"] = self.path
         files.replace(os.path.join(self.folder, "record.json"), json.dumps(self._known, indent=1).encode(), mode=0o600)
+
+
+def _folder_of(path: str) -> str:
+    """Where the record of a daemon.json is, or will be.
+
+    Earlier versions wrote `-` for every `/`, so that two paths could share a folder, and did not say whose it was. Such a folder
+    stays where it is, with the one path whose record it is. A path with `-` gets a name that is its alone, and so does one whose
+    usual name is taken.
+    """
+    name = path.strip("/")
+    former = os.path.join(STATE, name.replace("/", "-"))
+    own = os.path.join(STATE, name.replace("/", "%2F"))
+    whose = None if os.path.exists(os.path.join(own, "record.json")) else _path_of(former)
+    if whose == path:
+        return former
+    free = whose is None and "-" not in path and not os.path.exists(own)
+    return former if free else own
+
+
+def _path_of(folder: str) -> Optional[str]:
+    """The daemon.json whose record is in a folder that may be that of several; None if there is none."""
+    data = files.read(os.path.join(folder, "record.json"))
+    if data is None:
+        return None
+    known = _parsed(folder, data)
+    if "path" in known:
+        return str(known["path"])
+    parts = os.path.basename(folder).split("-")
+    possible = ["/" + "".join(word) for word in itertools.islice(_joined(parts), AMBIGUOUS)]
+    there = [path for path in possible if os.path.exists(path)]
+    written = [path for path in there if files.digest(files.read(path)) in known["written"]]
+    # Where nothing tells them apart it is the usual one, which has no `-` in its name.
+    return (written if len(written) == 1 else there if len(there) == 1 else possible)[0]
+
+
+def _joined(parts: List[str]) -> Iterator[List[str]]:
+    """The parts of a name with `/` or `-` between them, in all ways; `/` everywhere first."""
+    for signs in itertools.product("/-", repeat=len(parts) - 1):
+        yield [word for index, part in enumerate(parts) for word in (part, *signs[index : index + 1])]
+
+
+def _parsed(folder: str, data: Optional[bytes]) -> Dict[str, Any]:
+    """What a record says. Raises files.FileProblem for a damaged one: whose entries are ours is known from nowhere else."""
+    if data is None:
+        return {}
+    try:
+        found = json.loads(data)
+        if isinstance(found["mirrors"], dict) and isinstance(found["written"], list) and isinstance(found.get("keys", {}), dict):
+            return dict(found)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        pass
+    words = "%s/record.json is damaged; bring it back from a backup, or move %s away"
+    raise files.FileProblem(words % (folder, folder) + ": then daemon.json as it is now counts as the original")

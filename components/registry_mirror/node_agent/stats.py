@@ -3,7 +3,9 @@
 Changes nothing. Each machine answers for the containers that run on it; who asks all of them has the whole.
 """
 
+import http.client
 import json
+import math
 import os
 import re
 import ssl
@@ -16,6 +18,8 @@ QUOTA_TOKEN = "https://auth.docker.io/token?service=registry.docker.io&scope=rep
 QUOTA_PROBE = "https://registry-1.docker.io/v2/ratelimitpreview/test/manifests/latest"
 """Docker's own way to ask for the pulls that are left, which counts as none (docs.docker.com/docker-hub/usage/pulls)."""
 QUOTA_SECONDS = 5
+TOKEN_BYTES = 64 * 1024
+"""Of Docker's answer; a token has a few kilobytes."""
 
 _COUNTER = re.compile(r'^registry_proxy_(\w+?)(?:_total)?\{type="(\w+)"\} ([0-9.e+]+)$', re.MULTILINE)
 
@@ -35,18 +39,29 @@ def look(request: Dict[str, Any]) -> str:
 
 
 def counters(text: str) -> Dict[str, int]:
-    """The registry's counters of its Prometheus text, blobs and manifests together (registry/proxy/proxymetrics.go)."""
+    """The registry's counters of its Prometheus text, blobs and manifests together (registry/proxy/proxymetrics.go).
+
+    A value that is no number, or none that can be counted to, is left out.
+    """
     found: Dict[str, int] = {}
     for name, _, value in _COUNTER.findall(text):
-        found[name] = found.get(name, 0) + int(float(value))
+        try:
+            number = float(value)
+        except ValueError:
+            continue
+        if math.isfinite(number):
+            found[name] = found.get(name, 0) + int(number)
     return found
 
 
-def hits(text: str) -> Dict[str, int]:
-    """Varnish's hits and misses of what `varnishstat -j` prints."""
-    report = json.loads(text)
-    values = report.get("counters", report)  # newer ones have them apart
-    return {name: int(values["MAIN.cache_" + name]["value"]) for name in ("hit", "miss")}
+def hits(text: str) -> Optional[Dict[str, int]]:
+    """Varnish's hits and misses of what `varnishstat -j` prints; None where that cannot be read."""
+    try:
+        report = json.loads(text)
+        values = report.get("counters", report)  # newer ones have them apart
+        return {name: int(values["MAIN.cache_" + name]["value"]) for name in ("hit", "miss")}
+    except (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 def quota() -> Optional[Dict[str, int]]:
@@ -54,11 +69,11 @@ def quota() -> Optional[Dict[str, int]]:
     context = ssl.create_default_context()
     try:
         with urllib.request.urlopen(QUOTA_TOKEN, timeout=QUOTA_SECONDS, context=context) as answer:
-            token = json.load(answer)["token"]
+            token = json.loads(answer.read(TOKEN_BYTES))["token"]
         probe = urllib.request.Request(QUOTA_PROBE, method="HEAD", headers={"Authorization": "Bearer " + token})
         with urllib.request.urlopen(probe, timeout=QUOTA_SECONDS, context=context) as answer:
             return granted(answer.headers.get("ratelimit-remaining"), answer.headers.get("ratelimit-limit"))
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, http.client.HTTPException):
         return None
 
 

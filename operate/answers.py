@@ -1,0 +1,70 @@
+"""What a node answers, taken for what it is: text from a machine that may have been taken over. Pure.
+
+Owns the shape of each answer. One that has another shape is the fault of that node alone, and no string of it reaches a
+terminal with control characters in it.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from components.registry_mirror.plain_text import one_line
+
+LOOK: Mapping[str, object] = {
+    "engine": str,
+    "listed": bool,
+    "used": bool,
+    "recorded": bool,
+    "edited": bool,
+    "due": [str],
+    "faults": [str],
+    "hazards": [str],
+}
+"""Of `node.look` (node_agent/node.py): a list holds the kind of its items."""
+STATS: Mapping[str, object] = {"registry": {str: int}, "varnish": {str: int}, "quota": {str: int}, "cached": int}
+"""Of `stats.look` (node_agent/stats.py): a mapping holds the kinds of its keys and values. Each may be null."""
+
+_ITEMS = 200
+"""Of a list or mapping; more are nothing that a person reads."""
+_LARGEST = 1 << 62
+"""Of a number: bytes on the largest disk are far below it, and it still has a sane width in a table."""
+
+
+class BadAnswer(Exception):
+    """The answer is not one of the node agent's; the message says what is wrong with it."""
+
+
+def parse(text: str, shape: Mapping[str, object], *, nullable: bool = False) -> dict[str, Any]:
+    """The answer's fields as `shape` says. Raises BadAnswer."""
+    try:
+        answer = json.loads(text)
+    except (ValueError, RecursionError):
+        raise BadAnswer("it answered with something that is not JSON; look at that machine") from None
+    if not isinstance(answer, dict):
+        raise BadAnswer("it answered with JSON that is not an object; look at that machine")
+    for field in [*shape, *answer]:
+        if field not in shape or field not in answer:
+            problem = "has no field" if field in shape else "has an unknown field"
+            raise BadAnswer(f"its answer {problem} {one_line(field, 40)}; look at that machine")
+    return {
+        field: None if nullable and answer[field] is None else _checked(answer[field], kind, field)
+        for field, kind in shape.items()
+    }
+
+
+def _checked(value: object, kind: object, field: str) -> Any:
+    if isinstance(kind, list):
+        if isinstance(value, list) and len(value) <= _ITEMS:
+            return [_checked(item, kind[0], field) for item in value]
+    elif isinstance(kind, dict):
+        ((key_kind, value_kind),) = kind.items()
+        if isinstance(value, dict) and len(value) <= _ITEMS:
+            return {_checked(key, key_kind, field): _checked(item, value_kind, field) for key, item in value.items()}
+    elif kind is str and isinstance(value, str):
+        return one_line(value)
+    elif isinstance(value, bool):  # which is an int to Python
+        if kind is bool:
+            return value
+    elif kind is int and isinstance(value, int) and 0 <= value <= _LARGEST:
+        return value
+    raise BadAnswer(f"the field {field} of its answer is of another kind; look at that machine")

@@ -1,0 +1,40 @@
+"""What stands for a secret where there is none: in a throwaway stack's configuration and in a state without secrets. Pure.
+
+A preview compares texts. Where the same placeholder stands on both sides, nothing seems to change.
+"""
+
+import re
+from collections.abc import Mapping
+
+_FRAME = "-----{} PRIVATE KEY-----\n"
+"""In two parts, so that searches for keys in this project's files find none."""
+ANOTHER_KEY = _FRAME.format("BEGIN") + "another one than the configuration has now\n" + _FRAME.format("END")
+ANOTHER = "[another value than the configuration has now]"
+BLANK = "[a secret that the configuration does not have]"
+PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----\n?", re.DOTALL)
+_PROXY = re.compile(r"daemonKeys\.proxies\.https?-proxy")
+
+
+def placeholder(path: str) -> str:
+    """What stands for the text at a path of the configuration, in a form that the settings take for a value of that key."""
+    if path == "sshPrivateKey":
+        return _FRAME.format("BEGIN") + "not needed for a preview\n" + _FRAME.format("END")
+    if _PROXY.fullmatch(path):
+        return f"http://{path.rpartition('.')[2]}.not-needed-for-a-preview.invalid"
+    return f"[{path}, which a preview does not need]"
+
+
+def like(value: object, path: str) -> object:
+    """A value of the same shape: keys stay, texts become placeholders, numbers and truth values one that says nothing."""
+    if isinstance(value, Mapping):
+        return {key: like(item, below(path, key)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [like(item, below(path, index)) for index, item in enumerate(value)]
+    if isinstance(value, str):
+        return placeholder(path)
+    return value if value is None else False if isinstance(value, bool) else 1
+
+
+def below(path: str, part: str | int) -> str:
+    """The path of a member, as Pulumi spells it: `a.b[0]`."""
+    return f"{path}[{part}]" if isinstance(part, int) else f"{path}.{part}" if path else str(part)
