@@ -16,7 +16,7 @@ from .plan import with_spelling
 STATE = "/var/lib/swarm-registry-mirror"
 """Root-only: a daemon.json may hold proxy passwords, and so does our copy of the original."""
 
-AMBIGUOUS = 256
+AMBIGUOUS = 4096
 """Paths that are looked for when a record of an earlier version does not say whose it is."""
 
 
