@@ -11,7 +11,18 @@ from typing import Any
 
 import pytest
 
-from components.registry_mirror.node_agent import daemon_json, engine, files, lock, node, probe, record, restart
+from components.registry_mirror.node_agent import (
+    daemon_json,
+    daemon_process,
+    engine,
+    files,
+    lock,
+    node,
+    probe,
+    record,
+    restart,
+    started,
+)
 from lab.fleet.dockerd import Dockerd, Refused
 
 URL = "https://mirror.example.com"
@@ -26,6 +37,9 @@ class FakeDocker:
         self.daemon = Dockerd()
         self.deaf = False
         self.hangs = False
+        self.arguments = ["/usr/sbin/dockerd", "-H", "fd://"]
+        self.born = time.time()
+        self._daemons: list[Dockerd] = []
 
     @property
     def mirrors(self) -> list[str]:
@@ -65,6 +79,14 @@ class FakeDocker:
             self.reload()
         return ""
 
+    def process(self, unit: str) -> daemon_process.Process:
+        """The running dockerd, as /proc shows it."""
+        if all(daemon is not self.daemon for daemon in self._daemons):
+            self._daemons.append(self.daemon)
+        number = next(number for number, daemon in enumerate(self._daemons) if daemon is self.daemon)
+        started_at = self.daemon.starts[-1] if self.daemon.starts else self.born
+        return daemon_process.Process(self.arguments, "", {}, started_at, f"{number} {self.daemon.restarts}")
+
     def reload(self) -> None:
         """What a SIGHUP does."""
         if self.deaf:
@@ -83,6 +105,8 @@ def path(tmp_path: Path) -> Path:
 def docker(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeDocker:
     fake = FakeDocker(path)
     monkeypatch.setattr(engine, "run", fake.run)
+    monkeypatch.setattr(daemon_process, "running", fake.process)
+    monkeypatch.setattr(started, "FOLDER", str(tmp_path / "run"))
     monkeypatch.setattr(engine, "RELOAD_SECONDS", 0.1)
     monkeypatch.setattr(engine, "has_systemd", lambda: True)
     monkeypatch.setattr(probe, "fault", lambda url, patience=0, image=None: None)
@@ -564,6 +588,64 @@ def test_live_restore_in_a_swarm_is_told_by_look_and_forbids_the_restart(docker:
     found = json.loads(node.look(wish))
     assert found["due"] == ["log-driver"]
     assert "the next start of docker fails" in found["hazards"][0]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"data-root": "/srv/docker"}', "data-root was edited in .*, but docker has not taken that over, and our restart would"),
+        ('{"bip": "10.1.0.1/24"}', "docker does not show what it has of bip, which our restart may change"),
+        ('{"default-shm-size": "1m"}', "default-shm-size was edited in .*, and our reload would|what it has of default-shm-size"),
+    ],
+)
+def test_no_restart_finishes_what_somebody_else_has_begun(docker: FakeDocker, path: Path, text: str, words: str) -> None:
+    write(path, text)
+    with pytest.raises(files.Failed, match=f"nothing was changed: .*({words})"):
+        restart.run(request(path, keys=DRIVER, may="when-needed"))
+    assert (path.read_text(), docker.daemon.restarts) == (text, 0)
+    docker.run("systemctl", "restart", "docker")
+    assert restart.run(request(path, keys=DRIVER, may="when-needed")) == "restarted"
+
+
+def test_our_own_edit_does_not_hide_somebody_elses(docker: FakeDocker, path: Path) -> None:
+    write(path, '{"bip": "10.1.0.1/24"}')
+    wish = request(path, keys=DRIVER, may="when-needed")
+    assert node.apply(wish) == "written and reloaded; restart due"
+    with pytest.raises(files.Failed, match="what it has of bip, which our restart may change; restart docker yourself"):
+        restart.run(wish)
+    assert docker.daemon.restarts == 0
+    assert docker.mirrors == [URL]
+
+
+def test_what_docker_was_started_with_is_no_edit_however_often_we_write(docker: FakeDocker, path: Path) -> None:
+    write(path, '{"bip": "10.1.0.1/24", "data-root": "/srv/docker"}')
+    docker.run("systemctl", "restart", "docker")
+    wish = request(path, keys=DRIVER, may="when-needed")
+    assert node.apply(wish) == "written and reloaded; restart due"
+    node.remove(wish)
+    node.apply(wish)
+    assert restart.run(wish) == "restarted"
+    assert docker.daemon.live["bip"] == "10.1.0.1/24"
+
+
+def test_a_managed_key_beside_the_flag_of_one_of_its_entries_is_refused_and_no_value_is_printed(
+    docker: FakeDocker, path: Path
+) -> None:
+    docker.arguments = ["/usr/sbin/dockerd", "--http-proxy=http://user:secret@a.test:1"]
+    wish = request(path, keys={"proxies": {"http-proxy": "http://b.test:1"}}, may="when-needed")
+    with pytest.raises(files.Failed, match="on its command line it has flags for http-proxy too") as failed:
+        restart.run(wish)
+    assert "secret" not in str(failed.value)
+    assert docker.daemon.restarts == 0
+
+
+def test_a_key_beside_its_flag_is_refused_before_anything_is_written(docker: FakeDocker, path: Path) -> None:
+    docker.arguments = ["/usr/sbin/dockerd", "-H=fd://"]
+    before = write(path, '{"hosts": ["unix:///var/run/docker.sock"]}')
+    for act in (node.apply, restart.run):
+        with pytest.raises(files.Failed, match="nothing was changed: dockerd has the flag --host on its command line"):
+            act(request(path, keys=DRIVER, may="when-needed"))
+    assert (path.read_bytes(), docker.daemon.restarts, docker.reloads) == (before, 0, 0)
 
 
 @pytest.mark.parametrize("original", [None, "", '{"labels": ["a=b"]}\n', '{"registry-mirrors": ["https://other.example.com"]}'])

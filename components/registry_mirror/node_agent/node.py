@@ -12,7 +12,6 @@ It deliberately never restarts docker (`restart.py` does, where that was allowed
 import contextlib
 import functools
 import json
-import os
 from typing import Any, Callable, Dict, List, Optional
 
 from . import daemon_json, engine, files, lock, preflight, probe, storage
@@ -140,10 +139,10 @@ def wishes(record: Record, request: Dict[str, Any]) -> Wanted:
 
 def look_around(record: Record, path: str, url: str, data: Optional[bytes], info: Dict[str, Any], unit: str) -> Facts:
     """What the node is like."""
-    text = daemon_json.decode(data)
-    arguments, program = preflight.dockerd(unit)
-    started = daemon_json.decode(record.before_restart) if record.untried else None
-    return Facts(path, text, info, arguments, [*record.mirrors, url], os.path.exists(preflight.HOSTS_TOML), program, started)
+    before_restart = daemon_json.decode(record.before_restart) if record.untried else None
+    ours = [*record.mirrors, url]
+    proven = record.exists and not record.untried and files.digest(data) in record.written
+    return preflight.gather(path, data, info, unit, ours, before_restart, proven)
 
 
 def keys_in_file(record: Record, wanted: Wanted, todo: Plan) -> Dict[str, Any]:
@@ -223,7 +222,7 @@ def _insecure(info: Dict[str, Any]) -> "frozenset[str]":
 
 
 def _dockerds_word(text: str, facts: Facts) -> List[str]:
-    wrong = preflight.validated_by_dockerd(text.encode(), facts.program, str(facts.info.get("ServerVersion", "")))
+    wrong = preflight.refused_by_dockerd(text.encode(), facts)
     return ["dockerd would refuse the file: %s" % wrong] if wrong else []
 
 
