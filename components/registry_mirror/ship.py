@@ -17,8 +17,8 @@ from importlib import resources
 from typing import Any
 
 _NODE = (
-    "files", "lock", "daemon_json", "engine", "key_values", "keys", "command_line", "daemon_settings", "daemon_process", "started",
-    "preflight", "plan", "https", "probe", "record", "storage", "node",
+    "files", "lock", "daemon_json", "engine", "key_values", "keys", "command_line", "daemon_settings", "daemon_process",
+    "started", "preflight", "plan", "https", "probe", "record", "storage", "node",
 )  # fmt: skip
 _MODULES = {
     "node": ("node_agent", ("__init__", *_NODE, "main")),

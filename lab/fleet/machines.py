@@ -167,7 +167,7 @@ class Fleet:
         shutil.rmtree(self.inside / "nodes")
         for address in self.addresses:
             node = self.inside / "nodes" / address
-            for folder in ("etc-docker", "lock", "record", "run"):
+            for folder in ("etc-docker", "record", "run"):
                 (node / folder).mkdir(parents=True)
             shim.write(node, Dockerd())
         (self.inside / "sessions").write_text("")
