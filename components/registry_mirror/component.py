@@ -63,6 +63,11 @@ class RegistryMirror(pulumi.ComponentResource):
             args.manager_node,
             args,
             create="ready.wait",
+            update="ready.wait_again",
+            # The gate leaves nothing behind, so replacing it costs nothing: another upstream, or another account there, has
+            # served nothing yet, and must answer before anybody is told.
+            triggers=[args.upstream, services.credentials_id],
+            show_answer=True,
             stdin=pulumi.Output.json_dumps(services.expected).apply(
                 lambda expected: ship.request(
                     "ready",
@@ -72,6 +77,8 @@ class RegistryMirror(pulumi.ComponentResource):
                         "check_image": args.check_image,
                         "network": args.network,
                         "allow_from": list(args.allow_from),
+                        "unit": args.manager_node.service,
+                        "daemon_json": args.manager_node.daemon_json,
                         "labels": services.labels,  # not used there; a changed route is a reason to look again
                         "timeout": args.ready_timeout,
                     },
@@ -110,13 +117,10 @@ class RegistryMirror(pulumi.ComponentResource):
         if args.create_network:
             opts = pulumi.ResourceOptions(parent=self, depends_on=[claim])
             return docker.Network(f"{name}-network", name=args.network, driver="overlay", attachable=True, opts=opts).id
-        sudo = "sudo -n " if args.manager_node.become else ""
-        remedy = f"no overlay network {args.network} on this swarm: create it, or set createNetwork to true"
         learnt = remote.Command(
             f"{name}-network",
             connection=connection(args.manager_node, args),
-            create=f"id=$({sudo}docker network inspect --format '{{{{if eq .Driver \"overlay\"}}}}{{{{.ID}}}}{{{{end}}}}' "
-            f'{args.network} 2>&1) && [ -n "$id" ] && echo "$id" || {{ echo "$id" "{remedy}" >&2; exit 1; }}',
+            create=render.network_id_command(args.network, sudo=args.manager_node.become == "sudo"),
             add_previous_output_in_env=False,
             logging=remote.Logging.NONE,
             # It leaves nothing behind that a later connection would have to reach. Without this, a rotated SSH key would make
@@ -155,14 +159,15 @@ class RegistryMirror(pulumi.ComponentResource):
     def _restarts(
         self, name: str, args: RegistryMirrorArgs, service: str, commands: Mapping[str, remote.Command]
     ) -> pulumi.Output[str]:
-        """The rolling restart, declared where a key was handed over that dockerd reads at its start only.
+        """The rolling restart, declared where a managed key is read by dockerd at its start only, or restarts may be made.
 
-        It is there with `restart: never` too, because its end is what takes such keys back: nodes forget them, restarted one at
-        a time, before they forget the mirror.
+        Without such a key it takes back what a half done restart has left of one that was managed before. It is there with
+        `restart: never` too, because its end is what takes such keys back: nodes forget them, restarted one at a time, before
+        they forget the mirror.
         """
-        if not args.restart_keys:
+        if not args.restart_keys and args.restart == "never":
             return pulumi.Output.from_input("")
-        if args.restart != "never":
+        if args.restart_keys and args.restart != "never":
             words = "read by dockerd at its start only: nodes that need it are drained and restarted one at a time"
             pulumi.log.info(f"{', '.join(args.restart_keys)}: {words}, workers first, the leader last", self)
         command = restart_command(f"{name}-restarts", args, service, commands, pulumi.ResourceOptions(parent=self))

@@ -35,3 +35,18 @@ def waves(names: Sequence[str], manager: str, max_parallel: int) -> list[list[st
     canary = next((name for name in names if name != manager), names[0])
     rest = [name for name in names if name != canary]
     return [[canary], *(rest[start : start + max_parallel] for start in range(0, len(rest), max_parallel))]
+
+
+def network_id_command(network: str, *, sudo: bool) -> str:
+    """A command line that says the id of an existing overlay network; it fails, with the reason, rather than say anything else.
+
+    In `sh -c '…'`, because the SSH user's shell may be fish, which ends well where it does not understand, or tcsh. Inside is no
+    quote and no exclamation mark, which those two read otherwise.
+    """
+    inspect = f'docker network inspect --format "{{{{if eq .Driver \\"overlay\\"}}}}{{{{.ID}}}}{{{{end}}}}" {network} 2>&1'
+    remedy = f"no overlay network {network} on this swarm: create it, or set createNetwork to true"
+    script = (
+        f'id=$({"sudo -n " if sudo else ""}{inspect}) && expr "$id" : "[a-z0-9][a-z0-9]*$" >/dev/null && echo "$id"'
+        f' || {{ echo "$id" "{remedy}" >&2; exit 1; }}'
+    )
+    return f"sh -c '{script}'"

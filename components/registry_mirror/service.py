@@ -62,6 +62,8 @@ class MirrorServices:
         """Name, image and digest word of each service, by which the gate tells its new task from an old one."""
         self.labels: list[dict[str, str]] = []
         """The labels for Traefik."""
+        self.credentials_id: pulumi.Input[str] = ""
+        """Id of the swarm's secret with the upstream's account, which another account changes; empty without one."""
         self.registry = self._registry(config, storage)
         self.front = self._varnish() if args.coalesce else self.registry
 
@@ -212,6 +214,7 @@ class MirrorServices:
             return [], digest
         parts = {"username": args.upstream_username, "token": pulumi.Output.secret(args.upstream_token), "url": args.upstream}
         made = docker.Secret(f"{self._name}-credentials", data=pulumi.Output.all(**parts).apply(_encoded), opts=self._opts)
+        self.credentials_id = made.id
         secret = docker.ServiceTaskSpecContainerSpecSecretArgs(
             secret_id=made.id, secret_name=made.name, file_name="upstream", file_mode=0o400
         )

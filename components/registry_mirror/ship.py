@@ -18,13 +18,14 @@ from typing import Any
 
 _NODE = (
     "files", "lock", "daemon_json", "engine", "key_values", "keys", "command_line", "daemon_settings", "daemon_process",
-    "started", "preflight", "plan", "https", "probe", "record", "storage", "node",
+    "started", "preflight", "plan", "https", "probe", "dockerd_view", "member", "record",
+    "storage", "node",
 )  # fmt: skip
 _MODULES = {
     "node": ("node_agent", ("__init__", *_NODE, "main")),
     "claim": ("node_agent", ("__init__", "files", "engine", "routes", "storage", "claim", "main")),
     "storage": ("node_agent", ("__init__", "files", "storage", "main")),
-    "ready": ("node_agent", ("__init__", "files", "daemon_json", "engine", "https", "probe", "ready", "main")),
+    "ready": ("node_agent", ("__init__", "files", "daemon_json", "engine", "https", "probe", "dockerd_view", "ready", "main")),
     "stats": ("node_agent", ("__init__", "files", "engine", "stats", "main")),
     # What the rolling restart sends to the nodes, and itself.
     "restart": ("node_agent", ("__init__", *_NODE, "restart", "swarm", "main")),

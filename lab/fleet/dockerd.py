@@ -69,6 +69,8 @@ class Dockerd:
     in_swarm: bool = True
     flags: list[str] = field(default_factory=lambda: ["hosts"])
     """Keys that are flags on its command line, as the packages' unit has it: it takes no file with one of them."""
+    images: dict[str, int] = field(default_factory=lambda: {"/var/lib/docker": 3})
+    """Data root -> images in it. A root that is not here is empty, and knows of no swarm either: its state is in the root."""
     started_bare: bool = False
     """Started without a daemon.json: docker 20.10 then takes `experimental` over with a reload, and otherwise not (tried)."""
 
@@ -139,13 +141,23 @@ class Dockerd:
                 if isinstance(pool, dict)
             ],
             "Plugins": {"Log": list(LOG_DRIVERS), "Authorization": None},
-            "Swarm": {"LocalNodeState": "active" if self.in_swarm else "inactive", "NodeID": "id"},
+            "Swarm": {
+                "LocalNodeState": "active" if self.is_member else "inactive",
+                "NodeID": "id" if self.is_member else "",
+                "ControlAvailable": False,
+            },
+            "Images": self.images.get(self.live["data-root"], 0),
             "RegistryConfig": {
                 "Mirrors": [url.rstrip("/") + "/" for url in self.live["registry-mirrors"]],
                 "InsecureRegistryCIDRs": ["127.0.0.0/8"],
                 "IndexConfigs": {name: {"Secure": False} for name in self.live["insecure-registries"]},
             },
         }
+
+    @property
+    def is_member(self) -> bool:
+        """Whether this daemon finds its place in the swarm: that is kept in the data root."""
+        return self.in_swarm and self.live["data-root"] in self.images
 
     def attributes(self) -> dict[str, str]:
         """Of the event that follows an accepted reload."""

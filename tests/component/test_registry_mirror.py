@@ -77,7 +77,8 @@ def test_nodes_are_named_by_name_so_one_more_or_less_touches_no_other() -> None:
 
 def test_no_command_has_triggers_which_would_undo_what_was_just_done() -> None:
     for command in [*build().of(COMMAND), *build().of(LOCAL)]:
-        assert "triggers" not in command.inputs
+        # A check that leaves nothing behind may be made anew; what has a `delete` may not.
+        assert not ("triggers" in command.inputs and "delete" in command.inputs)
         assert command.replace_on_changes in ([], ["triggers[*]"])
 
 
@@ -330,10 +331,27 @@ def test_outputs_are_what_the_class_promises() -> None:
     }
 
 
+def test_the_gate_is_strict_with_another_upstream_or_account_and_warns_where_the_mirror_has_served_from_it() -> None:
+    before = build().named("mirror-ready").inputs
+    assert before["create"].endswith(" ready.wait")
+    assert before["update"].endswith(" ready.wait_again")
+    assert before["logging"] == "stdout", "a warning is shown"
+    assert before["triggers"] == build(coalesce_memory=500).named("mirror-ready").inputs["triggers"]
+    other = build(upstream="https://registry.example.com").named("mirror-ready").inputs
+    account = build(upstream_username="me", upstream_token="token", allow_from=["10.0.0.0/8"]).named("mirror-ready").inputs
+    assert len({json.dumps(inputs["triggers"]) for inputs in (before, other, account)}) == 3
+    assert "token" not in json.dumps(account["triggers"])
+
+
 def test_keys_that_every_docker_reloads_need_no_rolling_restart() -> None:
-    found = build(daemon_keys={"debug": True}, restart="when-needed")
+    found = build(daemon_keys={"debug": True}, restart="never")
     assert [command.name for command in found.of(LOCAL)] == ["mirror-identity"]
     assert request(found.named("mirror-node-w1"))["keys"] == {"debug": True}
+
+
+def test_where_restarts_are_allowed_a_key_that_was_managed_before_can_be_taken_back_by_one() -> None:
+    command = build(restart="when-needed").named("mirror-restarts")
+    assert command.inputs["create"].endswith(" run.run")
 
 
 @pytest.mark.parametrize("restart", ["never", "when-needed"])

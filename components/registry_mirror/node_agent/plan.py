@@ -139,6 +139,13 @@ def _refusals(facts: Facts, wanted: Wanted, due: List[str], restart: str, restar
         return []
     faults = {key: keys.fault(key, value) for key, value in wanted.keys.items()}
     found = ["daemonKeys: %s %s" % (key, fault) for key, fault in faults.items() if fault]
+    former = [key for key in due if key not in wanted.keys]
+    if former and restart == "never":
+        words = (
+            "docker still runs with the managed key %s, which is not in daemonKeys any more, and only a restart takes that back; "
+        )
+        found.append(words % ", ".join(former) + "set restart to when-needed for the next `pulumi up`")
+    due = [key for key in due if key in wanted.keys]
     if due and restart == "never":
         verb = "is" if len(due) == 1 else "are"
         words = "%s %s read by this docker (%s) at its start only; set restart to when-needed, or take it out of daemonKeys"
