@@ -9,7 +9,7 @@ from components.registry_mirror import RegistryMirrorArgs, SwarmNode, ship
 from components.registry_mirror.coalesce import front_name
 from components.registry_mirror.node import node_settings, restart_request
 from components.registry_mirror.plain_text import lines, one_line
-from components.registry_mirror.registry import METRICS_PORT
+from components.registry_mirror.registry import DEBUG_PORT
 from components.registry_mirror.rolling_restart import run as rolling_restart
 from components.registry_mirror.rolling_restart import ssh
 from operate import answers, verdict
@@ -99,7 +99,7 @@ def stats(args: RegistryMirrorArgs, service: str, private_key: str) -> Stats:
         settings = {
             "service": service,
             "front": front_name(service) if args.coalesce else "",
-            "metrics": f"http://127.0.0.1:{METRICS_PORT}/metrics",
+            "metrics": f"http://127.0.0.1:{DEBUG_PORT}/metrics",
             "hub": args.upstream == HUB and not args.has_credentials,
             "cache_path": args.cache_path if args.has_shared_path and node is args.manager_node else None,
         }

@@ -13,6 +13,10 @@ VARNISH_FLOOR = (7, 0, 0)
 CONFIGURATION = "/etc/varnish/mirror.vcl"
 START = "/usr/local/bin/start-mirror"
 
+WRITABLE = "/tmp"
+"""The only folder of Varnish's container that can be written, a volume of its own that goes with the task: compiled
+configurations, which have to be executable (a tmpfs of a service is mounted noexec), and what is too large for memory."""
+
 OVERHEAD_MIB = 384
 """What Varnish takes beside its storage: 128 MiB for what passes through, compiling its configuration, threads."""
 

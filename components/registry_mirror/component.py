@@ -49,7 +49,6 @@ class RegistryMirror(pulumi.ComponentResource):
             version,
             ttl_hours=args.ttl_hours,
             cache_write_seconds=args.cache_write_seconds,
-            metrics=bool(args.metrics_from),
         )
         identity = claims.identity(name, self)
         claim = claims.declare(name, args, service, identity, self)

@@ -81,7 +81,7 @@ class MirrorServices:
         word = pulumi.Output.from_input(digest).apply(render.digest_word)
         container = docker.ServiceTaskSpecContainerSpecArgs(
             image=args.image,
-            commands=["/bin/sh", registry.START, version.config_target, word],
+            commands=["/bin/sh", registry.START, *registry.words(version.config_target, metrics=bool(args.metrics_from)), word],
             # One variable at most: the plugin sends several in another order each time, and swarm then starts a new task.
             env={"OTEL_TRACES_EXPORTER": "none"},
             configs=files,
@@ -90,6 +90,9 @@ class MirrorServices:
             sysctl=registry.SYSCTL,
             healthcheck=_health_check(registry.HEALTH_CHECK),
             stop_grace_period=GRACE_PERIOD,
+            read_only=True,
+            cap_drops=["ALL"],
+            cap_adds=list(registry.CAPABILITIES),
         )
         self.expected.append({"service": self._service, "word": word, "image": args.image})
         return self._declare(
@@ -149,6 +152,9 @@ class MirrorServices:
             configs=files,
             healthcheck=_health_check(coalesce.HEALTH_CHECK),
             stop_grace_period=GRACE_PERIOD,
+            read_only=True,
+            cap_drops=["ALL"],
+            mounts=[docker.ServiceTaskSpecContainerSpecMountArgs(type="volume", target=coalesce.WRITABLE, read_only=False)],
         )
         self.expected.append({"service": front, "word": word, "image": args.varnish_image})
         return self._declare(

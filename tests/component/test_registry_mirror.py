@@ -154,7 +154,7 @@ def test_varnish_is_in_front_and_the_registry_behind_is_hidden_from_traefik() ->
     assert front["traefik.http.services.mirror-front.loadbalancer.server.port"] == "6081"
     assert service == {"traefik.enable": "false"}
     task = found.named("mirror-front").inputs["taskSpec"]
-    assert "mounts" not in task["containerSpec"], "it is no second writer"
+    assert [mount.get("source") for mount in task["containerSpec"]["mounts"]] == [None], "it is no second writer"
     assert task["resources"]["limits"]["memoryBytes"] > 512 * 1024 * 1024
 
 
@@ -169,7 +169,7 @@ def test_without_varnish_traefik_leads_to_the_registry() -> None:
 def test_metrics_are_routed_from_the_registry_for_scrapers_only(coalesce: bool) -> None:
     found = labels(build(coalesce=coalesce, metrics_from=["10.9.0.0/16"]), "mirror-service")
     assert found["traefik.http.middlewares.mirror-metrics-from.ipallowlist.sourcerange"] == "10.9.0.0/16"
-    assert found["traefik.http.services.mirror-metrics.loadbalancer.server.port"] == "5001"
+    assert found["traefik.http.services.mirror-metrics.loadbalancer.server.port"] == "5002"
 
 
 def test_registry_2_has_its_configuration_where_it_looks_and_no_helper() -> None:
@@ -269,6 +269,23 @@ def test_nothing_is_declared_that_the_docker_plugin_replaces_a_service_for() -> 
         # There at the first `up`; a service that was there before, an adopted one, stays as it is.
         assert "taskSpec.containerSpec.sysctl" in service.ignore_changes
         assert "taskSpec.containerSpec.labels" in service.ignore_changes
+
+
+def test_a_container_has_what_it_needs_and_nothing_else() -> None:
+    found = build(metrics_from=["10.0.0.0/8"])
+    front, mirror = (found.named(name).inputs["taskSpec"]["containerSpec"] for name in ("mirror-front", "mirror-service"))
+    assert [container["readOnly"] for container in (front, mirror)] == [True, True]
+    assert [container["capDrops"] for container in (front, mirror)] == [["ALL"], ["ALL"]]
+    assert "capAdds" not in front
+    assert mirror["capAdds"] == ["CAP_DAC_OVERRIDE"]
+    assert [mount["target"] for mount in front["mounts"] if not mount["readOnly"]] == ["/tmp"]
+    assert [mount["target"] for mount in mirror["mounts"] if not mount["readOnly"]] == ["/var/lib/registry"]
+
+
+def test_the_metrics_are_served_alone_where_somebody_may_read_them() -> None:
+    for scrapers, words in (["10.0.0.0/8"], ["METRICS=5002"]), ([], []):
+        commands = build(metrics_from=scrapers).named("mirror-service").inputs["taskSpec"]["containerSpec"]["commands"]
+        assert [word for word in commands if "METRICS" in word] == words
 
 
 def test_what_docker_adds_to_a_service_by_itself_is_no_change() -> None:
