@@ -1,9 +1,10 @@
-"""`python -m operate status|repair|stats [--json]`, with a stack's configuration as JSON on stdin, from `tools/operate.py`.
+"""`python -m operate status|repair|stats|advisories [--json]`, with a stack's configuration on stdin, from `tools/operate.py`.
 
 Exit code: 0 all is well, 1 something is wrong with a node or the mirror (or was not repaired), 2 a node could not be reached.
 """
 
 import argparse
+import dataclasses
 import json
 import sys
 
@@ -11,6 +12,7 @@ from components.registry_mirror import InvalidArgs
 from components.registry_mirror.rolling_restart.run import DUE
 from config import Settings, parse_files
 from config.keys import KEYS
+from operate import advisories
 from operate.nodes import Look, look, repair, restart, stats
 from operate.stats import as_rows
 from operate.verdict import DRIFTED, UNREACHABLE, WELL, exit_code, state
@@ -20,7 +22,7 @@ from tools.table import table
 def main() -> int:
     """Look, perhaps repair, and say what was found."""
     parser = argparse.ArgumentParser(prog="python -m operate")
-    parser.add_argument("action", choices=["status", "repair", "stats"])
+    parser.add_argument("action", choices=["status", "repair", "stats", "advisories"])
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     try:
@@ -31,11 +33,23 @@ def main() -> int:
         return DRIFTED
     if chosen.action == "stats":
         return _stats(settings, as_json=chosen.json)
+    if chosen.action == "advisories":
+        return _advisories(settings, as_json=chosen.json)
     looks = look(settings.mirror, settings.service, settings.private_key)
     if chosen.action == "repair":
         return _repair(settings, looks)
     print(json.dumps([found.as_json() for found in looks], indent=1) if chosen.json else _as_table(looks))
     return exit_code(looks)
+
+
+def _advisories(settings: Settings, *, as_json: bool) -> int:
+    """1 if one of high severity is among them."""
+    found = advisories.advisories(settings)
+    if as_json:
+        print(json.dumps([dataclasses.asdict(each) for each in found], indent=1))
+    else:
+        print("\n" + (table(advisories.HEAD, advisories.as_rows(found)) if found else "no advisory that is listed here") + "\n")
+    return int(any(each.severity == "high" for each in found))
 
 
 def _stats(settings: Settings, *, as_json: bool) -> int:

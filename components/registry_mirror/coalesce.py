@@ -7,8 +7,8 @@ registry/proxy/proxyblobstore.go): n nodes that pull together would download n t
 PORT = 6081
 """Varnish's usual port, inside the overlay network only."""
 
-VARNISH_FLOOR = (7, 0, 0)
-"""The major that `mirror.vcl` was tried with (7.7.0); nothing is known of older ones."""
+VARNISH_FLOOR = (7, 2, 0)
+"""The oldest that starts: 7.1 has no `transit_buffer` (varnish include/tbl/params.h). Run with 7.7.0."""
 
 CONFIGURATION = "/etc/varnish/mirror.vcl"
 START = "/usr/local/bin/start-mirror"

@@ -12,7 +12,7 @@ import pulumi
 import pulumi_docker as docker
 from pulumi_command import remote
 
-from . import claims, render, ship
+from . import advisories, claims, render, ship
 from .args import RegistryMirrorArgs
 from .node import agent_command, connection, restart_command, roll_out
 from .registry import MARKER, RegistryVersion, registry_config
@@ -50,6 +50,8 @@ class RegistryMirror(pulumi.ComponentResource):
             ttl_hours=args.ttl_hours,
             cache_write_seconds=args.cache_write_seconds,
         )
+        for warning in advisories.warnings(args.image, args.varnish_image if args.coalesce else None):
+            pulumi.warn(warning, self)
         identity = claims.identity(name, self)
         claim = claims.declare(name, args, service, identity, self)
         self.network_id = self._network(name, args, claim)
