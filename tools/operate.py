@@ -1,4 +1,4 @@
-"""`make status`, `repair`, `stats`, `advisories`: hands a stack's configuration to `operate/`, in the lab's network if it is the lab's.
+"""`make status`, `repair`, `stats`, `advisories`: runs `operate/` with a stack's configuration, in the lab's network for the lab's.
 
     python3 -m tools.operate status|repair|stats|advisories [STACK] [--json]
 
