@@ -1,4 +1,4 @@
-"""`make status`, `repair`, `stats`, `advisories`: runs `operate/` with a stack's configuration, in the lab's network for the lab's.
+"""`make status`, `repair`, `stats`, `advisories`: runs `operate/` with a stack's configuration, in the lab's network for a lab.
 
     python3 -m tools.operate status|repair|stats|advisories [STACK] [--json]
 
