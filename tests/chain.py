@@ -234,11 +234,13 @@ class Answer:
 class Chain:
     """The running parts. Use as a context, in `own_network`."""
 
-    def __init__(self, folder: Path, *, memory: int = 64, search: str = "", names: "dict[str, list[str]] | None" = None) -> None:
+    def __init__(
+        self, folder: Path, *, memory: int = 64, disk: int = 256, search: str = "", names: "dict[str, list[str]] | None" = None
+    ) -> None:
         self.content = Content()
         self.folder = folder
         self.resolver = Resolver({f"tasks.{SERVICE}": [REGISTRY]} if names is None else names)
-        self._memory = memory
+        self._memory, self._disk = memory, disk
         self._search = search
         self._stack = contextlib.ExitStack()
         self.log = folder / "varnish.log"
@@ -283,7 +285,7 @@ class Chain:
             (self.folder / name).chmod(0o644)
         self.root = self.folder / "root"
         self.root.mkdir()
-        words = coalesce.words(SERVICE, self._memory)
+        words = coalesce.words(SERVICE, self._memory, self._disk)
         argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", "/bin/sh", "-c", SETUP, "sh",
                 str(self.root), str(self.folder), "/bin/sh", coalesce.START, *words, "DIGEST=sha256:0"]  # fmt: skip
         self.varnish = self._process(argv, self.log, {**os.environ, "TREE": str(varnish_tree())})
@@ -318,6 +320,18 @@ class Chain:
             return Answer(response.status, dict(response.headers), response.read())
         finally:
             connection.close()
+
+    def open(self, path: str) -> http.client.HTTPResponse:
+        """A request whose body is not read yet, over a connection that takes little of it."""
+        connection = http.client.HTTPConnection(VARNISH, coalesce.PORT, timeout=60)
+        connection.connect()
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        connection.request("GET", path)
+        return connection.getresponse()
+
+    @staticmethod
+    def rest(response: http.client.HTTPResponse) -> Answer:
+        return Answer(response.status, dict(response.headers), response.read())
 
     def varnish_processes(self) -> list[int]:
         """Process ids of varnishd: the manager, then its child."""

@@ -10,6 +10,190 @@ vcl 4.1;
 
 import std;
 
+# Admission: no body is begun that there may be no room for to its end.
+#
+# Varnish takes storage for a body while it arrives, after the client has been given the headers. What fills a store then is what
+# cannot be thrown out: bodies that are still arriving, and those that are still being sent to somebody. Varnish has no limit for
+# these, so they are counted here, as leases: an object has one from before its first byte until nobody needs it. A store's leases
+# never exceed its limit, so whatever else is in it can always make room. Who gets no lease gets the body all the same, passed on
+# by itself, and kept for nobody.
+#
+# In C because VCL has neither counters nor a hook at the end of a body; a private pointer of the task has (vrt.h, PRIV_TASK). The
+# counts live as long as the process, not as this configuration, which is loaded anew when the registry moves. No header of the C
+# library is needed, because not every image has them.
+C{
+char *getenv(const char *);
+int setenv(const char *, const char *, int);
+int snprintf(char *, size_t, const char *, ...);
+int sscanf(const char *, const char *, ...);
+void *calloc(size_t, size_t);
+void free(void *);
+int sched_yield(void);
+long time(long *);
+
+enum { SMALL, MEMORY, DISK, PASSED, STORES };
+static const char *const store_names[] = {"small", "memory", "disk"};
+
+struct lease {
+    long id, size, until;
+    int store;
+    unsigned users;
+    struct lease *next;
+};
+
+struct admission {
+    char locked;
+    long used[STORES];
+    struct lease *leases;
+};
+
+static struct admission *admission;
+static const long limits[STORES] = {@SMALL@L, @MEMORY@L, @DISK@L, @PASSES@L};
+
+/* A fetch that is over: its first client takes the lease over within this time, or has gone away. */
+#define HANDOVER 3
+/* What an object takes beside its body: headers, a page at the end of each piece. */
+#define OVERHEAD 16384L
+#define SMALL_BODY 65536L
+
+static void
+admission_lock(void)
+{
+    while (__atomic_test_and_set(&admission->locked, __ATOMIC_ACQUIRE))
+        (void)sched_yield();
+}
+
+static void
+admission_unlock(void)
+{
+    __atomic_clear(&admission->locked, __ATOMIC_RELEASE);
+}
+
+/* Finds the process's counts, or begins them; in the thread that loads configurations. */
+static void
+admission_begin(void)
+{
+    char text[32];
+    const char *found = getenv("MIRROR_ADMISSION");
+
+    if (found != NULL && sscanf(found, "%p", (void **)&admission) == 1)
+        return;
+    admission = calloc(1, sizeof *admission);
+    (void)snprintf(text, sizeof text, "%p", (void *)admission);
+    (void)setenv("MIRROR_ADMISSION", text, 1);
+}
+
+static void
+lease_sweep(long now)
+{
+    struct lease **at = &admission->leases, *lease;
+
+    while ((lease = *at) != NULL) {
+        if (lease->users == 0 && lease->until < now) {
+            admission->used[lease->store] -= lease->size;
+            *at = lease->next;
+            free(lease);
+        } else
+            at = &lease->next;
+    }
+}
+
+static void
+lease_end(VRT_CTX, void *priv)
+{
+    struct lease *lease = priv;
+
+    (void)ctx;
+    admission_lock();
+    if (--lease->users == 0)
+        lease->until = time(NULL) + (lease->store == PASSED ? -1 : HANDOVER);
+    lease_sweep(time(NULL));
+    admission_unlock();
+}
+
+static const struct vmod_priv_methods lease_methods = {
+    .magic = VMOD_PRIV_METHODS_MAGIC, .type = "lease", .fini = lease_end
+};
+
+/* The lease of this task, which has one at most. */
+static int
+lease_take(VRT_CTX, long id, long size, int store, int whatever_is_free)
+{
+    struct vmod_priv *task = VRT_priv_task(ctx, &lease_methods);
+    struct lease *lease;
+
+    if (task == NULL)
+        return (0);
+    if (task->priv != NULL)
+        return (((struct lease *)task->priv)->id == id);
+    admission_lock();
+    lease_sweep(time(NULL));
+    for (lease = admission->leases; lease != NULL; lease = lease->next)
+        if (lease->id == id)
+            break;
+    if (lease == NULL && (whatever_is_free || admission->used[store] + size <= limits[store]) &&
+        (lease = calloc(1, sizeof *lease)) != NULL) {
+        lease->id = id;
+        lease->size = size;
+        lease->store = store;
+        lease->next = admission->leases;
+        admission->leases = lease;
+        admission->used[store] += size;
+    }
+    if (lease != NULL) {
+        lease->users++;
+        task->priv = lease;
+        task->methods = &lease_methods;
+    }
+    admission_unlock();
+    return (lease != NULL);
+}
+
+/* A body that arrives: `text` is its id and its size. Chooses its store. */
+static int
+admit(VRT_CTX, const char *text, long largest_in_memory)
+{
+    long id, size;
+    int store;
+
+    if (text == NULL || sscanf(text, "%ld %ld", &id, &size) != 2 || size < 0)
+        return (0);
+    for (store = size <= SMALL_BODY ? SMALL : size <= largest_in_memory ? MEMORY : DISK; store <= DISK; store++) {
+        if (VRT_stevedore(store_names[store]) != NULL && lease_take(ctx, id, size + OVERHEAD, store, 0)) {
+            VRT_l_beresp_storage(ctx, VRT_stevedore(store_names[store]));
+            return (1);
+        }
+        if (store == SMALL)
+            return (0);
+    }
+    return (0);
+}
+
+/* A body that is passed on, of which there may be so many. */
+static int
+admit_passed(VRT_CTX, const char *text)
+{
+    long id;
+
+    return (text != NULL && sscanf(text, "%ld", &id) == 1 && lease_take(ctx, id, 1, PASSED, 0));
+}
+
+/* A body that a client is to get: `text` is its id, its size and its store. */
+static int
+hold(VRT_CTX, const char *text, int whatever_is_free)
+{
+    long id, size;
+    int store;
+
+    return (text == NULL || sscanf(text, "%ld %ld %d", &id, &size, &store) != 3 || store < SMALL || store > DISK ||
+        lease_take(ctx, id, size + OVERHEAD, store, whatever_is_free));
+}
+}C
+
+sub vcl_init {
+    C{ admission_begin(); }C
+}
+
 backend registry {
     .host = "@ADDRESS@";
     .port = "5000";
@@ -103,7 +287,20 @@ sub vcl_hit {
         set req.http.X-Known = "ask";
         return (restart);
     }
+    # As long as it is sent to this client it cannot make room for others.
+    set req.http.X-Lease = obj.http.X-Lease;
+    C{ if (!hold(ctx, VRT_GetHdr(ctx, &VGC_HDR_REQ_X_2d_Lease), 0)) VRT_UnsetHdr(ctx, &VGC_HDR_REQ_X_2d_Lease); }C
+    if (obj.http.X-Lease && !req.http.X-Lease) {
+        return (pass);
+    }
     return (deliver);
+}
+
+# Whose request began the fetch has no lease yet; there is one until now, the fetch's.
+sub vcl_deliver {
+    set req.http.X-Lease = resp.http.X-Lease;
+    C{ (void)hold(ctx, VRT_GetHdr(ctx, &VGC_HDR_REQ_X_2d_Lease), 1); }C
+    unset resp.http.X-Lease;
 }
 
 sub vcl_synth {
@@ -138,6 +335,8 @@ sub vcl_backend_fetch {
         set bereq.first_byte_timeout = 5s;
         unset bereq.http.X-Known;
     }
+    unset bereq.http.X-Lease;
+    unset bereq.http.X-Mirror-Namespace;
     return (fetch);
 }
 
@@ -147,13 +346,38 @@ sub vcl_backend_response {
     # The key is ours alone.
     unset beresp.http.Vary;
     unset beresp.http.Set-Cookie;
-    if (beresp.status != 200) {
+    unset beresp.http.X-Lease;
+    if (!bereq.uncacheable && beresp.status == 200) {
+        set beresp.http.X-Lease = bereq.xid + " " + std.integer(beresp.http.Content-Length, -1);
+        C{ if (!admit(ctx, VRT_GetHdr(ctx, &VGC_HDR_BERESP_X_2d_Lease), @LARGEST@L)) VRT_UnsetHdr(ctx, &VGC_HDR_BERESP_X_2d_Lease); }C
+    }
+    if (!beresp.http.X-Lease) {
+        # Everybody for himself, now and (where there was no room) for some seconds; otherwise they would wait in a line.
         set beresp.ttl = 0s;
+        if (beresp.status == 200) {
+            set beresp.ttl = 5s;
+        }
         set beresp.uncacheable = true;
-    } else if (std.integer(beresp.http.Content-Length, 0) > @LARGEST@) {
-        set beresp.ttl = 60s;
-        set beresp.uncacheable = true;
-    } else if (bereq.url ~ "/(blobs|manifests)/sha(256|384|512):[0-9a-f]+$") {
+        if (bereq.method == "GET" && std.integer(beresp.http.Content-Length, 65537) > 65536) {
+            set beresp.http.X-Lease = bereq.xid;
+            C{ if (!admit_passed(ctx, VRT_GetHdr(ctx, &VGC_HDR_BERESP_X_2d_Lease))) VRT_UnsetHdr(ctx, &VGC_HDR_BERESP_X_2d_Lease); }C
+            if (!beresp.http.X-Lease) {
+                std.log("mirror: no room, and too many bodies are passed on: docker is sent to the upstream");
+                return (abandon);
+            }
+            unset beresp.http.X-Lease;
+            std.log("mirror: no room, passed on");
+        }
+        return (deliver);
+    }
+    if (beresp.storage == storage.disk) {
+        set beresp.http.X-Lease = beresp.http.X-Lease + " 2";
+    } elsif (beresp.storage == storage.memory) {
+        set beresp.http.X-Lease = beresp.http.X-Lease + " 1";
+    } else {
+        set beresp.http.X-Lease = beresp.http.X-Lease + " 0";
+    }
+    if (bereq.url ~ "/(blobs|manifests)/sha(256|384|512):[0-9a-f]+$") {
         set beresp.ttl = 10m;
     } else {
         set beresp.ttl = 1s;

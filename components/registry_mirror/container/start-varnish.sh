@@ -8,17 +8,20 @@
 # would start a new task although nothing has changed. Words with other names are ignored.
 set -u
 work=/tmp/varnish
-registry='' port='' memory='' largest=''
+MIB=1048576
+SMALL=64 # MiB for manifests and the like, apart: every object costs memory that no store counts, so their number is bounded
+registry='' port='' memory='' disk='' passes=''
 for word in "$@"; do
   case $word in
     REGISTRY=*) registry=${word#*=} ;;
     PORT=*) port=${word#*=} ;;
     MEMORY=*) memory=${word#*=} ;;
-    LARGEST=*) largest=${word#*=} ;;
+    DISK=*) disk=${word#*=} ;;
+    PASSES=*) passes=${word#*=} ;;
   esac
 done
 : "${registry:?missing: REGISTRY=<service>}" "${port:?missing: PORT=<port>}"
-: "${memory:?missing: MEMORY=<MiB>}" "${largest:?missing: LARGEST=<bytes>}"
+: "${memory:?missing: MEMORY=<MiB>}" "${disk:?missing: DISK=<MiB>}" "${passes:?missing: PASSES=<number>}"
 NETWORKS=/proc/net/fib_trie
 log() { echo "registry mirror: $*" >&2; }
 
@@ -59,8 +62,22 @@ address() {
 }
 
 configuration() {
-  sed -e "s/@ADDRESS@/$1/" -e "s/@LARGEST@/$largest/" /etc/varnish/mirror.vcl > "/tmp/mirror-$2.vcl"
+  sed -e "s/@ADDRESS@/$1/" -e "s/@SMALL@/$(leasable $SMALL)/" -e "s/@MEMORY@/$(leasable "$memory")/" \
+    -e "s/@DISK@/$(leasable "$disk")/" -e "s/@LARGEST@/$((memory * MIB / 2))/" -e "s/@PASSES@/$passes/" \
+    /etc/varnish/mirror.vcl > "/tmp/mirror-$2.vcl"
 }
+
+# Of a store's MiB, how many bytes bodies may take that cannot make room: a sixteenth is left for what pieces cost.
+leasable() { echo $(($1 * MIB / 16 * 15)); }
+
+# Large bodies are on this machine's disk, of which never more than half of what is free is taken.
+free=$(df -Pk /tmp | tail -n 1 | tr -s ' ' | cut -d ' ' -f 4)
+if [ "$disk" -gt $((free / 2048)) ]; then
+  disk=$((free / 2048))
+  log "only $((free / 1024)) MiB of the disk are free: $disk MiB are taken for large layers"
+fi
+[ "$disk" -ge 64 ] || disk=0
+if [ "$disk" -gt 0 ]; then bodies="file,/tmp/bodies,${disk}m"; else bodies=malloc,1m; fi
 
 # It starts whether there is a registry or not. Until one is found, who asks is told 503 at once (nobody listens at this
 # address), and docker goes to the upstream. If it waited, its health check would fail and swarm would end it.
@@ -72,8 +89,8 @@ mkdir -p $work
 # No program of the image gains anything by being setuid; docker's own switch for it is not in the docker plugin.
 confined=''
 setpriv --no-new-privs true 2> /dev/null && confined='setpriv --no-new-privs'
-$confined varnishd -F -n $work -a "http=:$port,HTTP" -f /tmp/mirror-1.vcl -s "malloc,${memory}m" -s Transient=malloc,128m \
-  -p http_gzip_support=off -p transit_buffer=1m -p nuke_limit=100000 -p timeout_idle=65 &
+$confined varnishd -F -n $work -a "http=:$port,HTTP" -f /tmp/mirror-1.vcl -s "small=malloc,${SMALL}m" -s "memory=malloc,${memory}m" \
+  -s "disk=$bodies" -s Transient=malloc -p vcc_feature=+allow_inline_c -p http_gzip_support=off -p transit_buffer=128k -p nuke_limit=100000 -p timeout_idle=65 &
 varnish=$!
 trap 'kill -TERM $varnish 2> /dev/null' TERM INT
 
