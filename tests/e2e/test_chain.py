@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.chain import (
     DOCKER_LIST,
@@ -24,6 +26,7 @@ from tests.chain import (
     own_network,
     random_bytes,
 )
+from tests.hostile_clients import Honest, accepts, headers, methods, send, targets
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +141,23 @@ def test_varnish_runs_without_any_capability_on_a_read_only_root(chain: Chain) -
         assert "NoNewPrivs:\t1" in status
         root = next(line for line in (process / "mounts").read_text().splitlines() if line.split()[1] == "/")
         assert "ro" in root.split()[3].split(",")
+
+
+def test_what_clients_send_at_random_changes_nothing_that_an_honest_one_gets(chain: Chain) -> None:
+    """`make soak` does this for ten minutes."""
+    images = [Honest(chain, f"library/random{number}", docker=number % 2 == 0) for number in range(30)]
+    paths = [path for image in images for path in image.paths]
+    processes = chain.varnish_processes()
+
+    @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.tuples(methods, targets(paths), accepts, headers), st.sampled_from(images))
+    def attack(request: tuple[str, str, str, list[str]], image: Honest) -> None:
+        send(*request)
+        image.check(chain)
+
+    attack()
+    assert chain.varnish_processes() == processes
+    assert chain.counter("MGT.child_panic") == 0
 
 
 class Stranger(BaseHTTPRequestHandler):
