@@ -6,11 +6,13 @@ Whatever it has started ends with it.
 """
 
 import functools
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-NAMESPACES = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--propagation", "private")
+AS_ROOT = () if os.geteuid() == 0 else ("--user", "--map-root-user")
+NAMESPACES = ("unshare", *AS_ROOT, "--mount", "--net", "--pid", "--fork", "--kill-child", "--propagation", "private")
 SETUP = """
 set -e
 root=$1; shift
@@ -31,7 +33,7 @@ FOLDERS = ("dev", "proc", "tmp", "etc", "own", "victim", "elsewhere")
 def why_not() -> str:
     """Why there can be no such root here; empty if there can."""
     done = subprocess.run([*NAMESPACES, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, text=True, check=False)
-    return "" if done.returncode == 0 else f"no namespaces without root: {done.stderr.strip()}"
+    return "" if done.returncode == 0 else f"no namespaces here: {done.stderr.strip()}"
 
 
 @dataclass
