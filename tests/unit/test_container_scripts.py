@@ -272,6 +272,28 @@ def test_a_cache_that_cannot_be_written_is_named_and_served(container: Container
     assert "started: serve /c.yml" in log
 
 
+SERVES_METRICS = """#!/bin/sh
+(while :; do nc -l -p 5001 -e /bin/sh -c 'read -r _ path _; printf "HTTP/1.0 200 OK\\r\\n\\r\\nis $path"'; done) 2> /dev/null &
+i=0
+for path in /metrics /debug/pprof/cmdline /debug/vars; do
+  until wget -q -O - http://127.0.0.1:5002$path 2> /dev/null || [ $i -gt 100 ]; do i=$((i + 1)); sleep 0.05; done
+done
+"""
+"""Plays the registry's debug server, then asks the script's answerer for three things."""
+
+
+def test_whatever_is_asked_for_the_answer_is_the_metrics_and_never_the_profiler(container: Container) -> None:
+    if container.root.busybox is None:
+        pytest.skip("the registry's image has busybox's nc")
+    container.program("registry", SERVES_METRICS)
+    assert container.start("/bin/sh", "/own/start", "/c.yml", "METRICS=5002") == ["is /metrics"] * 3
+
+
+def test_nobody_serves_metrics_where_nobody_asked_for_it(container: Container) -> None:
+    container.program("registry", FAKE_REGISTRY + "cat /proc/net/tcp /proc/net/tcp6 | grep -c ' 0A '\n")
+    assert container.start() == ["started: serve /c.yml", "0"]
+
+
 def helper(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
     script = tmp_path / "helper"
     script.write_text(registry.script("credential-helper.sh"))

@@ -131,7 +131,7 @@ while [ $lines -lt 64 ] && read -t 2 -r -n 4096 line; do
   lines=$((lines + 1))
   case $line in "" | ?) break ;; esac
 done
-if body=$(wget -q -T 5 -O - http://127.0.0.1:5001/metrics); then
+if body=$(wget -q -O - http://127.0.0.1:5001/metrics); then
   printf "HTTP/1.0 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n\r\n%s\n" "$body"
 else
   printf "HTTP/1.0 503 Service Unavailable\r\n\r\n"
