@@ -1,9 +1,10 @@
-"""`python -m operate status|repair|stats [--json]`, with a stack's configuration as JSON on stdin, from `tools/operate.py`.
+"""`python -m operate status|repair|stats|advisories [--json]`, with a stack's configuration on stdin, from `tools/operate.py`.
 
-Exit code: 0 all is well, 1 a node has drifted (or could not be repaired), 2 a node could not be reached.
+Exit code: 0 all is well, 1 something is wrong with a node or the mirror (or was not repaired), 2 a node could not be reached.
 """
 
 import argparse
+import dataclasses
 import json
 import sys
 
@@ -11,17 +12,17 @@ from components.registry_mirror import InvalidArgs
 from components.registry_mirror.rolling_restart.run import DUE
 from config import Settings, parse_files
 from config.keys import KEYS
+from operate import advisories
 from operate.nodes import Look, look, repair, restart, stats
 from operate.stats import as_rows
+from operate.verdict import DRIFTED, UNREACHABLE, WELL, exit_code, state
 from tools.table import table
-
-WELL, DRIFTED, UNREACHABLE = 0, 1, 2
 
 
 def main() -> int:
     """Look, perhaps repair, and say what was found."""
     parser = argparse.ArgumentParser(prog="python -m operate")
-    parser.add_argument("action", choices=["status", "repair", "stats"])
+    parser.add_argument("action", choices=["status", "repair", "stats", "advisories"])
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     try:
@@ -32,11 +33,23 @@ def main() -> int:
         return DRIFTED
     if chosen.action == "stats":
         return _stats(settings, as_json=chosen.json)
+    if chosen.action == "advisories":
+        return _advisories(settings, as_json=chosen.json)
     looks = look(settings.mirror, settings.service, settings.private_key)
     if chosen.action == "repair":
         return _repair(settings, looks)
     print(json.dumps([found.as_json() for found in looks], indent=1) if chosen.json else _as_table(looks))
-    return _exit_code(looks)
+    return exit_code(looks)
+
+
+def _advisories(settings: Settings, *, as_json: bool) -> int:
+    """1 if one of high severity is among them."""
+    found = advisories.advisories(settings)
+    if as_json:
+        print(json.dumps([dataclasses.asdict(each) for each in found], indent=1))
+    else:
+        print("\n" + (table(advisories.HEAD, advisories.as_rows(found)) if found else "no advisory that is listed here") + "\n")
+    return int(any(each.severity == "high" for each in found))
 
 
 def _stats(settings: Settings, *, as_json: bool) -> int:
@@ -52,9 +65,14 @@ def _stats(settings: Settings, *, as_json: bool) -> int:
 
 def _repair(settings: Settings, looks: list[Look]) -> int:
     drifted = {found.node for found in looks if found.drifted}
+    beyond = [
+        f"  {found.node}: {state(found)}: {'; '.join(_faults(found))}"
+        for found in looks
+        if state(found).isupper() and found.node not in drifted
+    ]
     if not drifted:
-        print("Nothing to repair." if _exit_code(looks) == WELL else "Nothing to repair on the nodes that can be reached.")
-        return _exit_code(looks)
+        print("Nothing to repair." if not beyond else "\n".join(["Nothing that a repair could mend:", *beyond]))
+        return exit_code(looks)
     done = repair(settings.mirror, settings.service, settings.private_key, drifted)
     print(table(("node", "what was done to it"), [(node, words) for node, _, words in done]))
     waiting = {node: words for node, well, words in done if well and DUE in words}
@@ -63,17 +81,16 @@ def _repair(settings: Settings, looks: list[Look]) -> int:
         print(f"\n  {words[0].upper()}{words[1:]}.")
         if not well:
             return DRIFTED
-    left = sorted(drifted - {node for node, well, _ in done if well})
+    left = [f"  {node}: {words}" for node, well, words in done if not well]
+    if left or beyond:
+        print("\n".join(["", "  Not repaired:", *left, *beyond]))
     if left:
-        print(f"\n  Not repaired: {', '.join(left)}.")
         return DRIFTED
-    return UNREACHABLE if _exit_code(looks) == UNREACHABLE else WELL
+    return exit_code([found for found in looks if found.node not in drifted])
 
 
-def _exit_code(looks: list[Look]) -> int:
-    if not all(found.reachable for found in looks):
-        return UNREACHABLE
-    return DRIFTED if any(found.drifted for found in looks) else WELL
+def _faults(found: Look) -> list[str]:
+    return [*found.faults, *found.swarm_faults, *found.mirror_faults]
 
 
 def _as_table(looks: list[Look]) -> str:
@@ -93,10 +110,9 @@ def _as_table(looks: list[Look]) -> str:
             if found.reachable
             else ("", "", "", "", "")
         )
-        verdict = "UNREACHABLE" if not found.reachable else "DRIFTED" if found.drifted else "well"
-        rows.append((found.node, verdict, *known))
+        rows.append((found.node, state(found), *known))
     head = ("node", "state", "docker", "in daemon.json", "docker uses it", "original kept", "edited since")
-    faults = [f"  {found.node}: {fault}" for found in looks for fault in [*found.faults, *found.hazards]]
+    faults = [f"  {found.node}: {fault}" for found in looks for fault in [*_faults(found), *found.hazards]]
     return "\n".join(["", table(head, rows), *([""] if faults else []), *faults, ""])
 
 

@@ -19,13 +19,31 @@ LOOK: Mapping[str, object] = {
     "due": [str],
     "faults": [str],
     "hazards": [str],
+    "mirror_faults": [str],
+    "swarm_faults": [str],
+    "id": str,
 }
 """Of `node.look` (node_agent/node.py): a list holds the kind of its items."""
+MEMBER: Mapping[str, object] = {
+    "id": str,
+    "name": str,
+    "address": str,
+    "role": str,
+    "availability": str,
+    "ready": bool,
+    "reachable": bool,
+    "leader": bool,
+    "held": str,
+    "version": int,
+}
+"""Of each node in `swarm.view` (node_agent/swarm.py)."""
 STATS: Mapping[str, object] = {"registry": {str: int}, "varnish": {str: int}, "quota": {str: int}, "cached": int}
 """Of `stats.look` (node_agent/stats.py): a mapping holds the kinds of its keys and values. Each may be null."""
 
 _ITEMS = 200
 """Of a list or mapping; more are nothing that a person reads."""
+_MEMBERS = 10_000
+"""Nodes of a swarm."""
 _LARGEST = 1 << 62
 """Of a number: bytes on the largest disk are far below it, and it still has a sane width in a table."""
 
@@ -36,10 +54,25 @@ class BadAnswer(Exception):
 
 def parse(text: str, shape: Mapping[str, object], *, nullable: bool = False) -> dict[str, Any]:
     """The answer's fields as `shape` says. Raises BadAnswer."""
+    return _object(_read(text), shape, nullable)
+
+
+def parse_list(text: str, shape: Mapping[str, object]) -> list[dict[str, Any]]:
+    """As `parse`, for a list of such answers. Raises BadAnswer."""
+    answer = _read(text)
+    if not isinstance(answer, list) or len(answer) > _MEMBERS:
+        raise BadAnswer("it answered with JSON that is not a list; look at that machine")
+    return [_object(entry, shape, nullable=False) for entry in answer]
+
+
+def _read(text: str) -> object:
     try:
-        answer = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError):
         raise BadAnswer("it answered with something that is not JSON; look at that machine") from None
+
+
+def _object(answer: object, shape: Mapping[str, object], nullable: bool) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise BadAnswer("it answered with JSON that is not an object; look at that machine")
     for field in [*shape, *answer]:

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
 from components.registry_mirror import RegistryMirrorArgs, SwarmNode, answer, ship
 from components.registry_mirror.coalesce import front_name
 from components.registry_mirror.node import node_settings, restart_request
 from components.registry_mirror.plain_text import one_line
-from components.registry_mirror.registry import METRICS_PORT
+from components.registry_mirror.registry import DEBUG_PORT
 from components.registry_mirror.rolling_restart import run as rolling_restart
 from components.registry_mirror.rolling_restart import ssh
-from operate import answers
+from operate import answers, verdict
 from operate.stats import Stats, gather
 
 T = TypeVar("T")
@@ -27,7 +27,10 @@ SECONDS = 120
 
 @dataclass(frozen=True)
 class Look:
-    """How a node is. `faults` are sentences; an unreachable node has one and nothing else is known of it."""
+    """How a node is. `faults` are sentences; an unreachable node has one and nothing else is known of it.
+
+    `mirror_faults` are the mirror's, `swarm_faults` of the node's place in the swarm: applying the mirror again mends neither.
+    """
 
     node: str
     reachable: bool
@@ -39,6 +42,12 @@ class Look:
     due: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     hazards: list[str] = field(default_factory=list)
+    mirror_faults: list[str] = field(default_factory=list)
+    swarm_faults: list[str] = field(default_factory=list)
+    id: str = ""
+    """In the swarm, as the node itself says."""
+    availability: str = ""
+    """`active`, `pause` or `drain`, as a manager says; empty where none could be asked."""
 
     @property
     def drifted(self) -> bool:
@@ -46,25 +55,32 @@ class Look:
         return self.reachable and not (self.listed and self.used and self.recorded and not self.due and not self.faults)
 
     def as_json(self) -> dict[str, object]:
-        """For scripts: all fields, and `drifted`."""
-        return {**asdict(self), "drifted": self.drifted}
+        """For scripts: all fields, `drifted`, and the `state` that a person is shown."""
+        return {**asdict(self), "drifted": self.drifted, "state": verdict.state(self)}
 
 
 def look(args: RegistryMirrorArgs, service: str, private_key: str) -> list[Look]:
-    """How every node is, in the order of the settings."""
-    return _on_all(args.nodes, lambda node: _look(node, args, service, private_key), AT_ONCE)
+    """How every node is, in the order of the settings: as it says of itself, and as a manager sees it."""
+    looks = _on_all(args.nodes, lambda node: _look(node, args, service, private_key), AT_ONCE)
+    members, reason = _members(args, service, private_key)
+    if members is None:
+        words = f"the swarm's view of the nodes is not known: {reason}"
+        return [replace(found, hazards=[*found.hazards, words]) if found.reachable else found for found in looks]
+    return [_placed(found, members) if found.reachable else found for found in looks]
 
 
 def repair(args: RegistryMirrorArgs, service: str, private_key: str, names: set[str]) -> list[tuple[str, bool, str]]:
     """Apply the mirror again on the named nodes, as `pulumi up` would; (node, well, word or reason) for each it came to.
 
-    The first alone; a failure stops the rest, as in a roll-out.
+    One at a time until one is repaired, the manager last; then the others, as many at once as in a roll-out. A node that cannot
+    be repaired is as it was, and keeps nobody else from being repaired.
     """
-    nodes = [node for node in args.nodes if node.name in names]
+    left = sorted((node for node in args.nodes if node.name in names), key=lambda node: node.name == args.manager_node.name)
     done: list[tuple[str, bool, str]] = []
-    for wave in (nodes[:1], *(nodes[start : start + args.max_parallel] for start in range(1, len(nodes), args.max_parallel))):
-        if all(well for _, well, _ in done):
-            done += _on_all(wave, lambda node: _repair(node, args, service, private_key), args.max_parallel)
+    while left:
+        wave = left[: args.max_parallel if any(well for _, well, _ in done) else 1]
+        left = left[len(wave) :]
+        done += _on_all(wave, lambda node: _repair(node, args, service, private_key), args.max_parallel)
     return done
 
 
@@ -83,7 +99,7 @@ def stats(args: RegistryMirrorArgs, service: str, private_key: str) -> Stats:
         settings = {
             "service": service,
             "front": front_name(service) if args.coalesce else "",
-            "metrics": f"http://127.0.0.1:{METRICS_PORT}/metrics",
+            "metrics": f"http://127.0.0.1:{DEBUG_PORT}/metrics",
             "hub": args.upstream == HUB and not args.has_credentials,
             "cache_path": args.cache_path if args.has_shared_path and node is args.manager_node else None,
         }
@@ -96,6 +112,24 @@ def stats(args: RegistryMirrorArgs, service: str, private_key: str) -> Stats:
             return node.name, {}, str(error)
 
     return gather(_on_all(args.nodes, ask, AT_ONCE))
+
+
+def _members(args: RegistryMirrorArgs, service: str, private_key: str) -> tuple[dict[str, Mapping[str, Any]] | None, str]:
+    """The swarm's nodes by id, as the manager sees them; None, with the reason, where it cannot be asked."""
+    code, output, errors = _agent("swarm.view", args.manager_node, args, service, private_key, {})
+    if code != 0:
+        return None, errors
+    try:
+        return {member["id"]: member for member in answers.parse_list(output, answers.MEMBER)}, ""
+    except answers.BadAnswer as error:
+        return None, f"{args.manager_node.name}: {error}"
+
+
+def _placed(found: Look, members: Mapping[str, Mapping[str, Any]]) -> Look:
+    """A look with what a manager says of the node."""
+    member = members.get(found.id)
+    faults = [*found.swarm_faults, *verdict.swarm_faults(found, member)]
+    return replace(found, swarm_faults=faults, availability=str(member["availability"]) if member else "")
 
 
 def _look(node: SwarmNode, args: RegistryMirrorArgs, service: str, private_key: str) -> Look:
@@ -124,7 +158,10 @@ def _agent(
     settings: Mapping[str, object] | None = None,
 ) -> tuple[int, str, str]:
     """Exit code, output and last complaint of an action of the agent; `settings` where they are not those of a node."""
-    request = ship.request(action.partition(".")[0], node_settings(service, node, args) if settings is None else settings)
+    module = action.partition(".")[0]
+    request = ship.request(
+        "restart" if module == "swarm" else module, node_settings(service, node, args) if settings is None else settings
+    )
     with ssh.ssh_command(
         node.address, user=node.user, port=node.port, private_key=private_key, host_key=node.host_key, connect_seconds=8
     ) as prefix:

@@ -90,7 +90,8 @@ def one_writer_per_cache(resources: Sequence[Resource]) -> Iterator[Violation]:
     writers: dict[str, list[Resource]] = {}
     for service in _of(resources, SERVICE):
         for mount in _container(service).get("mounts") or []:
-            if not mount.get("readOnly"):
+            # A volume without a name is the task's own, and nobody else's.
+            if not mount.get("readOnly") and mount.get("source"):
                 writers.setdefault(str(mount.get("source")), []).append(service)
     for source, found in writers.items():
         services = sorted(found, key=lambda service: str(service["name"]))  # the order of declarations is an accident

@@ -12,15 +12,31 @@ ANOTHER_KEY = _FRAME.format("BEGIN") + "another one than the configuration has n
 ANOTHER = "[another value than the configuration has now]"
 BLANK = "[a secret that the configuration does not have]"
 PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----\n?", re.DOTALL)
-_PROXY = re.compile(r"daemonKeys\.proxies\.https?-proxy")
+_NAME = "not-needed-for-a-preview"
+_VALID = (
+    (r"proxies\.(https?)-proxy", rf"http://\1-proxy.{_NAME}.invalid"),
+    (r"labels\[(\d+)\]", rf"{_NAME}-\1=x"),
+    (r"(?:insecure-registries|dns-search)\[(\d+)\]", rf"n\1.{_NAME}.invalid"),
+    (r"dns\[(\d+)\]", r"2001:db8::\1"),
+    (r"dns-opts\[(\d+)\]", rf"{_NAME}-\1"),
+    (r"default-address-pools\[(\d+)\]\.base", r"2001:db8:\1::/48"),
+    (r"default-ulimits\.([a-z]+)\.Name", r"\1"),
+    (r"log-level", "info"),
+    (r"log-driver", "json-file"),
+    (r"metrics-addr", "127.0.0.1:9323"),
+    (r"builder\.gc\.policy\[\d+\]\.filter\[(\d+)\]", r"unused-for=\1h"),
+    (r"builder\.gc\..*", "1GB"),
+)
+"""Paths below `daemonKeys`, and a value that dockerd would take there (node_agent/key_values.py refuses others)."""
 
 
 def placeholder(path: str) -> str:
     """What stands for the text at a path of the configuration, in a form that the settings take for a value of that key."""
     if path == "sshPrivateKey":
         return _FRAME.format("BEGIN") + "not needed for a preview\n" + _FRAME.format("END")
-    if _PROXY.fullmatch(path):
-        return f"http://{path.rpartition('.')[2]}.not-needed-for-a-preview.invalid"
+    for pattern, value in _VALID:
+        if found := re.fullmatch(rf"daemonKeys\.{pattern}", path):
+            return found.expand(value)
     return f"[{path}, which a preview does not need]"
 
 
@@ -32,6 +48,8 @@ def like(value: object, path: str) -> object:
         return [like(item, below(path, index)) for index, item in enumerate(value)]
     if isinstance(value, str):
         return placeholder(path)
+    if re.fullmatch(r"daemonKeys\.default-address-pools\[\d+\]\.size", path):
+        return 64  # of placeholder()'s network
     return value if value is None else False if isinstance(value, bool) else 1
 
 

@@ -1,6 +1,6 @@
-"""`make status`, `repair` and `stats`: hands a stack's configuration to `operate/`, in the lab's network where that is the lab's.
+"""`make status`, `repair`, `stats`, `advisories`: runs `operate/` with a stack's configuration, in the lab's network for a lab.
 
-    python3 -m tools.operate status|repair|stats [STACK] [--json]
+    python3 -m tools.operate status|repair|stats|advisories [STACK] [--json]
 
 Exit code: 0 all is well, 1 a node has drifted, 2 a node could not be reached.
 """
@@ -45,8 +45,8 @@ def main() -> int:
 
     def work() -> None:
         nonlocal code
-        if not words or words[0] not in ("status", "repair", "stats"):
-            raise StageError("say status, repair or stats", "make status ENV=…")
+        if not words or words[0] not in ("status", "repair", "stats", "advisories"):
+            raise StageError("say status, repair, stats or advisories", "make status ENV=…")
         code = operate(words[0], words[1] if len(words) > 1 else LAB_STACK, flags)
 
     return main_guard(work) or code

@@ -79,9 +79,9 @@ class RegistryMirrorArgs:
     coalesce: bool = True
     """Varnish in front, so that nodes that pull the same at the same moment are one download from the upstream."""
     varnish_image: str | None = None
-    """Varnish 7 or later, with tag and digest: `varnish:7.7.0@sha256:…`. Needed to coalesce."""
+    """Varnish 7.3 or later, with tag and digest: `varnish:7.7.0@sha256:…`. Needed to coalesce."""
     coalesce_memory: int = 512
-    """MiB in which Varnish holds what is being pulled; layers of more than half of it pass through uncoalesced."""
+    """MiB in which Varnish holds what is being pulled; layers of more than half of it are kept on its disk."""
     nodes: Sequence[SwarmNode]
     """Every node that uses the mirror, in the order in which they are told; the first that is not the manager is the canary."""
     private_key: pulumi.Input[str] | None = field(default=None, repr=False)

@@ -7,14 +7,28 @@ registry/proxy/proxyblobstore.go): n nodes that pull together would download n t
 PORT = 6081
 """Varnish's usual port, inside the overlay network only."""
 
-VARNISH_FLOOR = (7, 0, 0)
-"""The major that `mirror.vcl` was tried with (7.7.0); nothing is known of older ones."""
+VARNISH_FLOOR = (7, 3, 0)
+"""The oldest that starts: 7.1 has no `transit_buffer`, 7.2 no `vcc_feature` (varnish include/tbl/params.h). Run with 7.7.0."""
 
 CONFIGURATION = "/etc/varnish/mirror.vcl"
 START = "/usr/local/bin/start-mirror"
 
-OVERHEAD_MIB = 384
-"""What Varnish takes beside its storage: 128 MiB for what passes through, compiling its configuration, threads."""
+WRITABLE = "/tmp"
+"""The only folder of Varnish's container that can be written, a volume of its own that goes with the task: compiled
+configurations, which have to be executable (a tmpfs of a service is mounted noexec), and what is too large for memory."""
+
+DISK_MIB = 4096
+"""Of the node's own disk for layers that are too large for memory (more than half of it), or for which it has no room. Never
+more than half of what is free there. A layer of up to 15/16 of this is one download for all who want it at the same moment."""
+
+PASSES = 512
+"""How many bodies may be passed on at the same moment where there is no room to keep them. Docker is sent to the upstream
+beyond."""
+
+OVERHEAD_MIB = 512
+"""What Varnish takes beside its store in memory, at most: 64 MiB of manifests, and 85 MiB that they cost besides (110,000 of 606
+bytes, each with 770 more that no store counts; measured); 128 MiB for PASSES (a buffer of 128 KiB, and a piece of that size);
+the rest for compiling its configuration and for threads."""
 
 HEALTH_CHECK = ("CMD", "varnishadm", "-n", "/tmp/varnish", "ping")
 
@@ -24,12 +38,12 @@ def front_name(service: str) -> str:
     return f"{service}-front"
 
 
-def words(service: str, memory: int) -> list[str]:
+def words(service: str, memory: int, disk: int = DISK_MIB) -> list[str]:
     """The arguments of `container/start-varnish.sh`, as `NAME=value`.
 
     Args:
         service: Name of the registry's swarm service.
-        memory: Varnish's storage in MiB (`coalesceMemory`).
+        memory: Varnish's store in memory, in MiB (`coalesceMemory`).
+        disk: Its store on the node's disk, in MiB; 0 for none.
     """
-    # More than half would leave no room for a second layer of that size at the same time.
-    return [f"REGISTRY={service}", f"PORT={PORT}", f"MEMORY={memory}", f"LARGEST={memory * 1024 * 1024 // 2}"]
+    return [f"REGISTRY={service}", f"PORT={PORT}", f"MEMORY={memory}", f"DISK={disk}", f"PASSES={PASSES}"]

@@ -13,7 +13,7 @@ import pulumi
 import pulumi_docker as docker
 from pulumi_command import remote
 
-from . import answer, claims, render, rules, ship
+from . import advisories, answer, claims, render, rules, ship
 from .args import InvalidProgram, RegistryMirrorArgs
 from .node import agent_command, connection, restart_command, roll_out
 from .registry import MARKER, RegistryVersion, registry_config
@@ -59,8 +59,9 @@ class RegistryMirror(pulumi.ComponentResource):
             version,
             ttl_hours=args.ttl_hours,
             cache_write_seconds=args.cache_write_seconds,
-            metrics=bool(args.metrics_from),
         )
+        for warning in advisories.warnings(args.image, args.varnish_image if args.coalesce else None):
+            pulumi.warn(warning, self)
         identity = claims.identity(name, self)
         claim = claims.declare(name, args, service, identity, self)
         self.network_id = self._network(name, args, claim)
@@ -73,6 +74,11 @@ class RegistryMirror(pulumi.ComponentResource):
             args.manager_node,
             args,
             create="ready.wait",
+            update="ready.wait_again",
+            # The gate leaves nothing behind, so replacing it costs nothing: another upstream, or another account there, has
+            # served nothing yet, and must answer before anybody is told.
+            triggers=[args.upstream, services.credentials_id],
+            show_warnings=True,
             stdin=pulumi.Output.json_dumps(services.expected).apply(
                 lambda expected: ship.request(
                     "ready",
@@ -82,6 +88,8 @@ class RegistryMirror(pulumi.ComponentResource):
                         "check_image": args.check_image,
                         "network": args.network,
                         "allow_from": list(args.allow_from),
+                        "unit": args.manager_node.service,
+                        "daemon_json": args.manager_node.daemon_json,
                         "labels": services.labels,  # not used there; a changed route is a reason to look again
                         "timeout": args.ready_timeout,
                     },
@@ -164,14 +172,15 @@ class RegistryMirror(pulumi.ComponentResource):
     def _restarts(
         self, name: str, args: RegistryMirrorArgs, service: str, commands: Mapping[str, remote.Command]
     ) -> pulumi.Output[str]:
-        """The rolling restart, declared where a key was handed over that dockerd reads at its start only.
+        """The rolling restart, declared where a managed key is read by dockerd at its start only, or restarts may be made.
 
-        It is there with `restart: never` too, because its end is what takes such keys back: nodes forget them, restarted one at
-        a time, before they forget the mirror.
+        Without such a key it takes back what a half done restart has left of one that was managed before. It is there with
+        `restart: never` too, because its end is what takes such keys back: nodes forget them, restarted one at a time, before
+        they forget the mirror.
         """
-        if not args.restart_keys:
+        if not args.restart_keys and args.restart == "never":
             return pulumi.Output.from_input("")
-        if args.restart != "never":
+        if args.restart_keys and args.restart != "never":
             words = "read by dockerd at its start only: nodes that need it are drained and restarted one at a time"
             pulumi.log.info(f"{', '.join(args.restart_keys)}: {words}, workers first, the leader last", self)
         command = restart_command(f"{name}-restarts", args, service, commands, pulumi.ResourceOptions(parent=self))

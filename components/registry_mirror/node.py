@@ -63,26 +63,33 @@ def agent_command(
     create: str,
     stdin: pulumi.Input[str],
     delete: str | None = None,
+    update: str | None = None,
+    triggers: Sequence[pulumi.Input[str]] | None = None,
+    show_warnings: bool = False,
     time_limit: int = ship.TIME_LIMIT,
     opts: pulumi.ResourceOptions,
 ) -> remote.Command:
     """A run of the node agent: `create` whenever `stdin` changes, `delete` when the resource goes.
 
-    Data goes in `stdin`, never in `triggers`: a changed trigger replaces the resource, and then the old `delete` would undo
-    what the new `create` has just done. There is no `update`: the plugin then runs `create`, which is what we want.
+    Data goes in `stdin`. A changed trigger replaces the resource, and then the old `delete` would undo what the new `create` has
+    just done, so `triggers` are for actions without one. Without `update` the plugin runs `create` for a changed `stdin` too.
+    `show_warnings`: print what the agent says on stderr, also where it succeeds.
     """
+    assert not (triggers and delete)
     limit = f"{time_limit + SILENCE_SECONDS}s"
     limits = pulumi.ResourceOptions(custom_timeouts=pulumi.CustomTimeouts(create=limit, update=limit, delete=limit))
     return remote.Command(
         name,
         connection=connection(node, args),
         create=ship.command(create, node.become),
+        update=ship.command(update, node.become) if update else None,
         delete=ship.command(delete, node.become) if delete else None,
+        triggers=list(triggers) if triggers else None,
         stdin=stdin,
         # Otherwise the plugin tries to set two environment variables that a stock sshd refuses, and warns each time.
         add_previous_output_in_env=False,
         # What the agent says on a failure comes with the error; printing it twice helps nobody.
-        logging=remote.Logging.NONE,
+        logging=remote.Logging.STDERR if show_warnings else remote.Logging.NONE,
         opts=pulumi.ResourceOptions.merge(limits, opts),
     )
 

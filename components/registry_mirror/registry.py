@@ -12,7 +12,14 @@ import yaml
 CACHE_TARGET = "/var/lib/registry"
 PORT = 5000
 """The registry's own port, inside the overlay network only; Traefik, or Varnish behind it, is the way in."""
-METRICS_PORT = 5001
+DEBUG_PORT = 5001
+"""Metrics, and beside them Go's profiler and variables: on the container's loopback only."""
+METRICS_PORT = 5002
+"""The metrics alone, for other containers; `container/start-registry.sh` answers there."""
+
+CAPABILITIES = ("CAP_DAC_OVERRIDE",)
+"""What the registry's container keeps of root's capabilities: the cache on the storage may be another user's. It stays root, as
+the image has it, because the caches that are there are root's."""
 
 DRAIN_TIMEOUT = "8s"
 """How long running downloads may go on when the task is stopped: less than the 10 s after which docker kills it."""
@@ -75,7 +82,6 @@ def registry_config(
     *,
     ttl_hours: int = 0,
     cache_write_seconds: int = CACHE_WRITE_SECONDS,
-    metrics: bool = False,
 ) -> str:
     """The registry's configuration file: the recipe's, line for line, but for what is wrong in it for a pull-through cache.
 
@@ -90,7 +96,7 @@ def registry_config(
         proxy["ttl"] = f"{ttl_hours}h" if ttl_hours else "0s"  # a bare number would be nanoseconds
         proxy["exec"] = {"command": HELPER, "lifetime": "1h"}
         proxy["cachewritetimeout"] = f"{cache_write_seconds}s"
-    debug = {"addr": f"{'' if metrics else '127.0.0.1'}:{METRICS_PORT}", "prometheus": {"enabled": True, "path": "/metrics"}}
+    debug = {"addr": f"127.0.0.1:{DEBUG_PORT}", "prometheus": {"enabled": True, "path": "/metrics"}}
     config = {
         "version": 0.1,
         "log": {"fields": {"service": "registry"}},
@@ -106,6 +112,16 @@ def registry_config(
     }
     head = f"{MARKER} for the service {service}; the next `pulumi up` undoes edits made here.\n"
     return head + yaml.safe_dump(config, sort_keys=False)
+
+
+def words(config_target: str, *, metrics: bool) -> list[str]:
+    """The arguments of `container/start-registry.sh`.
+
+    Args:
+        config_target: Where the registry reads its configuration (`RegistryVersion.config_target`).
+        metrics: Whether other containers may read the metrics, on METRICS_PORT (`metricsFrom`).
+    """
+    return [config_target, *([f"METRICS={METRICS_PORT}"] if metrics else [])]
 
 
 def nfs_volume(export: str, options: str) -> dict[str, str]:

@@ -124,7 +124,11 @@ def varnish_image(value: str) -> str | None:
     if wrong is not None:
         return wrong
     numbers = _version(value)
-    return None if numbers >= VARNISH_FLOOR else f"must be {VARNISH_FLOOR[0]}.0.0 or later"
+    return (
+        None
+        if numbers >= VARNISH_FLOOR
+        else f"must be {'.'.join(map(str, VARNISH_FLOOR))} or later: older ones do not start with the mirror's settings"
+    )
 
 
 def _pinned(value: str, example: str, reason: str) -> str | None:

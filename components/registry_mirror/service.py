@@ -54,6 +54,8 @@ class MirrorServices:
         """Name, image and digest word of each service, by which the gate tells its new task from an old one."""
         self.labels: list[dict[str, str]] = []
         """The labels for Traefik."""
+        self.credentials_id: pulumi.Input[str] = ""
+        """Id of the swarm's secret with the upstream's account, which another account changes; empty without one."""
         self.registry = self._registry(config, storage)
         self.front = self._varnish() if args.coalesce else self.registry
 
@@ -71,7 +73,7 @@ class MirrorServices:
         word = pulumi.Output.from_input(digest).apply(render.digest_word)
         container = docker.ServiceTaskSpecContainerSpecArgs(
             image=args.image,
-            commands=["/bin/sh", registry.START, version.config_target, word],
+            commands=["/bin/sh", registry.START, *registry.words(version.config_target, metrics=bool(args.metrics_from)), word],
             # One variable at most: the plugin sends several in another order each time, and swarm then starts a new task.
             env={"OTEL_TRACES_EXPORTER": "none"},
             configs=files,
@@ -80,6 +82,9 @@ class MirrorServices:
             sysctl=registry.SYSCTL,
             healthcheck=_health_check(registry.HEALTH_CHECK),
             stop_grace_period=GRACE_PERIOD,
+            read_only=True,
+            cap_drops=["ALL"],
+            cap_adds=list(registry.CAPABILITIES),
         )
         self.expected.append({"service": self._service, "word": word, "image": args.image})
         return self._declare(
@@ -141,6 +146,9 @@ class MirrorServices:
             configs=files,
             healthcheck=_health_check(coalesce.HEALTH_CHECK),
             stop_grace_period=GRACE_PERIOD,
+            read_only=True,
+            cap_drops=["ALL"],
+            mounts=[docker.ServiceTaskSpecContainerSpecMountArgs(type="volume", target=coalesce.WRITABLE, read_only=False)],
         )
         self.expected.append({"service": front, "word": word, "image": args.varnish_image})
         return self._declare(
@@ -206,6 +214,7 @@ class MirrorServices:
             return [], digest
         parts = {"username": args.upstream_username, "token": pulumi.Output.secret(args.upstream_token), "url": args.upstream}
         made = docker.Secret(f"{self._name}-credentials", data=pulumi.Output.all(**parts).apply(_encoded), opts=self._opts)
+        self.credentials_id = made.id
         secret = docker.ServiceTaskSpecContainerSpecSecretArgs(
             secret_id=made.id, secret_name=made.name, file_name="upstream", file_mode=0o400
         )

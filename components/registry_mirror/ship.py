@@ -23,7 +23,10 @@ OLDEST = (3, 8)
 """The oldest Python that runs the agent."""
 
 _SHARED = ("plain_text", "answer")
-_NODE = ("files", "lock", "daemon_json", "engine", "keys", "preflight", "plan", "https", "probe", "record", "storage", "node")
+_NODE = (
+    "files", "lock", "daemon_json", "engine", "key_values", "keys", "command_line", "daemon_settings", "daemon_process",
+    "started", "preflight", "plan", "https", "probe", "dockerd_view", "member", "record", "storage", "node",
+)  # fmt: skip
 
 
 def _agent(folder: str, *names: str) -> tuple[str, ...]:
@@ -34,7 +37,7 @@ _MODULES = {
     "node": _agent("node_agent", *_NODE),
     "claim": _agent("node_agent", "files", "engine", "routes", "storage", "claim"),
     "storage": _agent("node_agent", "files", "storage"),
-    "ready": _agent("node_agent", "files", "daemon_json", "engine", "https", "probe", "ready"),
+    "ready": _agent("node_agent", "files", "daemon_json", "engine", "https", "probe", "dockerd_view", "ready"),
     "stats": _agent("node_agent", "files", "engine", "stats"),
     # What the rolling restart sends to the nodes, and itself.
     "restart": _agent("node_agent", *_NODE, "restart", "swarm"),
@@ -106,6 +109,7 @@ MANAGER_ACTIONS = (
     "claim.take",
     "claim.release",
     "ready.wait",
+    "ready.wait_again",
     "storage.apply",
     "storage.remove",
     "swarm.view",

@@ -13,13 +13,16 @@ START_LIMIT = 3
 """Starts within START_WINDOW seconds after which systemd gives up (docker.service)."""
 START_WINDOW = 60
 
-KEPT_ON_RELOAD = ("registry-mirrors", "insecure-registries", "labels", "debug", "live-restore", "shutdown-timeout")
+KEPT_ON_RELOAD = (
+    "registry-mirrors", "insecure-registries", "labels", "debug", "live-restore", "shutdown-timeout", "default-runtime",
+    "default-shm-size", "default-ipc-mode",
+)  # fmt: skip
 """Changed by a reload only where the file mentions them."""
 RESET_ON_RELOAD = ("max-concurrent-downloads", "max-concurrent-uploads", "max-download-attempts", "features")
 """Back to their default by a reload where the file does not mention them."""
 AT_START = (
     "log-driver", "log-opts", "log-level", "dns", "dns-opts", "dns-search", "default-address-pools", "default-ulimits", "builder",
-    "proxies", "metrics-addr", "userland-proxy", "init", "storage-driver", "data-root", "hosts",
+    "proxies", "metrics-addr", "userland-proxy", "init", "storage-driver", "data-root", "hosts", "bip", "exec-opts", "mtu",
 )  # fmt: skip
 DEFAULTS: dict[str, Any] = {
     "registry-mirrors": [],
@@ -34,6 +37,12 @@ DEFAULTS: dict[str, Any] = {
     "features": {},
     "experimental": False,
     "log-driver": "json-file",
+    "default-runtime": "runc",
+    "default-shm-size": 64 << 20,
+    "default-ipc-mode": "private",
+    "data-root": "/var/lib/docker",
+    "storage-driver": "overlay2",
+    "default-address-pools": [],
 }
 LOG_OPTS = ("max-size", "max-file", "compress", "tag", "labels", "env", "mode")
 LOG_DRIVERS = ("json-file", "local", "journald", "syslog", "none", "fluentd", "gelf")
@@ -58,6 +67,10 @@ class Dockerd:
     reloads: int = 0
     restarts: int = 0
     in_swarm: bool = True
+    flags: list[str] = field(default_factory=lambda: ["hosts"])
+    """Keys that are flags on its command line, as the packages' unit has it: it takes no file with one of them."""
+    images: dict[str, int] = field(default_factory=lambda: {"/var/lib/docker": 3})
+    """Data root -> images in it. A root that is not here is empty, and knows of no swarm either: its state is in the root."""
     started_bare: bool = False
     """Started without a daemon.json: docker 20.10 then takes `experimental` over with a reload, and otherwise not (tried)."""
 
@@ -67,7 +80,7 @@ class Dockerd:
         try:
             if self._major < 23 and data is not None and (not data.strip() or data.startswith(BOM_UTF8)):
                 raise Refused("EOF, or invalid character 'ï'")  # seen on 20.10.24; 26.1.5 takes both
-            found = read(data)
+            found = self._read(data)
         except Refused as error:
             self.log.append(f'level=error msg="Error reloading configuration: {error}"')
             return
@@ -91,7 +104,7 @@ class Dockerd:
             raise Refused("start-limit-hit")
         self.starts.append(now)
         try:
-            found = read(data)
+            found = self._read(data)
             unknown = [name for name in found.get("log-opts", {}) if name not in LOG_OPTS]
             if unknown:
                 raise Refused(f"failed to set log opts: unknown log opt '{unknown[0]}'")
@@ -118,8 +131,22 @@ class Dockerd:
             "LiveRestoreEnabled": self.live["live-restore"],
             "ExperimentalBuild": self.live["experimental"],
             "LoggingDriver": self.live["log-driver"],
+            "DockerRootDir": self.live["data-root"],
+            "Driver": self.live["storage-driver"],
+            "DefaultRuntime": self.live["default-runtime"],
+            "Runtimes": {"runc": {"path": "runc"}, "io.containerd.runc.v2": {"path": "runc"}},
+            "DefaultAddressPools": [
+                {"Base": pool["base"], "Size": pool["size"]}
+                for pool in self.live["default-address-pools"]
+                if isinstance(pool, dict)
+            ],
             "Plugins": {"Log": list(LOG_DRIVERS), "Authorization": None},
-            "Swarm": {"LocalNodeState": "active" if self.in_swarm else "inactive", "NodeID": "id"},
+            "Swarm": {
+                "LocalNodeState": "active" if self.is_member else "inactive",
+                "NodeID": "id" if self.is_member else "",
+                "ControlAvailable": False,
+            },
+            "Images": self.images.get(self.live["data-root"], 0),
             "RegistryConfig": {
                 "Mirrors": [url.rstrip("/") + "/" for url in self.live["registry-mirrors"]],
                 "InsecureRegistryCIDRs": ["127.0.0.0/8"],
@@ -127,17 +154,31 @@ class Dockerd:
             },
         }
 
+    @property
+    def is_member(self) -> bool:
+        """Whether this daemon finds its place in the swarm: that is kept in the data root."""
+        return self.in_swarm and self.live["data-root"] in self.images
+
     def attributes(self) -> dict[str, str]:
         """Of the event that follows an accepted reload."""
         features = " ".join(f"{name}:{str(value).lower()}" for name, value in sorted(self.live["features"].items()))
         return {
             **{key: json.dumps(self.live[key]) for key in (*KEPT_ON_RELOAD, *RESET_ON_RELOAD) if key != "features"},
+            **{key: str(self.live[key]) for key in ("default-runtime", "default-shm-size", "default-ipc-mode")},
             "features": f"map[{features}]",
         }
 
     def as_json(self) -> dict[str, Any]:
         """For storing."""
         return asdict(self)
+
+    def _read(self, data: bytes | None) -> dict[str, Any]:
+        found = read(data)
+        both = [key for key in self.flags if key in found]
+        if both:
+            words = "the following directives are specified both as a flag and in the configuration file"
+            raise Refused(f"{words}: {', '.join(both)}")
+        return found
 
     @property
     def _major(self) -> int:

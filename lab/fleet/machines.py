@@ -45,8 +45,8 @@ set -- $SSH_CONNECTION
 export NODE=/fleet/nodes/$3 PATH=/fleet/bin:$PATH
 exec unshare --mount --propagation private -- /bin/sh -ec '
 mount --bind $NODE/etc-docker /etc/docker
-mount --bind $NODE/lock /run/swarm-registry-mirror
 mount --bind $NODE/record /var/lib/swarm-registry-mirror
+mount --bind $NODE/run /run/swarm-registry-mirror
 echo "$(date +%s.%N) begin ${NODE##*/}" >> /fleet/sessions
 code=0
 /bin/sh -c "$SSH_ORIGINAL_COMMAND" || code=$?
@@ -167,7 +167,7 @@ class Fleet:
         shutil.rmtree(self.inside / "nodes")
         for address in self.addresses:
             node = self.inside / "nodes" / address
-            for folder in ("etc-docker", "lock", "record"):
+            for folder in ("etc-docker", "record", "run"):
                 (node / folder).mkdir(parents=True)
             shim.write(node, Dockerd())
         (self.inside / "sessions").write_text("")

@@ -17,7 +17,8 @@ from lab.fleet.dockerd import Dockerd, Refused
 DAEMON_JSON = Path("/etc/docker/daemon.json")
 UNKNOWN = 64
 FRONTS = {
-    "docker": 'case "$1" in info) exec cat "$NODE/info.json" ;; esac',
+    # Its docker cannot be asked for a manifest: it has no socket of its own.
+    "docker": 'case "$1" in info) exec cat "$NODE/info.json" ;; context) echo tcp://simulated; exit ;; esac',
     # dockerd's process id: any process without flags.
     "systemctl": 'case "$1" in show) echo 1; exit ;; esac',
 }

@@ -80,10 +80,10 @@ def _run(provider: Provider, urn: str, inputs: Values, command: str | None) -> V
         code, output, errors = connection.run(inputs["connection"], command, inputs.get("stdin") or "")
     except connection.Unreachable as error:
         raise ProviderError(str(error)) from None
-    if inputs.get("logging") != "none":
-        for text in (output, errors):
-            if text.strip():
-                provider.log(text.rstrip(), urn)
+    logging = inputs.get("logging") or "stdoutAndStderr"
+    for name, text in (("stdout", output), ("stderr", errors)):
+        if text.strip() and logging in (name, "stdoutAndStderr"):
+            provider.log(text.rstrip(), urn)
     if code != 0:
         raise ProviderError(f'Process exited with status {code}: running "{command}":\n{output}{errors}')
     return {"stdout": output.removesuffix("\n"), "stderr": errors.removesuffix("\n")}

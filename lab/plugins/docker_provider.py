@@ -238,6 +238,7 @@ class Service(Named):
         "taskSpec": {
             "containerSpec": {
                 "image": None, "commands": None, "args": None, "env": None, "sysctl": None, "stopGracePeriod": None,
+                "readOnly": None, "capAdds": None, "capDrops": None,
                 "labels": {"label": None, "value": None},
                 "configs": {"configId": None, "configName": None, "fileName": None, "fileMode": None},
                 "secrets": {"secretId": None, "secretName": None, "fileName": None, "fileMode": None},
@@ -313,7 +314,7 @@ def spec_of(inputs: Values) -> Values:
                 "StopGracePeriod": _nanoseconds(container.get("stopGracePeriod", "0s")),
                 "Labels": _map(container.get("labels")),
                 "Mounts": [
-                    {"Type": mount["type"], "Source": mount["source"], "Target": mount["target"],
+                    {"Type": mount["type"], "Source": mount.get("source", ""), "Target": mount["target"],
                      "ReadOnly": mount.get("readOnly", False), **_volume(mount)}
                     for mount in container.get("mounts", [])
                 ],
@@ -324,6 +325,9 @@ def spec_of(inputs: Values) -> Values:
     template = spec["TaskTemplate"]
     if commands := container.get("commands"):
         template["ContainerSpec"]["Command"] = commands
+    for name, key in (("readOnly", "ReadOnly"), ("capAdds", "CapabilityAdd"), ("capDrops", "CapabilityDrop")):
+        if value := container.get(name):
+            template["ContainerSpec"][key] = value
     if arguments := container.get("args"):
         template["ContainerSpec"]["Args"] = arguments
     if sysctl := container.get("sysctl"):
@@ -373,7 +377,7 @@ def inputs_of(spec: Values) -> Values:
         "mounts": [
             {
                 "type": mount["Type"],
-                "source": mount["Source"],
+                **({"source": mount["Source"]} if mount.get("Source") else {}),
                 "target": mount["Target"],
                 "readOnly": mount.get("ReadOnly", False),
                 **_volume_inputs(mount),
@@ -381,6 +385,9 @@ def inputs_of(spec: Values) -> Values:
             for mount in container.get("Mounts") or []
         ],
     }
+    for name, key in (("readOnly", "ReadOnly"), ("capAdds", "CapabilityAdd"), ("capDrops", "CapabilityDrop")):
+        if value := container.get(key):
+            found[name] = value
     if (grace := container.get("StopGracePeriod")) is not None:
         found["stopGracePeriod"] = _duration(grace)
     if commands := container.get("Command"):

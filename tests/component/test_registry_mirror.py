@@ -87,7 +87,8 @@ def test_nodes_are_named_by_name_so_one_more_or_less_touches_no_other() -> None:
 
 def test_no_command_has_triggers_which_would_undo_what_was_just_done() -> None:
     for command in [*build().of(COMMAND), *build().of(LOCAL)]:
-        assert "triggers" not in command.inputs
+        # A check that leaves nothing behind may be made anew; what has a `delete` may not.
+        assert not ("triggers" in command.inputs and "delete" in command.inputs)
         assert command.replace_on_changes in ([], ["triggers[*]"])
 
 
@@ -261,7 +262,7 @@ def test_varnish_is_in_front_and_the_registry_behind_is_hidden_from_traefik() ->
     assert front["traefik.http.services.mirror-front.loadbalancer.server.port"] == "6081"
     assert service == {"traefik.enable": "false"}
     task = found.named("mirror-front").inputs["taskSpec"]
-    assert "mounts" not in task["containerSpec"], "it is no second writer"
+    assert [mount.get("source") for mount in task["containerSpec"]["mounts"]] == [None], "it is no second writer"
     assert task["resources"]["limits"]["memoryBytes"] > 512 * 1024 * 1024
 
 
@@ -276,7 +277,7 @@ def test_without_varnish_traefik_leads_to_the_registry() -> None:
 def test_metrics_are_routed_from_the_registry_for_scrapers_only(coalesce: bool) -> None:
     found = labels(build(coalesce=coalesce, metrics_from=["10.9.0.0/16"]), "mirror-service")
     assert found["traefik.http.middlewares.mirror-metrics-from.ipallowlist.sourcerange"] == "10.9.0.0/16"
-    assert found["traefik.http.services.mirror-metrics.loadbalancer.server.port"] == "5001"
+    assert found["traefik.http.services.mirror-metrics.loadbalancer.server.port"] == "5002"
 
 
 def test_registry_2_has_its_configuration_where_it_looks_and_no_helper() -> None:
@@ -378,6 +379,23 @@ def test_nothing_is_declared_that_the_docker_plugin_replaces_a_service_for() -> 
         assert "taskSpec.containerSpec.labels" in service.ignore_changes
 
 
+def test_a_container_has_what_it_needs_and_nothing_else() -> None:
+    found = build(metrics_from=["10.0.0.0/8"])
+    front, mirror = (found.named(name).inputs["taskSpec"]["containerSpec"] for name in ("mirror-front", "mirror-service"))
+    assert [container["readOnly"] for container in (front, mirror)] == [True, True]
+    assert [container["capDrops"] for container in (front, mirror)] == [["ALL"], ["ALL"]]
+    assert "capAdds" not in front
+    assert mirror["capAdds"] == ["CAP_DAC_OVERRIDE"]
+    assert [mount["target"] for mount in front["mounts"] if not mount["readOnly"]] == ["/tmp"]
+    assert [mount["target"] for mount in mirror["mounts"] if not mount["readOnly"]] == ["/var/lib/registry"]
+
+
+def test_the_metrics_are_served_alone_where_somebody_may_read_them() -> None:
+    for scrapers, words in (["10.0.0.0/8"], ["METRICS=5002"]), ([], []):
+        commands = build(metrics_from=scrapers).named("mirror-service").inputs["taskSpec"]["containerSpec"]["commands"]
+        assert [word for word in commands if "METRICS" in word] == words
+
+
 def test_what_docker_adds_to_a_service_by_itself_is_no_change() -> None:
     for service in build().of(SERVICE):
         assert "taskSpec.placement.platforms" in service.ignore_changes
@@ -438,10 +456,27 @@ def test_outputs_are_what_the_class_promises() -> None:
     }
 
 
+def test_the_gate_is_strict_with_another_upstream_or_account_and_warns_where_the_mirror_has_served_from_it() -> None:
+    before = build().named("mirror-ready").inputs
+    assert before["create"].endswith(" ready.wait")
+    assert before["update"].endswith(" ready.wait_again")
+    assert before["logging"] == "stderr", "a warning is shown"
+    assert before["triggers"] == build(coalesce_memory=500).named("mirror-ready").inputs["triggers"]
+    other = build(upstream="https://registry.example.com").named("mirror-ready").inputs
+    account = build(upstream_username="me", upstream_token="token", allow_from=["10.0.0.0/8"]).named("mirror-ready").inputs
+    assert len({json.dumps(inputs["triggers"]) for inputs in (before, other, account)}) == 3
+    assert "token" not in json.dumps(account["triggers"])
+
+
 def test_keys_that_every_docker_reloads_need_no_rolling_restart() -> None:
-    found = build(daemon_keys={"debug": True}, restart="when-needed")
+    found = build(daemon_keys={"debug": True}, restart="never")
     assert [command.name for command in found.of(LOCAL)] == ["mirror-identity"]
     assert request(found.named("mirror-node-w1"))["keys"] == {"debug": True}
+
+
+def test_where_restarts_are_allowed_a_key_that_was_managed_before_can_be_taken_back_by_one() -> None:
+    command = build(restart="when-needed").named("mirror-restarts")
+    assert command.inputs["create"].endswith(" run.run")
 
 
 @pytest.mark.parametrize("restart", ["never", "when-needed"])

@@ -233,7 +233,7 @@ BAD_FILES = {
     "not an object": ("echo '[]' > F", "not an object"),
     "a link to nowhere": ("ln -s /nowhere F", "is a link to /nowhere"),
     "a directory": ("mkdir F", "is a directory; move it away"),
-    "a key that docker does not know": ("echo '{\"no-such-key\": 1}' > F", "the old daemon.json is back"),
+    "a key that docker does not know": ("echo '{\"no-such-key\": 1}' > F", "nothing was changed: dockerd would refuse the file"),
     "an edit that docker has not taken over": ('echo \'{"labels": ["a=b"]}\' > F', "labels was edited in"),
     "a file that must not change": ("echo '{}' > F; chattr +i F /etc/docker", "immutable"),
 }

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from components.registry_mirror import ship
+from lab import internet
 from lab.plan import NODE2_DAEMON_JSON
 from lab.sandbox import SandboxError
 from tests.lab_fixture import Lab, Mirror, counts, kill_session
@@ -369,3 +370,187 @@ def test_the_mirror_dies_meanwhile(lab: Lab, mirror: Mirror) -> None:
         lab.on("node1", "docker service scale --detach registry-mirror=1")
     lab.wait_for_mirror("node3")
     assert mirror.operate("status")[0] == 0
+
+
+LOSES_ITS_PLACE = """#!/bin/sh
+cd /var/lib/docker
+if [ -e /run/loses-its-place ]; then
+  rm /run/loses-its-place
+  mv swarm swarm.kept
+elif [ -d swarm.kept ]; then
+  rm -rf swarm
+  mv swarm.kept swarm
+fi
+"""
+
+
+@pytest.mark.fault("F33", "a node comes back from its restart and is no node of the swarm any more")
+def test_a_node_that_has_left_the_swarm_by_its_restart_goes_back_and_ends_the_roll_out(lab: Lab, mirror: Mirror) -> None:
+    before = {node: lab.daemon_json(node) for node in ("node1", "node3")}
+    others = lab.daemon_pid("node1")
+    folder = "/run/systemd/system/docker.service.d"
+    lab.on("node3", "cat > /run/lose; chmod +x /run/lose; touch /run/loses-its-place", LOSES_ITS_PLACE.encode())
+    drop_in = "[Service]\nExecStartPre=/run/lose\n"
+    lab.on("node3", f"mkdir -p {folder}; cat > {folder}/lose.conf; systemctl daemon-reload", drop_in.encode())
+    try:
+        allowed = {"restart": "when-needed", "allowQuorumLoss": True}
+        mirror.configure(without=("node2",), daemonKeys={"log-level": "warn"}, **allowed)
+        reason = mirror.up_fails()
+        assert "node3: docker was restarted, and then it is no active node of its swarm any more" in reason
+        assert "the old daemon.json is back, and docker runs with it" in reason
+        assert "not restarted: node1" in reason
+        assert lab.info("node3")["Swarm"]["LocalNodeState"] == "active", "it has been restarted once more, with the old file"
+        assert {node: lab.daemon_json(node) for node in before} == before
+        assert lab.daemon_pid("node1") == others
+        assert lab.availability()["node3"] == "active"
+        # Taken out of the list again, nothing of it is left, and status says so.
+        mirror.configure(without=("node2",), **allowed)
+        mirror.up()
+        assert {node: lab.daemon_json(node) for node in before} == before
+        assert mirror.operate("status")[0] == 0
+    finally:
+        lab.on("node3", f"rm -f {folder}/lose.conf /run/loses-its-place; systemctl daemon-reload")
+        mirror.configure(without=("node2",))
+        mirror.up()
+
+
+@pytest.mark.fault("F34", "a node is no node of the swarm any more, drained, or cannot reach its mirror, and status is asked")
+def test_status_says_well_of_no_node_that_cannot_take_a_task(lab: Lab, mirror: Mirror) -> None:
+    lab.on("node1", "docker node update --availability drain node3")
+    assert mirror.status()["node3"]["state"] == "drained"
+    assert mirror.operate("status")[0] == 0, "that is somebody's decision"
+    lab.on("node1", "docker node update --availability active node3")
+    token = lab.on("node1", "docker swarm join-token --quiet worker").strip()
+    lab.on("node3", "docker swarm leave")
+    try:
+        found = mirror.status()["node3"]
+        assert (found["state"], found["drifted"]) == ("NOT IN SWARM", False)
+        assert "docker is no active node of a swarm here (inactive)" in found["swarm_faults"][0]
+        assert mirror.operate("status")[0] == 1
+    finally:
+        lab.on("node3", f"docker swarm join --token {token} 198.18.0.11:2377")
+        forget = (
+            "docker node ls --format '{{.ID}} {{.Status}}' | awk '$2 == \"Down\" {print $1}' | xargs -r docker node rm --force"
+        )
+        lab.on("node1", f"for i in $(seq 60); do docker node ls | grep -q Down && break; sleep 0.5; done; {forget}")
+    # A mirror that is not up is no drift of the nodes.
+    lab.on("node1", "docker service scale --detach registry-mirror=0 registry-mirror-front=0")
+    try:
+        lab.on(
+            "node3", "for i in $(seq 60); do docker ps -q --filter name=registry-mirror | grep -q . || exit 0; sleep 0.5; done"
+        )
+        states = {node: (entry["state"], entry["drifted"]) for node, entry in mirror.status().items()}
+        assert states == {"node1": ("NO MIRROR", False), "node3": ("NO MIRROR", False)}
+    finally:
+        lab.on("node1", "docker service scale --detach registry-mirror=1 registry-mirror-front=1")
+    lab.wait_for_mirror("node3")
+    assert {entry["state"] for entry in mirror.status().values()} == {"well"}
+
+
+PROXY = (
+    "import socketserver as s\n"
+    "class H(s.StreamRequestHandler):\n"
+    "    def handle(self):\n"
+    "        self.rfile.readline()\n"
+    "        self.wfile.write(b'HTTP/1.1 403 Forbidden\\r\\nContent-Length: 0\\r\\n\\r\\n')\n"
+    "s.ThreadingTCPServer.allow_reuse_address = True\n"
+    "s.ThreadingTCPServer(('127.0.0.1', 3128), H).serve_forever()\n"
+)
+UNIT = "/run/systemd/system/docker.service.d"
+
+
+def environment(lab: Lab, node: str, text: str) -> None:
+    """Start docker anew with these lines in its unit; none: as it was."""
+    lab.on(node, f"mkdir -p {UNIT}; cat > {UNIT}/proxy.conf; systemctl daemon-reload", f"[Service]\n{text}\n".encode())
+    lab.on(node, "systemctl reset-failed docker; systemctl restart docker")
+
+
+@pytest.mark.fault("F35", "docker goes through a proxy that does not lead to the mirror")
+def test_docker_has_a_proxy_that_does_not_lead_to_the_mirror(lab: Lab, agent: Agent) -> None:
+    proxy = "Environment=HTTP_PROXY=http://127.0.0.1:3128 HTTPS_PROXY=http://account:secret@127.0.0.1:3128 NO_PROXY=localhost"
+    lab.on("node2", "cat > /run/proxy.py; systemd-run --unit=lab-proxy python3 /run/proxy.py", PROXY.encode())
+    try:
+        environment(lab, "node2", proxy)
+        code, words = agent.run("node.apply")
+        assert code == 1
+        assert "nothing was changed: from this node, docker goes to https://mirror.lab.test through its proxy" in words
+        assert "http://127.0.0.1:3128, and that does not lead there" in words
+        assert "add mirror.lab.test to NO_PROXY" in words
+        assert "secret" not in words
+        assert lab.daemon_json("node2") == OLD
+        found = json.loads(agent.run("node.look")[1])
+        assert any("through its proxy" in fault for fault in found["faults"]), found
+        # The remedy, as it is printed.
+        environment(lab, "node2", proxy + ",mirror.lab.test")
+        agent.converges()
+    finally:
+        environment(lab, "node2", "")
+        lab.on("node2", "systemctl stop lab-proxy; rm /run/proxy.py")
+    agent.converges()
+
+
+@pytest.mark.fault("F36", "the authority that the mirror's certificate needs was installed after docker's start")
+@pytest.mark.parametrize("remedy", ["restart docker", "certs.d"])
+def test_docker_knows_an_older_trust_store_than_the_node_has(lab: Lab, agent: Agent, remedy: str) -> None:
+    bundle, ours = "/etc/ssl/certs/ca-certificates.crt", "/usr/local/share/ca-certificates"
+    lab.on("node2", f"mkdir -p /root/kept; mv {ours}/*.crt /root/kept/; update-ca-certificates --fresh >/dev/null 2>&1")
+    lab.on("node2", "systemctl reset-failed docker; systemctl restart docker")
+    # dockerd reads the store when it needs it first.
+    lab.on("node2", "docker pull mirror.lab.test/library/swarm-mirror-proof:1 2>&1 | grep -q 'unknown authority'")
+    lab.on("node2", f"sleep 1; mv /root/kept/*.crt {ours}/; update-ca-certificates --fresh >/dev/null 2>&1; touch {bundle}")
+    try:
+        code, words = agent.run("node.apply")
+        assert code == 1
+        assert "nothing was changed: from this node, docker itself does not get library/swarm-mirror-proof:1" in words
+        assert f"{bundle} is newer than the running docker" in words
+        assert "/etc/docker/certs.d/mirror.lab.test/ca.crt" in words
+        assert lab.daemon_json("node2") == OLD
+        if remedy == "certs.d":
+            lab.on(
+                "node2",
+                f"mkdir -p /etc/docker/certs.d/mirror.lab.test; cat {ours}/*.crt > /etc/docker/certs.d/mirror.lab.test/ca.crt",
+            )
+        else:
+            lab.on("node2", "systemctl restart docker")
+        agent.converges()
+    finally:
+        lab.on("node2", "rm -rf /etc/docker/certs.d/mirror.lab.test; systemctl reset-failed docker; systemctl restart docker")
+    agent.converges()
+
+
+@pytest.mark.fault("F37", "the mirror answers from its cache and does not reach its upstream")
+def test_the_mirror_has_only_what_is_in_its_cache(lab: Lab, mirror: Mirror) -> None:
+    # Another upstream has served nothing yet: the gate fails, though checkImage is in the cache.
+    mirror.configure(without=("node2",), upstream="http://198.18.0.99", readyTimeout=30)
+    try:
+        assert "the mirror https://mirror.lab.test does not reach its upstream now (500" in mirror.up_fails()
+    finally:
+        mirror.configure(without=("node2",))
+        mirror.up()
+    # One that has served is away: a new setting is rolled out, and it is said.
+    internet.behave(lab.sandbox, "black-hole")
+    try:
+        mirror.configure(without=("node2",), coalesceMemory=500)
+        text = mirror.up()
+        assert "READY ONLY WITH WHAT IS IN ITS CACHE: the mirror https://mirror.lab.test does not reach its upstream now" in text
+        assert {entry["state"] for entry in mirror.status().values()} == {"NO MIRROR"}
+        code, words = Agent(lab, "node2").run("node.apply")
+        assert (code, words) == (0, "written and reloaded; upstream not reached")
+    finally:
+        internet.behave(lab.sandbox, "well")
+        Agent(lab, "node2").run("node.remove")
+        mirror.configure(without=("node2",))
+        mirror.up()
+    assert mirror.operate("status")[0] == 0
+
+
+@pytest.mark.fault("F37", "checkImage is an image that the upstream does not have")
+def test_an_image_that_is_not_there_is_said_at_once(lab: Lab, mirror: Mirror) -> None:
+    mirror.configure(without=("node2",), checkImage="library/no-such-image:1")
+    started = time.monotonic()
+    try:
+        assert "has no image library/no-such-image:1 (404); set checkImage to one that it has" in mirror.up_fails()
+        assert time.monotonic() - started < 60
+    finally:
+        mirror.configure(without=("node2",))
+        mirror.up()

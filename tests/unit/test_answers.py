@@ -14,6 +14,7 @@ from tests.unit.test_args import args, node
 
 GOOD: dict[str, Any] = {
     "engine": "26.1.5", "listed": True, "used": True, "recorded": True, "edited": False, "due": [], "faults": [], "hazards": [],
+    "mirror_faults": [], "swarm_faults": [], "id": "i1",
 }  # fmt: skip
 
 

@@ -74,7 +74,7 @@ def test_all_faults_are_reported_together() -> None:
         ({"cache_volume": "cache", "placement_constraints": ["node.role == manager"]}, "placementConstraints", "one machine"),
         ({**VOLUME, "cache_nfs": "h:/a"}, "cacheVolume", "is given besides cacheNfs"),
         ({"varnish_image": None}, "varnishImage", "or set coalesce to false"),
-        ({"varnish_image": f"varnish:6.0.1@{DIGEST}"}, "varnishImage", "7.0.0 or later"),
+        ({"varnish_image": f"varnish:7.1.1@{DIGEST}"}, "varnishImage", "7.3.0 or later"),
         ({"varnish_image": "varnish:7.7.0"}, "varnishImage", "`make pin` looks it up"),
         ({"coalesce_memory": 5}, "coalesceMemory", "64 (MiB)"),
         ({"image": f"registry:2.8.3@{DIGEST}"}, "image", "acceptRegistry2: true"),

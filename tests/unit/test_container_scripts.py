@@ -1,4 +1,7 @@
-"""The scripts that run in the containers, run here: a damaged cache is mended before it is served."""
+"""The scripts that run in the containers, run in a root of their own: a damaged cache is repaired before it is served.
+
+With the computer's shell and tools, and with a busybox where the lab's base system has one: the registry's image is Alpine.
+"""
 
 import hashlib
 import json
@@ -11,55 +14,87 @@ from pathlib import Path
 import pytest
 
 from components.registry_mirror import registry
+from tests.container_root import ContainerRoot, why_not
 
 GOOD = b"a layer"
+REPOSITORIES = "docker/registry/v2/repositories"
+LAYERS = "docker/registry/v2/blobs/sha256"
+BUSYBOX = Path(__file__).resolve().parents[2] / ".lab/base/bookworm/bin/busybox"
+DAYS_AGO = 2 * 86400
+
+FAKE_REGISTRY = """#!/bin/sh
+i=0
+while [ -e /own/wait ] && [ $i -lt 200 ] && ! cat /proc/[0-9]*/cmdline 2> /dev/null | tr '\\0' ' ' | grep -q 'sleep 8640[0]'; do
+  i=$((i + 1)); sleep 0.05
+done
+echo "started: $*"
+"""
+"""Says how it was started, after the first check of the cache, which then waits for a day. In a container it ends with the
+registry, process 1."""
 
 
 class Container:
     """A cache, and a registry that only says how it was started."""
 
-    def __init__(self, folder: Path) -> None:
-        self.cache = folder / "cache"
-        self.bin = folder / "bin"
-        for made in (self.cache, self.bin):
-            made.mkdir()
-        program = self.bin / "registry"
-        program.write_text('#!/bin/sh\necho "started: $*"\nsleep 0.4\n')
-        program.chmod(0o755)
-        self.path = f"{self.bin}:/usr/sbin:/usr/bin:/sbin:/bin"
-        self.script = folder / "start"
-        self.script.write_text(registry.script("start-registry.sh"))
+    def __init__(self, folder: Path, busybox: Path | None) -> None:
+        self.root = ContainerRoot(folder / "root", busybox)
+        self.cache = folder / "root/var/lib/registry"
+        self.cache.mkdir(parents=True)
+        self.own = folder / "root/own"
+        self.program("registry", FAKE_REGISTRY)
+        self.program("start", registry.script("start-registry.sh"))
+        (self.own / "wait").touch()
+        self.path = "/own:/usr/sbin:/usr/bin:/sbin:/bin"
 
-    def start(self) -> list[str]:
+    def program(self, name: str, text: str) -> None:
+        (self.own / name).write_text(text)
+        (self.own / name).chmod(0o755)
+
+    def start(self, *argv: str) -> list[str]:
         """What is in the log after a start, in any order."""
-        environment = {"CACHE": str(self.cache), "PATH": self.path}
-        running = subprocess.Popen(
-            ["/bin/sh", self.script, "/c.yml"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, start_new_session=True,
-        )  # fmt: skip
-        running.wait(timeout=10)
-        # The daily check goes on; in a container it ends with the registry, which is process 1 there.
-        subprocess.run(["pkill", "-s", str(running.pid)], check=False)
-        assert running.stdout is not None
-        return running.stdout.read().splitlines()
+        running = self.root.start(*(argv or ("/bin/sh", "/own/start", "/c.yml", "DIGEST=sha256:0")), path=self.path)
+        output, _ = running.communicate(timeout=30)
+        return output.splitlines()
 
     def layer(self, content: bytes, name: str = "") -> Path:
         digest = name or hashlib.sha256(content).hexdigest()
-        path = self.cache / "docker/registry/v2/blobs/sha256" / digest[:2] / digest / "data"
+        path = self.cache / LAYERS / digest[:2] / digest / "data"
         path.parent.mkdir(parents=True)
         path.write_bytes(content)
         return path
 
-    def link(self, text: str) -> Path:
-        path = self.cache / "docker/registry/v2/repositories/library/x/_layers/sha256/abc/link"
+    def link(self, text: str, tag: str = "latest") -> Path:
+        path = self.cache / REPOSITORIES / "library/x/_manifests/tags" / tag / "current/link"
         path.parent.mkdir(parents=True)
         path.write_text(text)
         return path
 
+    def upload(self, name: str, repository: str = "library/x") -> Path:
+        """One that nobody finished, two days old."""
+        path = self.cache / REPOSITORIES / repository / "_uploads" / name
+        path.mkdir(parents=True)
+        (path / "data").write_bytes(GOOD)
+        aged(path)
+        return path
 
-@pytest.fixture
-def container(tmp_path: Path) -> Container:
-    return Container(tmp_path)
+    def outside(self) -> list[str]:
+        """Everything that is not the cache's."""
+        found = [path for path in self.root.folder.rglob("*") if self.cache not in path.parents]
+        return sorted(f"{path} {path.stat().st_size if path.is_file() else ''}" for path in found if self.own not in path.parents)
+
+
+def aged(path: Path) -> None:
+    long_ago = time.time() - DAYS_AGO
+    os.utime(path, (long_ago, long_ago))
+
+
+@pytest.fixture(params=["the computer's tools", "busybox"])
+def container(request: pytest.FixtureRequest, tmp_path: Path) -> Container:
+    if why_not():
+        pytest.skip(why_not())
+    if request.param == "busybox" and not BUSYBOX.exists():
+        pytest.skip("no busybox: the lab's base system was not made here")
+    return Container(tmp_path, BUSYBOX if request.param == "busybox" else None)
 
 
 def test_a_sound_cache_is_served_without_a_word(container: Container) -> None:
@@ -75,63 +110,188 @@ def test_a_sound_cache_is_served_without_a_word(container: Container) -> None:
 @pytest.mark.parametrize("text", ["", "{", '{"a":{"Expiry":"x"}', "garbage"])
 def test_a_list_of_expiries_that_was_cut_off_is_set_aside(container: Container, text: str) -> None:
     (container.cache / "scheduler-state.json").write_text(text)
-    said = container.start()
-    assert any("the list of expiries was damaged" in line for line in said)
+    log = container.start()
+    assert any("the list of expiries was damaged" in line for line in log)
     assert not (container.cache / "scheduler-state.json").exists()
     assert (container.cache / "scheduler-state.json.broken").read_text() == text
 
 
 def test_a_link_that_was_cut_off_is_removed(container: Container) -> None:
     link = container.link("sha256:0000")
-    said = container.start()
+    log = container.start()
     assert not link.exists()
-    assert sum("a damaged link was removed" in line for line in said) == 1
+    assert sum("a damaged link was removed" in line for line in log) == 1
 
 
 def test_a_layer_whose_bytes_are_not_its_name_is_removed_and_others_stay(container: Container) -> None:
     good, bad = container.layer(GOOD), container.layer(b"cut off", hashlib.sha256(b"cut off here").hexdigest())
-    said = container.start()
+    log = container.start()
     assert good.exists()
     assert not bad.exists()
-    assert [line for line in said if bad.parent.name in line]
+    assert [line for line in log if bad.parent.name in line]
 
 
 def test_a_layer_that_was_right_before_is_not_read_again(container: Container) -> None:
     container.start()
     old = container.layer(b"changed since", "0" * 64)
-    an_hour_ago = time.time() - 3600
-    os.utime(old, (an_hour_ago, an_hour_ago))
+    aged(old)
     container.start()
     assert old.exists()
 
 
 def test_an_upload_that_nobody_finished_is_removed_after_a_day(container: Container) -> None:
-    uploads = [container.cache / f"docker/registry/v2/repositories/library/x/_uploads/{name}" for name in ("old", "new")]
-    for upload in uploads:
-        upload.mkdir(parents=True)
-        (upload / "data").write_bytes(GOOD)
-    two_days_ago = time.time() - 2 * 86400
-    os.utime(uploads[0], (two_days_ago, two_days_ago))
+    old, new = container.upload("old"), container.upload("new")
+    os.utime(new)
     container.start()
-    assert [upload.exists() for upload in uploads] == [False, True]
+    assert [old.exists(), new.exists()] == [False, True]
+
+
+HOSTILE = [
+    "x\n/victim",
+    "x\n",
+    "-rf",
+    "-delete",
+    "a b",
+    "$(rm -rf victim)",
+    "`rm -rf victim`",
+    "*",
+    "'; rm -rf /victim; '",
+    "\\n",
+    "\x1b[2J",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_name_in_the_cache_is_a_line_or_a_word_of_a_command(container: Container, name: str) -> None:
+    nested = [container.cache, container.cache / REPOSITORIES / "library"]
+    container.link("sha256:0000", tag=name.replace("/", "\u2215"))
+    odd = container.upload(name.rpartition("/")[0] + "end", repository="library/" + name.lstrip("/"))
+    if "/" in name:  # the finding: `rm -rf` of the second line
+        (container.cache / REPOSITORIES / "library/x/_uploads" / name).mkdir(parents=True)
+        aged(container.cache / REPOSITORIES / "library/x/_uploads" / name.partition("/")[0])
+    layer = container.cache / LAYERS / "ab" / name.replace("/", "\u2215") / "data"
+    layer.parent.mkdir(parents=True)
+    layer.write_bytes(b"whatever")
+    before = container.outside()
+    log = container.start()
+    assert container.outside() == before
+    assert (container.root.folder / "victim/file").read_text() == "precious"
+    assert all(folder.is_dir() for folder in nested)
+    assert not odd.exists()
+    assert layer.exists()  # not by a name that the registry writes, so not ours
+    assert all(line.startswith(("registry mirror: a damaged link was removed", "started: ")) for line in log), log
+    assert all(line.isprintable() for line in log)
+    assert len(log) == 2
+
+
+def linked_folder(container: Container, below: str) -> None:
+    """`below` in the cache leads out of it, to a folder that has everything that would be removed there."""
+    away = container.root.folder / "victim" / "tree"
+    inside = {"docker": "registry/v2/repositories/", "docker/registry/v2": "repositories/"}.get(below, "")
+    for path, text in {"a/_uploads/x/data": "x", "a/link": "short", f"ab/{'0' * 64}/data": "not its name"}.items():
+        (away / inside / path).parent.mkdir(parents=True, exist_ok=True)
+        (away / inside / path).write_text(text)
+    aged(away / inside / "a/_uploads/x")
+    at = container.cache / below
+    at.parent.mkdir(parents=True, exist_ok=True)
+    at.symlink_to("/victim/tree")
+
+
+@pytest.mark.parametrize(
+    "below", ["docker", "docker/registry/v2", REPOSITORIES, LAYERS, f"{REPOSITORIES}/library", f"{LAYERS}/ab"]
+)
+def test_no_link_out_of_the_cache_is_followed(container: Container, below: str) -> None:
+    linked_folder(container, below)
+    before = container.outside()
+    container.start()
+    assert container.outside() == before
+
+
+@pytest.mark.parametrize("name", [".room", ".checked", "scheduler-state.json", "scheduler-state.json.broken"])
+@pytest.mark.parametrize("target", ["/victim/file", "/victim", "/victim/new"])
+def test_no_file_of_ours_is_written_through_a_link(container: Container, name: str, target: str) -> None:
+    if name.endswith(".broken"):
+        (container.cache / "scheduler-state.json").write_text("{")
+    (container.cache / name).symlink_to(target)
+    aged(container.root.folder / "victim/file")
+    before = (container.outside(), (container.root.folder / "victim/file").stat().st_mtime)
+    log = container.start()
+    assert (container.outside(), (container.root.folder / "victim/file").stat().st_mtime) == before
+    assert "started: serve /c.yml" in log
+
+
+def test_another_file_system_in_the_cache_is_not_entered(container: Container) -> None:
+    away = container.root.folder / "elsewhere"
+    for path in ("x/_uploads/y/data", "y/link", f"{'0' * 64}/data"):
+        (away / path).parent.mkdir(parents=True)
+        (away / path).write_text("short")
+    aged(away / "x/_uploads/y")
+    mounted = [f"{REPOSITORIES}/library/x/_uploads/old/mounted", f"{REPOSITORIES}/other", f"{LAYERS}/ab"]
+    for folder in mounted:
+        (container.cache / folder).mkdir(parents=True)
+    aged(container.cache / REPOSITORIES / "library/x/_uploads/old")
+    mount = "".join(f'mount --bind "$root/tmp" "$root/var/lib/registry/{folder}"\n' for folder in mounted)
+    container.root.prepare = f'mount -t tmpfs tmpfs "$root/tmp"\ncp -a "$root/elsewhere/." "$root/tmp"\n{mount}'
+    container.program("registry", FAKE_REGISTRY + "find /tmp -type f\n")
+    started, *left = container.start()
+    assert started == "started: serve /c.yml"
+    assert len(left) == 3
+
+
+def test_outside_of_a_container_nothing_is_touched(container: Container) -> None:
+    bad = container.layer(b"cut off", "0" * 64)
+    log = container.start("/bin/sh", "-c", "/bin/sh /own/start /c.yml; echo ended with $?")
+    assert log[-1] == "ended with 1"
+    assert "runs in the registry's container only; nothing was done" in log[0]
+    assert bad.exists()
+    (container.root.folder / ".dockerenv").touch()  # docker's mark, where its own init is process 1
+    assert container.start("/bin/sh", "-c", "/bin/sh /own/start /c.yml; echo ended with $?")[-1] == "ended with 0"
 
 
 def test_an_image_without_the_tools_starts_and_says_that_nothing_is_checked(container: Container) -> None:
-    for name in ("sh", "head", "rm", "cat", "sleep"):
-        (container.bin / name).symlink_to(shutil.which(name) or "")
-    container.path = str(container.bin)
+    if container.root.busybox is not None:
+        pytest.skip("this busybox finds its own tools without PATH")
+    (container.own / "wait").unlink()
+    shell = container.root.folder / "only"
+    shell.mkdir()
+    for name in ("head", "rm", "cat"):
+        (shell / name).symlink_to(shutil.which(name) or "")
+    (shell / "registry").symlink_to("/own/registry")
+    container.path = "/only"
     bad = container.layer(b"cut off", "0" * 64)
-    said = container.start()
-    assert any("the cache is not checked: this image has no find" in line for line in said)
-    assert "started: serve /c.yml" in said
+    log = container.start()
+    assert any("the cache is not checked: this image has no find" in line for line in log)
+    assert "started: serve /c.yml" in log
     assert bad.exists()
 
 
-def test_a_cache_that_cannot_be_written_is_said_and_served(container: Container) -> None:
+def test_a_cache_that_cannot_be_written_is_named_and_served(container: Container) -> None:
     (container.cache / ".room").mkdir()  # what a full disk does to root, who may write everywhere
-    said = container.start()
-    assert any("the cache cannot be written" in line for line in said)
-    assert "started: serve /c.yml" in said
+    log = container.start()
+    assert any("the cache cannot be written" in line for line in log)
+    assert "started: serve /c.yml" in log
+
+
+SERVES_METRICS = """#!/bin/sh
+(while :; do nc -l -p 5001 -e /bin/sh -c 'read -r _ path _; printf "HTTP/1.0 200 OK\\r\\n\\r\\nis $path"'; done) 2> /dev/null &
+i=0
+for path in /metrics /debug/pprof/cmdline /debug/vars; do
+  until wget -q -O - http://127.0.0.1:5002$path 2> /dev/null || [ $i -gt 100 ]; do i=$((i + 1)); sleep 0.05; done
+done
+"""
+"""Plays the registry's debug server, then asks the script's answerer for three things."""
+
+
+def test_whatever_is_asked_for_the_answer_is_the_metrics_and_never_the_profiler(container: Container) -> None:
+    if container.root.busybox is None:
+        pytest.skip("the registry's image has busybox's nc")
+    container.program("registry", SERVES_METRICS)
+    assert container.start("/bin/sh", "/own/start", "/c.yml", "METRICS=5002") == ["is /metrics"] * 3
+
+
+def test_nobody_serves_metrics_where_nobody_asked_for_it(container: Container) -> None:
+    container.program("registry", FAKE_REGISTRY + "cat /proc/net/tcp /proc/net/tcp6 | grep -c ' 0A '\n")
+    assert container.start() == ["started: serve /c.yml", "0"]
 
 
 def helper(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,19 @@ from typing import Any
 
 import pytest
 
-from components.registry_mirror.node_agent import daemon_json, engine, files, lock, node, probe, record, restart
+from components.registry_mirror.node_agent import (
+    daemon_json,
+    daemon_process,
+    dockerd_view,
+    engine,
+    files,
+    lock,
+    node,
+    probe,
+    record,
+    restart,
+    started,
+)
 from lab.fleet.dockerd import Dockerd, Refused
 
 URL = "https://mirror.example.com"
@@ -26,6 +38,13 @@ class FakeDocker:
         self.daemon = Dockerd()
         self.deaf = False
         self.hangs = False
+        self.arguments = ["/usr/sbin/dockerd", "-H", "fd://"]
+        self.born = time.time()
+        self._daemons: list[Dockerd] = []
+        self.word: str | None = None
+        """Why dockerd itself does not get an image from the mirror."""
+        self.started: float | None = None
+        """When it was started, where that is known."""
 
     @property
     def mirrors(self) -> list[str]:
@@ -58,12 +77,21 @@ class FakeDocker:
         elif "restart" in command:
             try:
                 self.daemon.restart(self.data, time.time())
+                self.started = time.time()
             except Refused:
                 raise engine.EngineProblem("`systemctl restart` failed: see journalctl") from None
         else:
             assert command[:2] in [("systemctl", "reload"), ("kill", "-HUP")]
             self.reload()
         return ""
+
+    def process(self, unit: str) -> daemon_process.Process:
+        """The running dockerd, as /proc shows it."""
+        if all(daemon is not self.daemon for daemon in self._daemons):
+            self._daemons.append(self.daemon)
+        number = next(number for number, daemon in enumerate(self._daemons) if daemon is self.daemon)
+        started_at = self.daemon.starts[-1] if self.daemon.starts else self.born
+        return daemon_process.Process(self.arguments, "", {}, started_at, f"{number} {self.daemon.restarts}")
 
     def reload(self) -> None:
         """What a SIGHUP does."""
@@ -83,9 +111,17 @@ def path(tmp_path: Path) -> Path:
 def docker(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeDocker:
     fake = FakeDocker(path)
     monkeypatch.setattr(engine, "run", fake.run)
+    monkeypatch.setattr(daemon_process, "running", fake.process)
+    monkeypatch.setattr(started, "FOLDER", str(tmp_path / "run"))
     monkeypatch.setattr(engine, "RELOAD_SECONDS", 0.1)
     monkeypatch.setattr(engine, "has_systemd", lambda: True)
-    monkeypatch.setattr(probe, "fault", lambda url, patience=0, image=None: None)
+    monkeypatch.setattr(probe, "fault", lambda *_, **__: None)
+    monkeypatch.setattr(probe, "ask", lambda *_, **__: probe.Answer(None))
+    monkeypatch.setattr(probe, "upstream_fault", lambda *_, **__: None)
+    monkeypatch.setattr(dockerd_view, "refusal", lambda *_: fake.word)
+    monkeypatch.setattr(dockerd_view, "started_at", lambda unit: fake.started)
+    monkeypatch.setattr(restart, "MEMBER_SECONDS", 0.1)
+    monkeypatch.setattr(restart, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(record, "STATE", str(tmp_path / "state"))
     monkeypatch.setattr(node, "LOCK", str(tmp_path / "run" / "lock"))
     return fake
@@ -185,7 +221,7 @@ def test_a_refused_reload_removes_a_file_that_was_not_there(docker: FakeDocker, 
 def test_a_mirror_that_does_not_answer_from_the_node_changes_nothing(
     docker: FakeDocker, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probe, "fault", lambda url, patience=0, image=None: "the name does not resolve")
+    monkeypatch.setattr(probe, "fault", lambda *_, **__: "the name does not resolve")
     with pytest.raises(files.Failed, match="nothing was changed: from this node, the name does not resolve"):
         node.apply(request(path))
     assert not path.exists()
@@ -412,9 +448,10 @@ def test_a_file_that_is_edited_at_the_very_moment_stays_the_editors(
         write(path, '{"debug": false}')
 
     monkeypatch.setattr(record.Record, "begin", with_an_editor)
-    with pytest.raises(files.Failed, match=r"edited by somebody else at this very moment.*so it is left as it is now"):
+    reloads = docker.reloads
+    with pytest.raises(files.Failed, match=r"^nothing was changed: .*edited by somebody else at this very moment"):
         node.apply(request(path))
-    assert path.read_text() == '{"debug": false}'
+    assert (path.read_text(), docker.reloads) == ('{"debug": false}', reloads)
 
 
 DRIVER: dict[str, Any] = {"log-driver": "journald"}
@@ -485,7 +522,7 @@ def test_a_node_that_is_not_well_after_its_restart_goes_back_to_what_it_was(
     restart.run(second)
     monkeypatch.setattr(restart, "VERIFY_SECONDS", -1)
     with monkeypatch.context() as patch:
-        patch.setattr(probe, "fault", lambda url, patience=0, image=None: "the name does not resolve")
+        patch.setattr(probe, "fault", lambda *_, **__: "the name does not resolve")
         with pytest.raises(files.Failed, match="docker was restarted, and then, from this node, the name does not resolve"):
             restart.verify(second)
     assert restart.undo(second) == "the old daemon.json is back, and docker runs with it"
@@ -566,6 +603,81 @@ def test_live_restore_in_a_swarm_is_told_by_look_and_forbids_the_restart(docker:
     assert "the next start of docker fails" in found["hazards"][0]
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"data-root": "/srv/docker"}', "data-root was edited in .*, but docker has not taken that over, and our restart would"),
+        ('{"bip": "10.1.0.1/24"}', "docker does not show what it has of bip, which our restart may change"),
+        ('{"default-shm-size": "1m"}', "default-shm-size was edited in .*, and our reload would|what it has of default-shm-size"),
+    ],
+)
+def test_no_restart_finishes_what_somebody_else_has_begun(docker: FakeDocker, path: Path, text: str, words: str) -> None:
+    write(path, text)
+    with pytest.raises(files.Failed, match=f"nothing was changed: .*({words})"):
+        restart.run(request(path, keys=DRIVER, may="when-needed"))
+    assert (path.read_text(), docker.daemon.restarts) == (text, 0)
+    docker.run("systemctl", "restart", "docker")
+    assert restart.run(request(path, keys=DRIVER, may="when-needed")) == "restarted"
+
+
+def test_our_own_edit_does_not_hide_somebody_elses(docker: FakeDocker, path: Path) -> None:
+    write(path, '{"bip": "10.1.0.1/24"}')
+    wish = request(path, keys=DRIVER, may="when-needed")
+    assert node.apply(wish) == "written and reloaded; restart due"
+    with pytest.raises(files.Failed, match="what it has of bip, which our restart may change; restart docker yourself"):
+        restart.run(wish)
+    assert docker.daemon.restarts == 0
+    assert docker.mirrors == [URL]
+
+
+def test_what_docker_was_started_with_is_no_edit_however_often_we_write(docker: FakeDocker, path: Path) -> None:
+    write(path, '{"bip": "10.1.0.1/24", "data-root": "/srv/docker"}')
+    docker.run("systemctl", "restart", "docker")
+    wish = request(path, keys=DRIVER, may="when-needed")
+    assert node.apply(wish) == "written and reloaded; restart due"
+    node.remove(wish)
+    node.apply(wish)
+    assert restart.run(wish) == "restarted"
+    assert docker.daemon.live["bip"] == "10.1.0.1/24"
+
+
+def test_a_managed_key_beside_the_flag_of_one_of_its_entries_is_refused_and_no_value_is_printed(
+    docker: FakeDocker, path: Path
+) -> None:
+    docker.arguments = ["/usr/sbin/dockerd", "--http-proxy=http://user:secret@a.test:1"]
+    wish = request(path, keys={"proxies": {"http-proxy": "http://b.test:1"}}, may="when-needed")
+    with pytest.raises(files.Failed, match="on its command line it has flags for http-proxy too") as failed:
+        restart.run(wish)
+    assert "secret" not in str(failed.value)
+    assert docker.daemon.restarts == 0
+
+
+def test_a_key_beside_its_flag_is_refused_before_anything_is_written(docker: FakeDocker, path: Path) -> None:
+    docker.arguments = ["/usr/sbin/dockerd", "-H=fd://"]
+    before = write(path, '{"hosts": ["unix:///var/run/docker.sock"]}')
+    for act in (node.apply, restart.run):
+        with pytest.raises(files.Failed, match="nothing was changed: dockerd has the flag --host on its command line"):
+            act(request(path, keys=DRIVER, may="when-needed"))
+    assert (path.read_bytes(), docker.daemon.restarts, docker.reloads) == (before, 0, 0)
+
+
+def whole_files(docker: FakeDocker, path: Path, original: str | None) -> set[bytes | None]:
+    """Every content that the file may have on the way: with our entries, and what is read once on the way there or back."""
+    found: set[bytes | None] = set()
+    text = original or ""
+    for keys in (KEYS, {**KEYS, **DRIVER}):
+        after = daemon_json.add_mirror(text, URL)
+        for key, value in keys.items():
+            after = daemon_json.set_key(after, key, json.dumps(value))
+        defaults = {"debug": False, "max-concurrent-downloads": 3}
+        before = text
+        for key in KEYS:
+            if daemon_json.spelling(before, key) is None:
+                before = daemon_json.set_key(before, key, json.dumps(defaults[key]))
+        found |= {after.encode(), daemon_json.add_empty_list(before).encode()}
+    return found
+
+
 @pytest.mark.parametrize("original", [None, "", '{"labels": ["a=b"]}\n', '{"registry-mirrors": ["https://other.example.com"]}'])
 @pytest.mark.fault("F1", "the agent is killed (-9) at any moment: every write, removal and command, before and after")
 @pytest.mark.fault("F27", "the way back is interrupted itself")
@@ -592,6 +704,8 @@ def test_killed_between_any_two_changes_the_file_is_whole_and_the_next_run_conve
 
         return step
 
+    between_and_after = whole_files(docker, path, original)
+
     for die_at in range(1, 90):
         for folder in (path.parent,):
             folder.mkdir(parents=True, exist_ok=True)
@@ -603,7 +717,7 @@ def test_killed_between_any_two_changes_the_file_is_whole_and_the_next_run_conve
         if action in ("remove", "restart"):
             node.apply(wish)
         docker.deaf = action == "fail and go back"
-        allowed = {path.read_bytes() if path.exists() else None}
+        allowed = {path.read_bytes() if path.exists() else None, None if original is None else original.encode()}
         with monkeypatch.context() as patch:
             steps = 0
             patch.setattr(files, "replace", dying(replace))
@@ -617,10 +731,8 @@ def test_killed_between_any_two_changes_the_file_is_whole_and_the_next_run_conve
             except files.Failed:
                 survived = action == "fail and go back"
         docker.deaf = False
-        if path.exists():
-            daemon_json.mirrors(daemon_json.decode(path.read_bytes()))  # parses: wholly old, or wholly new
-        else:
-            assert None in allowed or action == "remove"
+        found = path.read_bytes() if path.exists() else None
+        assert found in allowed | between_and_after, (die_at, found)
         if not docker.daemon.running:  # systemd starts what has died (Restart= in docker.service)
             docker.daemon.restart(docker.data, time.time())
         node.apply(wish)
@@ -639,6 +751,223 @@ def test_killed_between_any_two_changes_the_file_is_whole_and_the_next_run_conve
             assert die_at > 8, die_at
             return
     pytest.fail("the run never got through")
+
+
+MOVED: dict[str, Any] = {"log-level": "warn"}
+
+
+def loses(docker: FakeDocker, monkeypatch: pytest.MonkeyPatch, times: int, **lost: Any) -> None:
+    """Have docker come back from its next restarts as something less than it was."""
+    info, restarts = docker.daemon.info, docker.daemon.restarts
+
+    def less() -> dict[str, Any]:
+        found = info()
+        return {**found, **lost} if restarts < docker.daemon.restarts <= restarts + times else found
+
+    monkeypatch.setattr(docker.daemon, "info", less)
+
+
+LOSSES: list[tuple[dict[str, Any], str]] = [
+    ({"Swarm": {"LocalNodeState": "inactive", "NodeID": ""}}, "no active node of its swarm any more"),
+    ({"Swarm": {"LocalNodeState": "active", "NodeID": "another"}}, "another node id in the swarm"),
+    ({"DockerRootDir": "/elsewhere"}, "its data root is /elsewhere and was /var/lib/docker"),
+    ({"Images": 0}, "it has none of its 3 images"),
+]
+
+
+@pytest.mark.parametrize(("lost", "words"), LOSSES)
+def test_a_docker_that_comes_back_as_less_than_it_was_goes_back(
+    docker: FakeDocker, path: Path, monkeypatch: pytest.MonkeyPatch, lost: dict[str, Any], words: str
+) -> None:
+    wish = request(path, keys=MOVED, may="when-needed")
+    node.apply(wish)
+    before = path.read_bytes()
+    loses(docker, monkeypatch, 1, **lost)
+    with pytest.raises(
+        files.Failed, match=rf"docker was restarted, and then .*{words}.*the old daemon.json is back, and docker runs"
+    ):
+        restart.run(wish)
+    assert path.read_bytes() == before
+    assert docker.daemon.restarts == 2
+    assert json.loads(restart.due(wish))["unverified"] is False
+
+
+def test_a_way_back_that_does_not_lead_back_is_said_to_have_failed(
+    docker: FakeDocker, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wish = request(path, keys=MOVED, may="when-needed")
+    node.apply(wish)
+    loses(docker, monkeypatch, 2, **LOSSES[0][0])
+    with pytest.raises(files.Failed, match=r"docker runs with it, BUT IS NOT WHAT IT WAS: .*no active node of its swarm"):
+        restart.run(wish)
+
+
+def test_a_node_that_leaves_its_swarm_after_its_restart_is_not_verified(
+    docker: FakeDocker, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wish = request(path, keys=MOVED, may="when-needed")
+    node.apply(wish)
+    restart.run(wish)
+    monkeypatch.setattr(restart, "VERIFY_SECONDS", -1)
+    docker.daemon.in_swarm = False
+    with pytest.raises(files.Failed, match="docker was restarted, and then, from this node, it is no active node of its swarm"):
+        restart.verify(wish)
+    docker.daemon.in_swarm = True
+    docker.word = "docker itself does not get the image"
+    with pytest.raises(files.Failed, match="from this node, docker itself does not get the image"):
+        restart.verify(wish)
+    docker.word = None
+    assert restart.verify(wish) == "well"
+
+
+def test_where_docker_starts_with_the_old_file_no_more_the_last_one_that_it_was_healthy_with_comes_back(
+    docker: FakeDocker, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = request(path, keys=DRIVER, may="when-needed")
+    node.apply(first)
+    restart.run(first)
+    restart.verify(first)
+    healthy = path.read_bytes()
+    # Somebody's edit that nobody has tried: a reload takes it, a start does not (an option of the driver).
+    theirs = write(path, path.read_text().replace("{", '{"log-opts": {"no-such": "1"}, ', 1))
+    monkeypatch.setattr(restart, "refuse", lambda todo, facts: None)  # what refuses such an edit is not what this is about
+    second = request(path, keys={**DRIVER, **MOVED}, may="when-needed")
+    with pytest.raises(files.Failed, match=r"DID NOT START WITH IT: .*it runs with the last one that it was healthy with, and"):
+        restart.run(second)
+    assert path.read_bytes() == healthy
+    assert docker.daemon.running
+    kept = Path(str(path) + restart.REFUSED)
+    assert kept.read_bytes() == theirs
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+
+
+def test_a_docker_that_was_started_with_the_file_is_known_to_be_healthy_with_it(docker: FakeDocker, path: Path) -> None:
+    wish = request(path, keys=DRIVER, may="when-needed")
+    node.apply(wish)
+    before = path.read_bytes()
+    docker.started = path.stat().st_mtime + 5
+    restart.run(wish)
+    assert record.Record(str(path), "registry-mirror").healthy == before
+
+
+@pytest.mark.parametrize("act", [node.apply, restart.run])
+def test_a_file_that_cannot_be_replaced_is_said_to_be_unchanged_and_docker_is_left_alone(
+    docker: FakeDocker, path: Path, monkeypatch: pytest.MonkeyPatch, act: Any, tmp_path: Path
+) -> None:
+    before = edit(docker, path, "{}")
+    wish = request(path, keys=MOVED, may="when-needed")
+    if act is restart.run:
+        node.apply(wish)
+        before = path.read_bytes()
+    counts = (docker.reloads, docker.daemon.restarts)
+    replace = files.replace
+
+    def immutable(where: str, *arguments: Any, **more: Any) -> None:
+        if where == str(path):
+            raise files.FileProblem(f"{path} cannot be replaced: Operation not permitted")
+        replace(where, *arguments, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "replace", immutable)
+        with pytest.raises(files.Failed, match=r"^nothing was changed: .*cannot be replaced: Operation not permitted$"):
+            act(wish)
+        if act is restart.run:
+            with pytest.raises(files.Failed, match=r"^nothing was changed: .*cannot be replaced: Operation not permitted$"):
+                node.remove(wish)
+    assert (path.read_bytes(), docker.reloads, docker.daemon.restarts) == (before, *counts)
+    assert json.loads(restart.due(wish))["unverified"] is False
+    act(wish)
+
+
+def test_what_an_interrupted_run_has_written_stays_untried_where_the_next_one_cannot_write(
+    docker: FakeDocker, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wish = request(path, keys=MOVED, may="when-needed")
+    node.apply(wish)
+    before = path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "restart", raises(Killed))
+        with pytest.raises(Killed):
+            restart.run(wish)
+    untried, replace = path.read_bytes(), files.replace
+
+    def immutable(where: str, *arguments: Any, **more: Any) -> None:
+        if where == str(path):
+            raise files.FileProblem(f"{path} cannot be replaced: Operation not permitted")
+        replace(where, *arguments, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "replace", immutable)
+        with pytest.raises(files.Failed, match=r"^nothing was changed: "):
+            restart.run(request(path, keys={**MOVED, **DRIVER}, may="when-needed"))
+    known = record.Record(str(path), "registry-mirror")
+    assert (path.read_bytes(), known.untried, known.before_restart) == (untried, True, before)
+    assert restart.run(wish) == "restarted"
+
+
+def test_a_docker_that_does_not_get_to_the_mirror_is_refused_before_anything_is_changed(docker: FakeDocker, path: Path) -> None:
+    docker.word = "docker itself does not get the image; it goes there through its proxy"
+    with pytest.raises(files.Failed, match=r"^nothing was changed: from this node, docker itself does not get the image"):
+        node.apply(request(path))
+    assert not path.exists()
+    assert docker.reloads == 0
+
+
+def test_a_docker_that_does_not_get_to_the_mirror_once_configured_has_its_old_file_back(
+    docker: FakeDocker, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dockerd_view, "refusal", lambda *_: "docker itself does not get it" if docker.reloads else None)
+    with pytest.raises(
+        files.Failed, match=r"now that it is configured, docker itself does not get it; the old daemon.json is back"
+    ):
+        node.apply(request(path))
+    assert not path.exists()
+    assert docker.mirrors == []
+
+
+def test_a_mirror_without_its_upstream_is_used_and_that_is_said(
+    docker: FakeDocker, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "upstream_fault", lambda *_, **__: "the mirror does not reach its upstream now")
+    assert node.apply(request(path)) == "written and reloaded; upstream not reached"
+    assert node.apply(request(path, keys=DRIVER, may="when-needed")) == "unchanged; restart due; upstream not reached"
+    found = json.loads(node.look(request(path)))
+    assert found["mirror_faults"] == ["the mirror does not reach its upstream now"]
+    assert found["faults"] == []
+
+
+def test_look_tells_the_mirrors_faults_from_the_nodes(docker: FakeDocker, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node.apply(request(path))
+    for answer, where in ((probe.Answer("no route", probe.LONG), "mirror_faults"), (probe.Answer("no name"), "faults")):
+        monkeypatch.setattr(probe, "ask", lambda *_, found=answer: found)
+        found = json.loads(node.look(request(path)))
+        assert found[where] == [answer.fault]
+        assert sum(len(found[name]) for name in ("faults", "mirror_faults", "swarm_faults")) == 1
+    monkeypatch.setattr(probe, "ask", lambda *_: probe.Answer(None))
+    docker.daemon.in_swarm = False
+    assert "no active node of a swarm here" in json.loads(node.look(request(path)))["swarm_faults"][0]
+    docker.word = "docker itself does not get it"
+    assert json.loads(node.look(request(path)))["faults"] == ["docker itself does not get it"]
+
+
+def test_a_key_that_is_taken_out_after_half_a_roll_out_is_given_back_or_one_refusal_says_how(
+    docker: FakeDocker, path: Path
+) -> None:
+    half = request(path, keys=DRIVER, may="when-needed")
+    node.apply(half)
+    restart.run(half)
+    restart.verify(half)
+    words = "log-driver, which is not in daemonKeys any more, and only a restart takes that back; set restart to when-needed"
+    with pytest.raises(files.Failed, match=words) as refused:
+        node.apply(request(path, may="never"))
+    assert "take it out" not in str(refused.value)
+    assert docker.daemon.live["log-driver"] == "journald"
+    without = request(path, may="when-needed")
+    assert node.apply(without) == "unchanged; restart due"
+    assert restart.run(without) == "restarted"
+    assert docker.daemon.live["log-driver"] == "json-file"
+    assert restart.verify(without) == "well"
+    assert node.apply(request(path, may="never")) == "unchanged"
 
 
 def test_without_systemd_the_end_of_dockers_log_file_says_why_if_it_was_written_to_since(tmp_path: Path) -> None:

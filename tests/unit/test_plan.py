@@ -1,7 +1,7 @@
 """What is done to a node, by what it is like: one JSON file per claim under cases/plan/.
 
 `file` (or `file_hex`) is daemon.json; `wanted` has keys, gone, former; `node` has version, mirrors, info, arguments, hosts_toml,
-started_with;
+at_start (what the file said at docker's start, where that is not `file`), started_with;
 `expect` has either `refused` (a pattern per refusal) or `step` with the new `file`, and perhaps between, due, reasons.
 """
 
@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.registry_mirror.node_agent import daemon_json, keys
+from components.registry_mirror.node_agent import daemon_json, keys, started
+from components.registry_mirror.node_agent.daemon_settings import AtStart
 from components.registry_mirror.node_agent.plan import Plan, Wanted, plan
 from components.registry_mirror.node_agent.preflight import Facts
 from lab.fleet.dockerd import Dockerd
@@ -31,8 +32,19 @@ def facts_of(case: dict[str, Any]) -> Facts:
     arguments = node.get("arguments", ["/usr/sbin/dockerd", "-H", "fd://"])
     ours = [URL, *case.get("wanted", {}).get("gone", [])]
     facts = {**info, **node.get("info", {})}
-    more = {"hosts_toml": node.get("hosts_toml", False), "started_with": node.get("started_with")}
-    return Facts("/etc/docker/daemon.json", daemon_json.decode(data), facts, arguments, ours, **more)
+    text = daemon_json.decode(data)
+    before_restart = node.get("started_with")
+    return Facts(
+        "/etc/docker/daemon.json", text, facts, arguments, ours, node.get("hosts_toml", False), started_with=before_restart,
+        at_start=AtStart(values_of(node.get("at_start", text if before_restart is None else before_restart)), True),
+    )  # fmt: skip
+
+
+def values_of(text: str) -> dict[str, Any]:
+    try:
+        return started.values(text)
+    except daemon_json.Refused:  # what is refused is not what these facts are for
+        return {}
 
 
 @pytest.mark.parametrize("path", sorted(CASES.glob("*.json")), ids=lambda path: path.stem)

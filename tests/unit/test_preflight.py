@@ -1,12 +1,11 @@
 """What is found before a node is changed, each with its remedy."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from components.registry_mirror.node_agent import engine, preflight
+from components.registry_mirror.node_agent import preflight
 
 URL = "https://mirror.example.com"
 UNIT = ["/usr/sbin/dockerd", "-H", "fd://", "--containerd=/run/containerd/containerd.sock"]
@@ -95,20 +94,3 @@ def test_what_docker_has_taken_over_is_no_unfinished_edit(text: str, info: dict[
 
 def test_all_findings_are_told_together() -> None:
     assert len(findings('{"debug": true}', [*UNIT, "--registry-mirror=x", "--config-file=/x"])) == 3
-
-
-def test_only_an_engine_that_can_is_asked_to_validate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, ...]] = []
-
-    def run(*command: str) -> str:
-        asked.append(command)
-        raise engine.EngineProblem(f"`{command[0]} --validate` failed: unable to configure with file {command[3]}: unknown key")
-
-    monkeypatch.setattr(engine, "run", run)
-    program = tmp_path / "dockerd"
-    program.touch()
-    for version in ("20.10.24+dfsg1", "22.06.0", "dev", ""):
-        assert preflight.validated_by_dockerd(b"{}", str(program), version) is None
-    assert preflight.validated_by_dockerd(b"{}", str(tmp_path / "gone"), "26.1.5") is None
-    assert asked == []
-    assert (preflight.validated_by_dockerd(b"{}", str(program), "26.1.5+dfsg1") or "").endswith("with file the file: unknown key")

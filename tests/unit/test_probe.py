@@ -1,7 +1,10 @@
 """What a node says of a mirror that does not answer as it should: real sockets on loopback, real certificates."""
 
+import base64
+import contextlib
 import http.server
 import socket
+import socketserver
 import ssl
 import subprocess
 import threading
@@ -27,6 +30,10 @@ class Server:
         self.asked = 0
         self.manifests: list[tuple[str, str]] = []
         self.manifest_status = 200
+        self.upstream_status = 404
+        """What is answered for a layer that nobody has."""
+        self.blobs: list[str] = []
+        self.is_registry = True
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -42,8 +49,14 @@ class Server:
                 self.end_headers()
 
             def do_HEAD(self) -> None:
-                outer.manifests.append((self.path, self.headers["Accept"] or ""))
-                self.send_response(outer.manifest_status)
+                if "/blobs/" in self.path:
+                    outer.blobs.append(self.path)
+                    self.send_response(outer.upstream_status)
+                else:
+                    outer.manifests.append((self.path, self.headers["Accept"] or ""))
+                    self.send_response(outer.manifest_status)
+                if outer.is_registry:
+                    self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
                 self.end_headers()
 
             def log_message(self, format: str, *args: object) -> None:
@@ -77,12 +90,125 @@ def test_a_manifest_is_asked_for_without_being_pulled(server: Server) -> None:
     assert "application/vnd.oci.image.index.v1+json" in accept
 
 
-@pytest.mark.parametrize("status", [404, 429, 500])
+@pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_mirror_through_which_no_manifest_passes_is_worse_than_none(server: Server, status: int) -> None:
     server.manifest_status = status
     found = probe.fault(server.url, image="library/hello-world:latest") or ""
     assert f"library/hello-world:latest does not pass through it ({status})" in found
     assert "checkImage" in found
+
+
+IMAGE = "library/hello-world:latest"
+
+
+def test_an_image_that_the_upstream_does_not_have_is_told_from_an_upstream_that_is_away(server: Server) -> None:
+    server.manifest_status = 404
+    found = probe.ask(server.url, IMAGE)
+    assert "has no image library/hello-world:latest (404); set checkImage to one that it has" in (found.fault or "")
+    assert found.final
+    assert len(server.manifests) == 2, "asked once more, lest the upstream came back between the two questions"
+    server.upstream_status = 500
+    found = probe.ask(server.url, IMAGE)
+    assert "does not reach its upstream now (500 " in (found.fault or "")
+    assert (found.final, found.concerns_the_mirror) == (False, True)
+
+
+def test_a_404_that_is_not_a_registrys_is_traefiks_and_may_pass(server: Server) -> None:
+    server.manifest_status, server.is_registry = 404, False
+    found = probe.ask(server.url, IMAGE)
+    assert "does not pass through it (404)" in (found.fault or "")
+    assert not found.final
+
+
+def test_the_upstream_is_there_if_it_says_that_nobody_has_a_layer(server: Server) -> None:
+    assert probe.upstream_fault(server.url, IMAGE) is None
+    assert probe.upstream_fault(server.url, IMAGE) is None
+    one, other = server.blobs
+    assert one.startswith("/v2/library/hello-world/blobs/sha256:")
+    assert len(one.rpartition(":")[2]) == 64
+    assert one != other, "what was asked for once could have been remembered"
+
+
+@pytest.mark.parametrize("status", [200, 401, 429, 500, 502, 503])
+def test_any_other_answer_is_not_the_upstreams(server: Server, status: int) -> None:
+    server.upstream_status = status
+    assert f"does not reach its upstream now ({status} " in (probe.upstream_fault(server.url, IMAGE) or "")
+
+
+def test_nor_is_a_404_of_somebody_elses(server: Server) -> None:
+    server.is_registry = False
+    assert "does not reach its upstream now" in (probe.upstream_fault(server.url, IMAGE) or "")
+
+
+def test_a_mirror_that_is_not_there_has_no_upstream(server: Server) -> None:
+    assert "refused the connection" in (probe.upstream_fault(f"https://localhost:{free_port()}", IMAGE) or "")
+
+
+class Proxy:
+    """A proxy on loopback: it lets CONNECT through to a port, or answers with a status of its own."""
+
+    def __init__(self, port: int, status: int = 200) -> None:
+        self.asked: list[str] = []
+        self.accounts: list[str] = []
+        outer = self
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                outer.asked.append(self.rfile.readline().decode().split()[1])
+                while line := self.rfile.readline().strip():
+                    if line.lower().startswith(b"proxy-authorization:"):
+                        outer.accounts.append(line.split()[-1].decode())
+                self.wfile.write(f"HTTP/1.1 {status} whatever\r\n\r\n".encode())
+                if status == 200:
+                    with socket.create_connection(("127.0.0.1", port)) as there:
+                        back = threading.Thread(target=copy, args=(there, self.connection), daemon=True)
+                        back.start()
+                        copy(self.connection, there)
+
+        self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.address = f"127.0.0.1:{self.server.server_address[1]}"
+
+
+def copy(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+
+
+def test_where_docker_has_a_proxy_the_mirror_is_asked_through_it(server: Server) -> None:
+    port = int(server.url.rpartition(":")[2])
+    proxy = Proxy(port)
+    assert probe.fault(server.url, image=IMAGE, proxy=f"http://me:p%40ss@{proxy.address}") is None
+    assert probe.upstream_fault(server.url, IMAGE, f"http://{proxy.address}") is None
+    assert proxy.asked == [f"localhost:{port}"] * 2
+    assert base64.b64decode(proxy.accounts[0]) == b"me:p@ss"
+    assert len(proxy.accounts) == 1
+
+
+@pytest.mark.parametrize("status", [403, 407, 502])
+def test_a_proxy_that_does_not_lead_to_the_mirror_is_named_with_the_remedy(server: Server, status: int) -> None:
+    proxy = Proxy(1, status)
+    found = probe.ask(server.url, IMAGE, f"http://me:secret@{proxy.address}")
+    assert f"docker goes to {server.url} through its proxy http://{proxy.address}, and that does not lead there" in (
+        found.fault or ""
+    )
+    assert str(status) in (found.fault or "")
+    assert "add localhost to NO_PROXY" in (found.fault or "")
+    assert "secret" not in (found.fault or "")
+    assert not found.concerns_the_mirror
+
+
+def test_a_proxy_that_is_away_is_named_too(server: Server) -> None:
+    found = probe.fault(server.url, image=IMAGE, proxy=f"http://localhost:{free_port()}") or ""
+    assert "and that does not lead there" in found
+
+
+@pytest.mark.parametrize("scheme", ["https", "socks5"])
+def test_a_proxy_that_only_docker_can_speak_to_is_left_to_docker(scheme: str) -> None:
+    assert probe.ask("https://no.such.name.invalid", IMAGE, f"{scheme}://proxy.invalid:1") == probe.Answer(None)
+    assert probe.upstream_fault("https://no.such.name.invalid", IMAGE, f"{scheme}://proxy.invalid:1") is None
 
 
 @pytest.mark.parametrize(

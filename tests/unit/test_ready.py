@@ -1,11 +1,13 @@
-"""The gate sees what would make an allow-list worthless."""
+"""The gate: what it waits for, what it takes for proof, and what it ends at once for."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from components.registry_mirror.node_agent import engine, ready
+from components.registry_mirror.node_agent import engine, probe, ready
 
 
 def service(name: str, mode: str, port: int = 443, network: str = "net-id") -> dict[str, Any]:
@@ -39,3 +41,143 @@ def test_everything_else_is_no_obstacle(monkeypatch: pytest.MonkeyPatch, other: 
 
 def test_without_an_allow_list_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert hidden(monkeypatch, service("traefik", "ingress"), allow_from=()) is None
+
+
+OLD, NEW = "registry:3.1.0@sha256:aa", "registry:3.1.1@sha256:bb"
+
+
+def task(
+    created: int, image: str, digest: str, state: str = "running", desired: str = "running", error: str = ""
+) -> dict[str, Any]:
+    return {
+        "CreatedAt": f"2026-11-26T09:00:{created:02}Z",
+        "DesiredState": desired,
+        "Status": {"State": state, "Err": error},
+        "Spec": {"ContainerSpec": {"Image": image, "Command": ["/bin/sh", "/usr/local/bin/start-mirror", digest]}},
+    }
+
+
+class Swarm:
+    """A manager whose service has some tasks, and a mirror that answers; every poll is a second."""
+
+    def __init__(self) -> None:
+        self.tasks: list[dict[str, Any]] = []
+        self.is_manager = True
+        self.answer = probe.Answer(None)
+        self.upstream: str | None = None
+        self.log = ""
+        self.now = 0.0
+        self.later: dict[float, Callable[[], None]] = {}
+
+    def run(self, *command: str, **_: Any) -> str:
+        words = command[1:]
+        if words[0] == "info":
+            return json.dumps({"RegistryConfig": {"Mirrors": []}, "Swarm": {"ControlAvailable": self.is_manager}})
+        if words[:2] == ("service", "ps"):
+            return "\n".join(str(number) for number, _ in enumerate(self.tasks))
+        if words[:3] == ("inspect", "--type", "task"):
+            return json.dumps(self.tasks)
+        assert command[0] == "sh"
+        return self.log
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += 1
+        self.later.get(self.now, lambda: None)()
+
+
+@pytest.fixture
+def swarm(monkeypatch: pytest.MonkeyPatch) -> Swarm:
+    found = Swarm()
+    monkeypatch.setattr(engine, "run", found.run)
+    monkeypatch.setattr(probe, "ask", lambda *_: found.answer)
+    monkeypatch.setattr(probe, "upstream_fault", lambda *_: found.upstream)
+    monkeypatch.setattr(ready, "time", found)
+    return found
+
+
+def request(folder: Path) -> dict[str, Any]:
+    return {
+        "mirror": "https://mirror.example.com", "services": [{"service": "mirror", "image": NEW, "word": "new"}],
+        "check_image": "library/hello-world:latest", "network": "traefik_public", "allow_from": [], "timeout": 60,
+        "unit": "docker", "daemon_json": str(folder / "daemon.json"),
+    }  # fmt: skip
+
+
+def test_a_new_task_that_runs_and_a_mirror_that_answers_are_ready(swarm: Swarm, tmp_path: Path) -> None:
+    swarm.tasks = [task(1, OLD, "old", "shutdown", "shutdown"), task(2, NEW, "new")]
+    assert ready.wait(request(tmp_path)) == "ready"
+    assert swarm.now == 0
+
+
+@pytest.mark.parametrize(
+    "old",
+    [
+        task(1, OLD, "new"),  # the image of before, with today's configuration
+        task(1, NEW, "old"),  # and the other way round
+        task(1, NEW, "new", "starting"),
+        task(1, NEW, "new", "running", "shutdown"),  # it runs still, and swarm is ending it
+    ],
+)
+def test_an_old_task_that_answers_is_not_taken_for_the_new_one(swarm: Swarm, tmp_path: Path, old: dict[str, Any]) -> None:
+    swarm.tasks = [old]
+    with pytest.raises(ready.NotReady, match="the mirror is not ready after 60 s, so no node was touched"):
+        ready.wait(request(tmp_path))
+    swarm.now = 0.0
+    swarm.later[7.0] = lambda: swarm.tasks.append(task(2, NEW, "new"))
+    assert ready.wait(request(tmp_path)) == "ready"
+    assert swarm.now == 7
+
+
+def test_the_reason_of_the_youngest_failure_and_the_end_of_the_log_are_told(swarm: Swarm, tmp_path: Path) -> None:
+    swarm.tasks = [
+        task(1, NEW, "new", "failed", "shutdown", "an older reason"),
+        task(2, NEW, "new", "failed", "shutdown", "task: non-zero exit (1)"),
+        task(3, NEW, "new", "preparing"),
+    ]
+    swarm.log = "first\nconfiguration error: open /etc/distribution/config.yml"
+    words = r"its task is preparing: task: non-zero exit \(1\); its log ends with: configuration error: open"
+    with pytest.raises(ready.NotReady, match=words):
+        ready.wait(request(tmp_path))
+
+
+def test_a_mirror_without_its_upstream_is_not_ready_before_it_has_served_anybody(swarm: Swarm, tmp_path: Path) -> None:
+    swarm.tasks, swarm.upstream = [task(1, NEW, "new")], "the mirror does not reach its upstream now (500)"
+    with pytest.raises(ready.NotReady, match="does not reach its upstream now"):
+        ready.wait(request(tmp_path))
+    swarm.now = 0.0
+    swarm.later[9.0] = lambda: setattr(swarm, "upstream", None)
+    assert ready.wait(request(tmp_path)) == "ready"
+    assert swarm.now == 9
+
+
+def test_one_that_has_served_is_ready_with_a_warning(swarm: Swarm, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    swarm.tasks, swarm.upstream = [task(1, NEW, "new")], "the mirror does not reach its upstream now (500)"
+    assert ready.wait_again(request(tmp_path)) == "ready"
+    assert "READY ONLY WITH WHAT IS IN ITS CACHE: the mirror does not reach its upstream now (500)" in capsys.readouterr().err
+    assert swarm.now == 0
+    swarm.upstream = None
+    assert ready.wait_again(request(tmp_path)) == "ready"
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("act", [ready.wait, ready.wait_again])
+def test_what_no_waiting_mends_ends_the_gate_at_once(swarm: Swarm, tmp_path: Path, act: Callable[[dict[str, Any]], str]) -> None:
+    swarm.tasks = [task(1, NEW, "new")]
+    swarm.answer = probe.Answer("the upstream has no image", final=True)
+    with pytest.raises(ready.NotReady, match="so no node was touched: the upstream has no image"):
+        act(request(tmp_path))
+    swarm.is_manager = False
+    with pytest.raises(ready.NotReady, match=r"no manager of a swarm .*so no node was touched; set manager"):
+        act(request(tmp_path))
+    assert swarm.now == 0
+
+
+def test_what_may_pass_is_waited_for(swarm: Swarm, tmp_path: Path) -> None:
+    swarm.tasks = [task(1, NEW, "new")]
+    swarm.answer = probe.Answer("Traefik has no route to the mirror (404)", probe.LONG)
+    swarm.later[12.0] = lambda: setattr(swarm, "answer", probe.Answer(None))
+    assert ready.wait(request(tmp_path)) == "ready"
+    assert swarm.now == 12

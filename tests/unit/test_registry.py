@@ -63,9 +63,14 @@ def test_registry_3_takes_times_with_their_unit_since_a_bare_number_is_nanosecon
     assert (proxy["ttl"], proxy["cachewritetimeout"]) == ("720h", "900s")
 
 
-def test_metrics_leave_the_container_only_where_somebody_may_read_them() -> None:
-    assert config()["http"]["debug"]["addr"] == "127.0.0.1:5001"
-    assert config(metrics=True)["http"]["debug"]["addr"] == ":5001"
+def test_profiler_and_variables_never_leave_the_container() -> None:
+    for version in (V3, V2):
+        assert config(version)["http"]["debug"]["addr"] == "127.0.0.1:5001"
+
+
+def test_the_script_is_asked_for_the_metrics_by_a_word() -> None:
+    assert registry.words("/c.yml", metrics=True) == ["/c.yml", "METRICS=5002"]
+    assert registry.words("/c.yml", metrics=False) == ["/c.yml"]
 
 
 def test_the_configuration_begins_with_the_mark_by_which_it_is_known() -> None:

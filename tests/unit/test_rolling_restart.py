@@ -1,12 +1,14 @@
 """The rolling restart: whose turn it is, what forbids it, and what is left behind when it fails. The nodes are simulated."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from components.registry_mirror.rolling_restart import order, run
+from components.registry_mirror.rolling_restart import order, run, ssh
 
 M1, M2, M3 = (
     {"id": f"i{n}", "name": f"m{n}", "role": "manager", "reachable": True, "leader": n == 1, "held": "", "availability": "active"}
@@ -49,15 +51,31 @@ def test_a_node_of_another_swarm_is_found_out() -> None:
     assert order.refusals({"x": "zz"}, SWARM, False) == ["x is no member of this swarm (docker info: node id zz)"]
 
 
+CASES = Path(__file__).parent / "cases" / "identify"
+
+
+@pytest.mark.parametrize("path", sorted(CASES.glob("*.json")), ids=lambda path: path.stem)
+def test_who_a_node_is_in_the_swarm(path: Path) -> None:
+    """`claims`: what nodes say; `refused`: a pattern per reason."""
+    case: dict[str, Any] = json.loads(path.read_text())
+    found = order.identify(case["claims"], case["nodes"], case["members"])
+    assert len(found) == len(case["refused"]), found
+    assert all(re.search(words, reason) for words, reason in zip(case["refused"], found, strict=True)), found
+
+
 class Fleet:
     """Nodes that do as they are told, and remember what they were told, in order."""
 
     def __init__(self, members: list[dict[str, Any]]) -> None:
-        self.members = [dict(member) for member in members]
+        self.members = [{**member, "version": 1} for member in members]
         self.done: list[str] = []
         self.due = set(DUE)
         self.unverified: set[str] = set()
-        self.fails: dict[str, str] = {}
+        self.fails: dict[str, Exception | str] = {}
+        self.says: dict[str, str] = {}
+        """Action and node -> what it answers in place of the truth."""
+        self.silent: set[str] = set()
+        """Nodes that do not register with the swarm again once their docker was restarted."""
         self.after: dict[str, Callable[[], None]] = {}
 
     def agent(self, request: Mapping[str, Any], node: Mapping[str, Any], action: str, **settings: Any) -> str:
@@ -65,6 +83,8 @@ class Fleet:
         me = next(member for member in self.members if member["name"] == name)
         target = next((member for member in self.members if member["id"] == settings.get("id")), me)
         step = f"{action} {target['name']}"
+        if step in self.says:
+            return self.says[step]
         if action == "swarm.view":
             if me["role"] == "worker":
                 raise run.RestartFailed("This node is not a swarm manager")
@@ -76,7 +96,10 @@ class Fleet:
         if action.startswith("swarm.") and name == target["name"] and len(self.members) > 2:
             raise AssertionError("a node was asked about itself though there are other managers")
         if step in self.fails:
-            raise run.RestartFailed(self.fails[step])
+            error = self.fails[step]
+            raise run.RestartFailed(error) if isinstance(error, str) else error
+        if action == "swarm.await_ready" and target["version"] <= settings.get("after", 0):
+            raise run.RestartFailed(f"the swarm does not see {target['name']} ready (what it says of it is from before)")
         if action == "swarm.drain":
             target.update(held=target["held"] or target["availability"], availability="drain")
         if action == "swarm.give_back" and target["held"]:
@@ -84,8 +107,10 @@ class Fleet:
         if action == "restart.run":
             assert me["availability"] == "drain"
             self.due.discard(name)
+        if action in ("restart.run", "restart.undo") and name not in self.silent:
+            me["version"] += 1
         self.after.get(step, lambda: None)()
-        return "done"
+        return "restarted" if action == "restart.run" else "done"
 
 
 @pytest.fixture
@@ -129,21 +154,30 @@ def test_a_failed_restart_ends_the_roll_out_and_leaves_no_node_drained(fleet: Fl
     assert not [step for step in fleet.done if "m2" in step]
 
 
-def test_a_node_that_cannot_be_given_back_is_said_to_be_drained_still(fleet: Fleet) -> None:
+def test_a_node_that_the_swarm_does_not_see_is_given_back_all_the_same_and_one_that_cannot_be_is_named(fleet: Fleet) -> None:
     fleet.fails["restart.run w1"] = "docker did not start"
     fleet.fails["swarm.await_ready w1"] = "the swarm does not see w1 ready"
-    with pytest.raises(run.RestartFailed, match="docker did not start; IT IS STILL DRAINED: the swarm does not see w1 ready"):
+    with pytest.raises(run.RestartFailed, match=r"^w1: docker did not start; the swarm does not see w1 ready; not restarted"):
+        run.run(request())
+    assert fleet.members[3]["availability"] == "active", (
+        "a node that is away gets no tasks anyhow, and one that is back gets some"
+    )
+    fleet.due, fleet.fails["swarm.give_back w1"] = {"w1"}, "no leader"
+    with pytest.raises(
+        run.RestartFailed, match="docker did not start; the swarm does not see w1 ready; IT IS STILL DRAINED: no leader"
+    ):
         run.run(request())
 
 
 def test_a_node_that_is_not_well_once_it_has_its_tasks_again_is_drained_and_undone(fleet: Fleet) -> None:
     fleet.fails["restart.verify w1"] = "docker was restarted, and then, from this node, no route"
     with pytest.raises(
-        run.RestartFailed, match=r"w1: docker was restarted, and then.*no route; done; not restarted: w2, m2, m3, m1"
+        run.RestartFailed,
+        match=r"w1: docker was restarted, and then.*; done; it is not well with that either: .*no route; not restarted: w2, m2",
     ):
         run.run(request())
-    steps = ["drain", "await_ready", "give_back"]
-    assert fleet.done[-4:] == ["swarm.drain w1", "restart.undo w1", *(f"swarm.{step} w1" for step in steps[1:])]
+    steps = ["swarm.drain", "restart.undo", "swarm.await_ready", "swarm.give_back", "restart.verify"]
+    assert fleet.done[-5:] == [f"{step} w1" for step in steps], "the way back is verified too"
     assert {member["availability"] for member in fleet.members} == {"active"}
 
 
@@ -172,7 +206,7 @@ def test_what_an_interrupted_run_has_restarted_is_looked_at_before_anybody_else_
 def test_what_an_interrupted_run_has_restarted_and_is_not_well_goes_back_and_nobody_is_restarted(fleet: Fleet) -> None:
     fleet.due, fleet.unverified = {"w2"}, {"w1"}
     fleet.fails["restart.verify w1"] = "docker was restarted, and then, from this node, no route"
-    with pytest.raises(run.RestartFailed, match=r"^w1: docker was restarted, and then.*no route; done$"):
+    with pytest.raises(run.RestartFailed, match=r"^w1: docker was restarted, and then.*no route; done; it is not"):
         run.run(request())
     assert "restart.undo w1" in fleet.done
     assert not [step for step in fleet.done if "w2" in step]
@@ -203,3 +237,79 @@ def test_the_way_back_asks_for_everything_but_the_keys_that_need_a_restart(fleet
     assert fleet.due == set(), "whatever a node said last, it is asked"
     assert all(keys == {"debug": True} for keys in asked)
     assert len(asked) > 5
+
+
+def test_a_node_whose_ready_is_older_than_its_restart_goes_back_and_ends_the_roll_out(fleet: Fleet) -> None:
+    fleet.silent = {"w1"}
+    fleet.after["restart.undo w1"] = lambda: fleet.members[3].update(version=9)
+    words = r"^w1: the swarm does not see w1 ready \(what it says of it is from before\); done; not restarted: w2, m2, m3, m1$"
+    with pytest.raises(run.RestartFailed, match=words):
+        run.run(request())
+    assert "restart.undo w1" in fleet.done
+    assert fleet.done[-1] == "restart.verify w1"
+    assert {member["availability"] for member in fleet.members} == {"active"}
+
+
+def test_a_node_that_needed_no_restart_after_all_need_not_register_anew(fleet: Fleet) -> None:
+    fleet.due, fleet.silent = {"w1"}, {"w1"}
+    fleet.says["restart.run w1"] = "not needed"
+    assert run.run(request()) == "restarted: w1"
+
+
+@pytest.mark.parametrize("step", ["swarm.drain", "restart.run", "swarm.await_ready", "swarm.give_back", "restart.verify"])
+@pytest.mark.parametrize(
+    "error", ["no answer within 660 s", RuntimeError("a fault of ours"), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "x")]
+)
+def test_no_failure_of_any_kind_leaves_a_node_drained(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, step: str, error: Exception | str
+) -> None:
+    give_back_once = iter([error])
+
+    def agent(asked: Mapping[str, Any], node: Mapping[str, Any], action: str, **settings: Any) -> str:
+        if action == step and settings.get("id", "j1") == "j1" and next(give_back_once, None):
+            if step == "swarm.drain":  # the command has reached the swarm, and its answer never came
+                fleet.agent(asked, node, action, **settings)
+            raise run.RestartFailed(error) if isinstance(error, str) else error
+        return fleet.agent(asked, node, action, **settings)
+
+    monkeypatch.setattr(run, "_agent", agent)
+    fleet.due = {"w1"}
+    with pytest.raises((run.RestartFailed, RuntimeError, UnicodeDecodeError)):
+        run.run(request())
+    assert {member["availability"] for member in fleet.members} == {"active"}
+    assert not [member for member in fleet.members if member["held"]]
+
+
+def test_bytes_that_are_no_text_are_the_failure_of_the_node_that_sent_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_text(*_: Any) -> Any:
+        raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+
+    monkeypatch.setattr(ssh, "run", no_text)
+    node = {
+        "name": "w1", "address": "a", "user": "root", "port": 22, "private_key": "k", "host_key": "ssh-ed25519 AAAA",
+        "command": "ACTION", "settings": {},
+    }  # fmt: skip
+    with pytest.raises(run.RestartFailed, match=r"^w1: restart.run came to nothing: "):
+        run._agent({"agent": ""}, node, "restart.run")
+
+
+@pytest.mark.parametrize(
+    "answer", ["Welcome to w1\n{}", "[]", "{}", '{"due": 1, "reasons": [], "id": "x", "unverified": false}', "[" * 3000]
+)
+def test_an_answer_that_is_no_answer_names_the_node_and_nobody_is_restarted(fleet: Fleet, answer: str) -> None:
+    fleet.says["restart.due w1"] = answer
+    with pytest.raises(run.RestartFailed, match=r"^w1: its agent"):
+        run.run(request())
+    assert fleet.done == []
+
+
+def test_a_node_that_says_it_is_another_one_has_nobody_drained(fleet: Fleet) -> None:
+    fleet.says["restart.due w2"] = json.dumps({"due": ["log-driver"], "reasons": [], "id": "i3", "unverified": False})
+    with pytest.raises(run.RestartFailed, match="no docker was restarted: w2 and m3 both say that they are the node i3"):
+        run.run(request())
+    assert fleet.done == []
+
+
+def test_the_way_back_asks_every_node_also_where_no_key_is_managed_any_more(fleet: Fleet) -> None:
+    fleet.due = {"w1"}  # half done, and taken out of the list since
+    assert run.release(request(dict.fromkeys(DUE, "unchanged"), restart_keys=[])) == "restarted: w1"

@@ -4,8 +4,195 @@ vcl 4.1;
 #
 # Owns nothing for long: the cache is the registry's. What is named by its digest cannot change and is kept for minutes; a tag
 # is shared by those who ask within the same second, and kept longer only for when the upstream does not answer.
+#
+# A client chooses every byte of its request, and what is stored serves others. So whatever decides what is stored, or under
+# which key, is first brought into one of few spellings, or refused: the path, the query, Accept.
 
 import std;
+
+# Admission: no body is begun that there may be no room for to its end.
+#
+# Varnish takes storage for a body while it arrives, after the client has been given the headers. What fills a store then is what
+# cannot be thrown out: bodies that are still arriving, and those that are still being sent to somebody. Varnish has no limit for
+# these, so they are counted here, as leases: an object has one from before its first byte until nobody needs it. A store's leases
+# never exceed its limit, so whatever else is in it can always make room. Who gets no lease gets the body all the same, passed on
+# by itself, and kept for nobody.
+#
+# In C because VCL has neither counters nor a hook at the end of a body; a private pointer of the task has (vrt.h, PRIV_TASK). The
+# counts live as long as the process, not as this configuration, which is loaded anew when the registry moves. No header of the C
+# library is needed, because not every image has them.
+C{
+char *getenv(const char *);
+int setenv(const char *, const char *, int);
+int snprintf(char *, size_t, const char *, ...);
+int sscanf(const char *, const char *, ...);
+void *calloc(size_t, size_t);
+void free(void *);
+int sched_yield(void);
+long time(long *);
+
+enum { SMALL, MEMORY, DISK, PASSED, STORES };
+static const char *const store_names[] = {"small", "memory", "disk"};
+
+struct lease {
+    long id, size, until;
+    int store;
+    unsigned users;
+    struct lease *next;
+};
+
+struct admission {
+    char locked;
+    long used[STORES];
+    struct lease *leases;
+};
+
+static struct admission *admission;
+static const long limits[STORES] = {@SMALL@L, @MEMORY@L, @DISK@L, @PASSES@L};
+
+/* A fetch that is over: its first client takes the lease over within this time, or has gone away. */
+#define HANDOVER 3
+/* What an object takes beside its body: headers, a page at the end of each piece. */
+#define OVERHEAD 16384L
+#define SMALL_BODY 65536L
+
+static void
+admission_lock(void)
+{
+    while (__atomic_test_and_set(&admission->locked, __ATOMIC_ACQUIRE))
+        (void)sched_yield();
+}
+
+static void
+admission_unlock(void)
+{
+    __atomic_clear(&admission->locked, __ATOMIC_RELEASE);
+}
+
+/* Finds the process's counts, or begins them; in the thread that loads configurations. */
+static void
+admission_begin(void)
+{
+    char text[32];
+    const char *found = getenv("MIRROR_ADMISSION");
+
+    if (found != NULL && sscanf(found, "%p", (void **)&admission) == 1)
+        return;
+    admission = calloc(1, sizeof *admission);
+    (void)snprintf(text, sizeof text, "%p", (void *)admission);
+    (void)setenv("MIRROR_ADMISSION", text, 1);
+}
+
+static void
+lease_sweep(long now)
+{
+    struct lease **at = &admission->leases, *lease;
+
+    while ((lease = *at) != NULL) {
+        if (lease->users == 0 && lease->until < now) {
+            admission->used[lease->store] -= lease->size;
+            *at = lease->next;
+            free(lease);
+        } else
+            at = &lease->next;
+    }
+}
+
+static void
+lease_end(VRT_CTX, void *priv)
+{
+    struct lease *lease = priv;
+
+    (void)ctx;
+    admission_lock();
+    if (--lease->users == 0)
+        lease->until = time(NULL) + (lease->store == PASSED ? -1 : HANDOVER);
+    lease_sweep(time(NULL));
+    admission_unlock();
+}
+
+static const struct vmod_priv_methods lease_methods = {
+    .magic = VMOD_PRIV_METHODS_MAGIC, .type = "lease", .fini = lease_end
+};
+
+/* The lease of this task, which has one at most. */
+static int
+lease_take(VRT_CTX, long id, long size, int store, int whatever_is_free)
+{
+    struct vmod_priv *task = VRT_priv_task(ctx, &lease_methods);
+    struct lease *lease;
+
+    if (task == NULL)
+        return (0);
+    if (task->priv != NULL)
+        return (((struct lease *)task->priv)->id == id);
+    admission_lock();
+    lease_sweep(time(NULL));
+    for (lease = admission->leases; lease != NULL; lease = lease->next)
+        if (lease->id == id)
+            break;
+    if (lease == NULL && (whatever_is_free || admission->used[store] + size <= limits[store]) &&
+        (lease = calloc(1, sizeof *lease)) != NULL) {
+        lease->id = id;
+        lease->size = size;
+        lease->store = store;
+        lease->next = admission->leases;
+        admission->leases = lease;
+        admission->used[store] += size;
+    }
+    if (lease != NULL) {
+        lease->users++;
+        task->priv = lease;
+        task->methods = &lease_methods;
+    }
+    admission_unlock();
+    return (lease != NULL);
+}
+
+/* A body that arrives: `text` is its id and its size. Chooses its store. */
+static int
+admit(VRT_CTX, const char *text, long largest_in_memory)
+{
+    long id, size;
+    int store;
+
+    if (text == NULL || sscanf(text, "%ld %ld", &id, &size) != 2 || size < 0)
+        return (0);
+    for (store = size <= SMALL_BODY ? SMALL : size <= largest_in_memory ? MEMORY : DISK; store <= DISK; store++) {
+        if (VRT_stevedore(store_names[store]) != NULL && lease_take(ctx, id, size + OVERHEAD, store, 0)) {
+            VRT_l_beresp_storage(ctx, VRT_stevedore(store_names[store]));
+            return (1);
+        }
+        if (store == SMALL)
+            return (0);
+    }
+    return (0);
+}
+
+/* A body that is passed on, of which there may be so many. */
+static int
+admit_passed(VRT_CTX, const char *text)
+{
+    long id;
+
+    return (text != NULL && sscanf(text, "%ld", &id) == 1 && lease_take(ctx, id, 1, PASSED, 0));
+}
+
+/* A body that a client is to get: `text` is its id, its size and its store. */
+static int
+hold(VRT_CTX, const char *text, int whatever_is_free)
+{
+    long id, size;
+    int store;
+
+    return (text == NULL || sscanf(text, "%ld %ld %d", &id, &size, &store) != 3 || store < SMALL || store > DISK ||
+        lease_take(ctx, id, size + OVERHEAD, store, whatever_is_free));
+}
+}C
+
+sub vcl_init {
+    C{ admission_begin(); }C
+}
 
 backend registry {
     .host = "@ADDRESS@";
@@ -16,22 +203,72 @@ backend registry {
     .between_bytes_timeout = 60s;
 }
 
+# One spelling for each thing that a pull asks for; 404 for everything else (names and tags as the registry itself takes them,
+# distribution reference/regexp.go): the catalogue (CVE-2023-2253), escapes, dots, double slashes, capitals in a name.
+sub only_a_pull {
+    # Some clients escape the colon of a digest.
+    set req.url = regsuball(req.url, "%3[Aa]", ":");
+    # Which registry a containerd client takes the mirror for. Kept apart for a mirror of several; no answer depends on it here.
+    unset req.http.X-Mirror-Namespace;
+    if (req.url ~ "[?&]ns=[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?(&|$)") {
+        set req.http.X-Mirror-Namespace = regsub(req.url, "^.*[?&]ns=([A-Za-z0-9.:-]+).*$", "\1");
+    }
+    # No answer depends on a query, but for the pages of a list of tags, which is shared with nobody.
+    if (req.url !~ "/tags/list\?(n=[0-9]{1,6}|last=[A-Za-z0-9_][A-Za-z0-9._-]{0,127})(&n=[0-9]{1,6}|&last=[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?$") {
+        set req.url = regsub(req.url, "\?.*$", "");
+    }
+    if (req.url == "/v2") {
+        set req.url = "/v2/";
+    }
+    if (req.url != "/v2/" && (req.url ~ "^.{701}" || req.url !~ "^/v2/([a-z0-9]++((\.|__?|-++)[a-z0-9]++)*+/)+((manifests|blobs|referrers)/sha(256:[0-9a-f]{64}|384:[0-9a-f]{96}|512:[0-9a-f]{128})|manifests/[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|tags/list(\?[^?]*)?)$")) {
+        return (synth(404, "Not part of a pull"));
+    }
+}
+
+# What a client takes decides what it gets, so this is a part of the key. The registry gets exactly what the key was made of, or
+# a client could be given one answer and leave another one for the rest. Docker lists the types in another order each time, on a
+# line each; the registry reads them without regard to parameters (distribution registry/handlers/manifests.go).
+sub only_known_types {
+    std.collect(req.http.Accept, ",");
+    set req.http.X-Accept = req.http.Accept;
+    set req.http.Accept = "";
+    if (req.http.X-Accept ~ "(?i)(^|,)[ \t]*application/vnd\.oci\.image\.index\.v1\+json[ \t]*(;|,|$)") {
+        set req.http.Accept = req.http.Accept + ", application/vnd.oci.image.index.v1+json";
+    }
+    if (req.http.X-Accept ~ "(?i)(^|,)[ \t]*application/vnd\.oci\.image\.manifest\.v1\+json[ \t]*(;|,|$)") {
+        set req.http.Accept = req.http.Accept + ", application/vnd.oci.image.manifest.v1+json";
+    }
+    if (req.http.X-Accept ~ "(?i)(^|,)[ \t]*application/vnd\.docker\.distribution\.manifest\.list\.v2\+json[ \t]*(;|,|$)") {
+        set req.http.Accept = req.http.Accept + ", application/vnd.docker.distribution.manifest.list.v2+json";
+    }
+    if (req.http.X-Accept ~ "(?i)(^|,)[ \t]*application/vnd\.docker\.distribution\.manifest\.v2\+json[ \t]*(;|,|$)") {
+        set req.http.Accept = req.http.Accept + ", application/vnd.docker.distribution.manifest.v2+json";
+    }
+    set req.http.Accept = regsub(req.http.Accept, "^, ", "");
+    if (req.http.Accept == "") {
+        unset req.http.Accept;
+    }
+    unset req.http.X-Accept;
+}
+
 sub vcl_recv {
     if (req.method != "GET" && req.method != "HEAD") {
         return (synth(405, "This mirror is read-only"));
     }
-    # A pull needs images by name. The catalogue is nobody's business (and CVE-2023-2253).
-    if (req.url !~ "^/v2/" || req.url ~ "^/v2/_") {
-        return (synth(404, "Not part of a pull"));
-    }
-    # Docker sends a user's password for Docker Hub to its mirrors (moby#42022); it goes no further.
-    unset req.http.Authorization;
-    unset req.http.Cookie;
-    if (req.url !~ "/(manifests|blobs)/") {
-        return (pass);
-    }
     if (req.restarts == 0) {
         unset req.http.X-Known;
+        call only_a_pull;
+        # Docker sends a user's password for Docker Hub to its mirrors (moby#42022); it goes no further.
+        unset req.http.Authorization;
+        unset req.http.Cookie;
+    }
+    if (req.url !~ "/(manifests|blobs)/[^/]+$") {
+        return (pass);
+    }
+    if (req.url ~ "/manifests/[^/]+$") {
+        call only_known_types;
+    } else {
+        unset req.http.Accept;
     }
     if (req.http.X-Known == "ask") {
         # Everybody for himself: who waited for another one's answer would wait again if that one got none.
@@ -50,7 +287,20 @@ sub vcl_hit {
         set req.http.X-Known = "ask";
         return (restart);
     }
+    # As long as it is sent to this client it cannot make room for others.
+    set req.http.X-Lease = obj.http.X-Lease;
+    C{ if (!hold(ctx, VRT_GetHdr(ctx, &VGC_HDR_REQ_X_2d_Lease), 0)) VRT_UnsetHdr(ctx, &VGC_HDR_REQ_X_2d_Lease); }C
+    if (obj.http.X-Lease && !req.http.X-Lease) {
+        return (pass);
+    }
     return (deliver);
+}
+
+# Whose request began the fetch has no lease yet; there is one until now, the fetch's.
+sub vcl_deliver {
+    set req.http.X-Lease = resp.http.X-Lease;
+    C{ (void)hold(ctx, VRT_GetHdr(ctx, &VGC_HDR_REQ_X_2d_Lease), 1); }C
+    unset resp.http.X-Lease;
 }
 
 sub vcl_synth {
@@ -65,28 +315,13 @@ sub vcl_synth {
 
 sub vcl_hash {
     hash_data(req.url);
-    if (req.url ~ "/manifests/") {
-        # What a client takes decides what it gets. Docker lists it in another order each time, on a line each.
-        std.collect(req.http.Accept, ", ");
-        if (req.http.Accept ~ "oci\.image\.index") {
-            hash_data("an OCI index");
-        }
-        if (req.http.Accept ~ "oci\.image\.manifest") {
-            hash_data("an OCI manifest");
-        }
-        if (req.http.Accept ~ "distribution\.manifest\.list") {
-            hash_data("a Docker list");
-        }
-        if (req.http.Accept ~ "distribution\.manifest\.v2") {
-            hash_data("a Docker manifest");
-        }
-    }
+    hash_data(req.http.Accept);
     return (lookup);
 }
 
 sub vcl_miss {
     # Varnish would fetch the whole layer to answer it.
-    if (req.method == "HEAD" && req.url ~ "/blobs/") {
+    if (req.method == "HEAD" && req.url ~ "/blobs/[^/]+$") {
         return (pass);
     }
     return (fetch);
@@ -100,19 +335,49 @@ sub vcl_backend_fetch {
         set bereq.first_byte_timeout = 5s;
         unset bereq.http.X-Known;
     }
+    unset bereq.http.X-Lease;
+    unset bereq.http.X-Mirror-Namespace;
     return (fetch);
 }
 
 sub vcl_backend_response {
     set beresp.grace = 0s;
     set beresp.keep = 0s;
-    if (beresp.status != 200) {
+    # The key is ours alone.
+    unset beresp.http.Vary;
+    unset beresp.http.Set-Cookie;
+    unset beresp.http.X-Lease;
+    if (!bereq.uncacheable && beresp.status == 200) {
+        set beresp.http.X-Lease = bereq.xid + " " + std.integer(beresp.http.Content-Length, -1);
+        C{ if (!admit(ctx, VRT_GetHdr(ctx, &VGC_HDR_BERESP_X_2d_Lease), @LARGEST@L)) VRT_UnsetHdr(ctx, &VGC_HDR_BERESP_X_2d_Lease); }C
+    }
+    if (!beresp.http.X-Lease) {
+        # Everybody for himself, now and (where there was no room) for some seconds; otherwise they would wait in a line.
         set beresp.ttl = 0s;
+        if (beresp.status == 200) {
+            set beresp.ttl = 5s;
+        }
         set beresp.uncacheable = true;
-    } else if (std.integer(beresp.http.Content-Length, 0) > @LARGEST@) {
-        set beresp.ttl = 60s;
-        set beresp.uncacheable = true;
-    } else if (bereq.url ~ "/(blobs|manifests)/sha256:[0-9a-f]{64}$") {
+        if (bereq.method == "GET" && std.integer(beresp.http.Content-Length, 65537) > 65536) {
+            set beresp.http.X-Lease = bereq.xid;
+            C{ if (!admit_passed(ctx, VRT_GetHdr(ctx, &VGC_HDR_BERESP_X_2d_Lease))) VRT_UnsetHdr(ctx, &VGC_HDR_BERESP_X_2d_Lease); }C
+            if (!beresp.http.X-Lease) {
+                std.log("mirror: no room, and too many bodies are passed on: docker is sent to the upstream");
+                return (abandon);
+            }
+            unset beresp.http.X-Lease;
+            std.log("mirror: no room, passed on");
+        }
+        return (deliver);
+    }
+    if (beresp.storage == storage.disk) {
+        set beresp.http.X-Lease = beresp.http.X-Lease + " 2";
+    } elsif (beresp.storage == storage.memory) {
+        set beresp.http.X-Lease = beresp.http.X-Lease + " 1";
+    } else {
+        set beresp.http.X-Lease = beresp.http.X-Lease + " 0";
+    }
+    if (bereq.url ~ "/(blobs|manifests)/sha(256|384|512):[0-9a-f]+$") {
         set beresp.ttl = 10m;
     } else {
         set beresp.ttl = 1s;

@@ -1,74 +1,147 @@
 #!/bin/sh
-# Starts the registry on its cache: $1 is its configuration; other words are ignored. Runs in the registry's container, at every
-# start of it.
+# Starts the registry on its cache. Runs in the registry's container, at every start of it.
 #
-# What a crash, a power cut or a full disk may have left in the cache is put right, each with one line in the log. Nothing that
-# can be fetched again is worth serving wrong. It deliberately changes nothing outside the cache.
+#   start-registry.sh CONFIGURATION [METRICS=<port>] [other words, ignored]
+#
+# What a crash, a power cut or a full disk may have left in the cache is repaired, each with one line in the log. Nothing that
+# can be fetched again is worth serving wrong. It deliberately changes nothing outside the cache: it runs in a container only,
+# follows no link, stays on the cache's file system, and a file's name is never a line nor a word of a command, because whoever
+# may write to the storage chooses the names.
 set -u
 config=$1
-cache=${CACHE:-/var/lib/registry}
-blobs=$cache/docker/registry/v2/blobs
-checked=$cache/.checked
+metrics=''
+for word in "$@"; do
+  case $word in METRICS=*) metrics=${word#*=} ;; esac
+done
+CACHE=/var/lib/registry
 DAY=86400
 
 say() { echo "registry mirror: $*" >&2; }
 
+# A container's first process, or (with docker's "init" in front) a container by docker's own mark.
+if [ $$ -ne 1 ] && [ ! -e /.dockerenv ]; then
+  say "this script removes files below $CACHE and runs in the registry's container only; nothing was done"
+  exit 1
+fi
+
+# Every path from here on is relative: the cache cannot be exchanged for a link under our feet.
+if ! cd -P "$CACHE"; then
+  say "the cache is missing: nothing is mounted at $CACHE"
+  exit 1
+fi
+
 # Registry 2 does not start with a list of expiries that was cut off (distribution#2374); it makes another one.
-state=$cache/scheduler-state.json
-if [ -e "$state" ]; then
-  opened=$(tr -cd '{' < "$state" | wc -c)
-  closed=$(tr -cd '}' < "$state" | wc -c)
+state=scheduler-state.json
+if [ -L $state ] || { [ -e $state ] && [ ! -f $state ]; }; then
+  say "$state is not a file: left alone"
+elif [ -e $state ]; then
+  opened=$(tr -cd '{' < $state | wc -c)
+  closed=$(tr -cd '}' < $state | wc -c)
   if [ "$opened" -eq 0 ] || [ "$opened" -ne "$closed" ]; then
-    mv -f "$state" "$state.broken" && say "the list of expiries was damaged: set aside as $state.broken; nothing cached is lost"
+    rm -rf $state.broken # or `mv` would follow a link, or move into a folder
+    mv -f $state $state.broken && say "the list of expiries was damaged: set aside as $CACHE/$state.broken; nothing cached is lost"
   fi
 fi
 
-# Not a reason to stay away: what is in the cache can be served without writing.
-if ! trouble=$( { head -c 65536 /dev/zero > "$cache/.room" && rm -f "$cache/.room"; } 2>&1 ); then
-  rm -f "$cache/.room" 2> /dev/null
+# Not a reason to stop: what is in the cache can be served without writing. A new file each time, never through a link.
+rm -f .room 2> /dev/null
+if ! trouble=$( (set -C; head -c 65536 /dev/zero > .room) 2>&1 && rm -f .room 2>&1); then
+  [ -L .room ] || rm -f .room 2> /dev/null
   say "the cache cannot be written (${trouble##*: }): nodes get what it has by digest, and fetch the rest from the upstream themselves"
 fi
 
-# A link to a layer is `sha256:` and 64 digits. One of another length is a write that was cut off.
-mend_links() {
-  find "$cache/docker/registry/v2/repositories" -type f -name link ! -size 71c 2> /dev/null | while read -r link; do
-    rm -f "$link" && say "a damaged link was removed, the upstream has it: ${link#"$cache"/}"
-  done
-}
+# No program of the image gains anything by being setuid; docker's own switch for it is not in the docker plugin.
+confined=''
+setpriv --no-new-privs true 2> /dev/null && confined='setpriv --no-new-privs'
 
-# A layer whose content is not what its name says. Only layers that are younger than the last check: the others were right then.
-mend_layers() {
-  now=$(date +%s)
-  find "$blobs" -type f -name data ${1:+-newer "$1"} 2> /dev/null | while read -r data; do
-    wanted=$(basename "$(dirname "$data")")
-    if ! found=$(sha256sum "$data" 2> /dev/null); then
-      [ ! -e "$data" ] || say "a layer cannot be read: $wanted"
-    elif [ "${found%% *}" != "$wanted" ]; then
-      rm -f "$data" && say "a damaged layer was removed, the upstream has it: $wanted"
-    fi
-  done
-  # Ten minutes back: a layer that was being written during the check has an older time than its last byte.
-  touch -d "@$((now - 600))" "$checked" 2> /dev/null
-}
-
-# What was being written when a registry was killed stays for good; nothing takes a day to be written.
-mend_uploads() {
-  find "$cache/docker/registry/v2/repositories" -type d -path '*/_uploads/*' -mtime +0 2> /dev/null | while read -r upload; do
-    rm -rf "$upload"
-  done
-}
-
-mend() {
-  mend_links
-  mend_uploads
-  if [ -e "$checked" ]; then mend_layers "$checked"; else mend_layers; fi
-}
-
-for needed in find sha256sum touch; do
-  command -v $needed > /dev/null || { say "the cache is not checked: this image has no $needed"; exec registry serve "$config"; }
+for needed in find sha256sum touch tr; do
+  command -v $needed > /dev/null || { say "the cache is not checked: this image has no $needed"; exec $confined registry serve "$config"; }
 done
 
-# Beside the registry, because reading a large cache takes long, and again every day.
-(while :; do mend; sleep $DAY; done) &
+# What `find` runs gets names as arguments. In the log a name has no character that could end a line or move a cursor.
+NAMES='say() { echo "registry mirror: $*" >&2; }
+plain() { printf %s "$1" | tr -c "A-Za-z0-9._/:@+-" "?"; }
+'
+DAMAGED_LINK=$NAMES'for link; do
+  rm -f "$link" && say "a damaged link was removed, the upstream has it: docker/registry/v2/repositories/$(plain "${link#./}")"
+done'
+# Only what the registry itself could have written: a folder named by 64 digits.
+DAMAGED_LAYER=$NAMES'for data; do
+  folder=${data%/data}
+  wanted=${folder##*/}
+  case $wanted in *[!0-9a-f]*) continue ;; esac
+  [ ${#wanted} -eq 64 ] || continue
+  if ! found=$(sha256sum < "$data"); then
+    [ ! -e "$data" ] || say "a layer cannot be read: $wanted"
+  elif [ "${found%% *}" != "$wanted" ]; then
+    rm -f "$data" && say "a damaged layer was removed, the upstream has it: $wanted"
+  fi
+done 2>&1 | grep "^registry mirror: " >&2'
+# Not `rm -r`, which would enter another file system; not `-delete`, which not every busybox has. `"{"}` because the outer `find`
+# would put its names in place of `{}`.
+UNFINISHED='for upload; do
+  find "$upload" -xdev ! -type d -exec rm -f "{"} +
+  find "$upload" -xdev -depth -type d -exec rmdir "{"} +
+done'
 
-exec registry serve "$config"
+# A subtree of the cache as working directory, in a subshell: false if it is missing or a link leads elsewhere.
+enter() { cd -P "docker/registry/v2/$1" 2> /dev/null && [ "$(pwd -P)" = "$root/docker/registry/v2/$1" ]; }
+root=$(pwd -P)
+
+# A link to a layer is `sha256:` and 64 digits. One of another length is a write that was cut off.
+repair_links() (
+  enter repositories && find . -xdev -mindepth 2 -type f -name link ! -size 71c -exec sh -c "$DAMAGED_LINK" sh {} + 2>&1 |
+    grep "^registry mirror: " >&2
+)
+
+# A layer whose content is not what its name says. Only layers that are younger than the last check: the others were right then.
+repair_layers() (
+  enter blobs/sha256 || exit 0
+  if [ -f "$root/.checked" ]; then
+    find . -xdev -mindepth 3 -maxdepth 3 -type f -name data -newer "$root/.checked" -exec sh -c "$DAMAGED_LAYER" sh {} +
+  else
+    find . -xdev -mindepth 3 -maxdepth 3 -type f -name data -exec sh -c "$DAMAGED_LAYER" sh {} +
+  fi
+)
+
+# What was being written when a registry was killed stays for good; nothing takes a day to be written.
+remove_unfinished() (
+  enter repositories &&
+    find . -xdev -mindepth 3 -type d -path './*/_uploads/*' -prune -mtime +0 -exec sh -c "$UNFINISHED" sh {} + 2> /dev/null
+)
+
+repair() {
+  [ ! -L .checked ] || rm -f .checked
+  now=$(date +%s)
+  repair_links
+  remove_unfinished
+  repair_layers
+  # Ten minutes back: a layer that was being written during the check has an older time than its last byte.
+  touch -d "@$((now - 600))" .checked 2> /dev/null
+}
+
+# Beside the registry, because reading a large cache takes long, and again every day.
+(while :; do repair; sleep $DAY; done) &
+
+# The registry serves its metrics beside Go's profiler and variables (net/http/pprof, expvar), which are nobody's business. So
+# that server listens on the loopback, and this answers with its metrics, whatever is asked, one client at a time. A client that
+# dawdles is bounded in lines, bytes and seconds. busybox's own `nc` and `read -t -n`; the official image is Alpine.
+METRICS_ANSWER='lines=0
+while [ $lines -lt 64 ] && read -t 2 -r -n 4096 line; do
+  lines=$((lines + 1))
+  case $line in "" | ?) break ;; esac
+done
+if body=$(wget -q -O - http://127.0.0.1:5001/metrics); then
+  printf "HTTP/1.0 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n\r\n%s\n" "$body"
+else
+  printf "HTTP/1.0 503 Service Unavailable\r\n\r\n"
+fi'
+if [ -n "$metrics" ]; then
+  if command -v nc > /dev/null && command -v wget > /dev/null; then
+    (while :; do nc -l -p "$metrics" -e /bin/sh -c "$METRICS_ANSWER" < /dev/null || sleep 1; done) 2> /dev/null &
+  else
+    say "the metrics are not served: this image has no nc or no wget"
+  fi
+fi
+
+exec $confined registry serve "$config"

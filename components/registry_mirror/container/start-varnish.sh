@@ -8,51 +8,110 @@
 # would start a new task although nothing has changed. Words with other names are ignored.
 set -u
 work=/tmp/varnish
-registry='' port='' memory='' largest=''
+MIB=1048576
+SMALL=64 # MiB for manifests and the like, apart: every object costs memory that no store counts, so their number is bounded
+registry='' port='' memory='' disk='' passes=''
 for word in "$@"; do
   case $word in
     REGISTRY=*) registry=${word#*=} ;;
     PORT=*) port=${word#*=} ;;
     MEMORY=*) memory=${word#*=} ;;
-    LARGEST=*) largest=${word#*=} ;;
+    DISK=*) disk=${word#*=} ;;
+    PASSES=*) passes=${word#*=} ;;
   esac
 done
 : "${registry:?missing: REGISTRY=<service>}" "${port:?missing: PORT=<port>}"
-: "${memory:?missing: MEMORY=<MiB>}" "${largest:?missing: LARGEST=<bytes>}"
+: "${memory:?missing: MEMORY=<MiB>}" "${disk:?missing: DISK=<MiB>}" "${passes:?missing: PASSES=<number>}"
+NETWORKS=/proc/net/fib_trie
 log() { echo "registry mirror: $*" >&2; }
 
-# Docker's resolver knows its own names at once, and asks the machine's about one that it does not know just now; if that one is
-# silent, ten seconds pass.
+# An IPv4 address as a number.
+number() {
+  # shellcheck disable=SC2046 # the four parts are words on purpose
+  set -- $(echo "$1" | tr . ' ')
+  echo $((($1 << 24) | ($2 << 16) | ($3 << 8) | $4))
+}
+
+# Whether $1 lies in a network that one of this container's interfaces is in: `|-- 10.0.1.0`, then `/24 link UNICAST`.
+is_neighbour() {
+  wanted=$(number "$1") network=''
+  while read -r first second third _; do
+    case "$first $second $third" in
+      '|-- '*) network=$second ;;
+      /*' link UNICAST')
+        shift_by=$((32 - ${first#/}))
+        [ $((wanted >> shift_by)) -ne $(($(number "$network") >> shift_by)) ] || return 0
+        ;;
+    esac
+  done < "$NETWORKS"
+  return 1
+}
+
+# The registry's address, or nothing. While the registry has no task, docker's resolver asks the machine's about this name, whose
+# answer may be a stranger: a wildcard is enough. So the name is absolute (no search list), and only an address on a network of
+# this container is taken. If the machine's resolver is silent, ten seconds would pass, hence the options.
 address() {
-  RES_OPTIONS="timeout:1 attempts:1" getent ahostsv4 "tasks.$registry" | while read -r found _; do echo "$found"; break; done
+  for found in $(RES_OPTIONS="timeout:1 attempts:1" getent ahostsv4 "tasks.$registry." | cut -d ' ' -f 1 | sort -u); do
+    case $found in *[!0-9.]*) continue ;; esac
+    if is_neighbour "$found"; then
+      echo "$found"
+      return
+    fi
+    echo "not ours: $found"
+  done
 }
 
 configuration() {
-  sed -e "s/@ADDRESS@/$1/" -e "s/@LARGEST@/$largest/" /etc/varnish/mirror.vcl > "/tmp/mirror-$2.vcl"
+  sed -e "s/@ADDRESS@/$1/" -e "s/@SMALL@/$(leasable $SMALL)/" -e "s/@MEMORY@/$(leasable "$memory")/" \
+    -e "s/@DISK@/$(leasable "$disk")/" -e "s/@LARGEST@/$((memory * MIB / 2))/" -e "s/@PASSES@/$passes/" \
+    /etc/varnish/mirror.vcl > "/tmp/mirror-$2.vcl"
 }
+
+# Of a store's MiB, how many bytes bodies may take that cannot make room: a sixteenth is left for what pieces cost.
+leasable() { echo $(($1 * MIB / 16 * 15)); }
+
+# Large bodies are on this machine's disk, of which never more than half of what is free is taken.
+free=$(df -Pk /tmp | tail -n 1 | tr -s ' ' | cut -d ' ' -f 4)
+if [ "$disk" -gt $((free / 2048)) ]; then
+  disk=$((free / 2048))
+  log "only $((free / 1024)) MiB of the disk are free: $disk MiB are taken for large layers"
+fi
+[ "$disk" -ge 64 ] || disk=0
+if [ "$disk" -gt 0 ]; then bodies="file,/tmp/bodies,${disk}m"; else bodies=malloc,1m; fi
 
 # It starts whether there is a registry or not. Until one is found, who asks is told 503 at once (nobody listens at this
 # address), and docker goes to the upstream. If it waited, its health check would fail and swarm would end it.
 current=127.0.0.1
-number=1
-configuration "$current" $number
+loaded=1
+refused=''
+configuration "$current" $loaded
 mkdir -p $work
-varnishd -F -n $work -a "http=:$port,HTTP" -f /tmp/mirror-1.vcl -s "malloc,${memory}m" -s Transient=malloc,128m \
-  -p http_gzip_support=off -p transit_buffer=1m -p nuke_limit=100000 -p timeout_idle=65 &
+# No program of the image gains anything by being setuid; docker's own switch for it is not in the docker plugin.
+confined=''
+setpriv --no-new-privs true 2> /dev/null && confined='setpriv --no-new-privs'
+$confined varnishd -F -n $work -a "http=:$port,HTTP" -f /tmp/mirror-1.vcl -s "small=malloc,${SMALL}m" -s "memory=malloc,${memory}m" \
+  -s "disk=$bodies" -s Transient=malloc -p vcc_feature=+allow_inline_c -p http_gzip_support=off -p transit_buffer=128k -p nuke_limit=100000 -p timeout_idle=65 &
 varnish=$!
 trap 'kill -TERM $varnish 2> /dev/null' TERM INT
 
 while kill -0 $varnish 2> /dev/null; do
-  found=$(address)
-  if [ -n "$found" ] && [ "$found" != "$current" ]; then
-    number=$((number + 1)) # also after a failure: a name that was loaded and not used cannot be loaded again
-    configuration "$found" $number
-    if varnishadm -n $work vcl.load "mirror$number" "/tmp/mirror-$number.vcl" > /dev/null &&
-      varnishadm -n $work vcl.use "mirror$number" > /dev/null; then
-      current=$found
-      log "the registry is at $current now"
-    fi
-  fi
+  found=$(address | tail -n 1)
+  case $found in
+    '' | "$current") ;;
+    'not ours: '*)
+      [ "$found" = "$refused" ] || log "an address outside of this container's networks was answered for the registry, and is not used: ${found#*: }"
+      refused=$found
+      ;;
+    *)
+      loaded=$((loaded + 1)) # also after a failure: a name that was loaded and not used cannot be loaded again
+      configuration "$found" $loaded
+      if varnishadm -n $work vcl.load "mirror$loaded" "/tmp/mirror-$loaded.vcl" > /dev/null &&
+        varnishadm -n $work vcl.use "mirror$loaded" > /dev/null; then
+        current=$found
+        log "the registry is at $current now"
+      fi
+      ;;
+  esac
   sleep 1
 done
 wait $varnish

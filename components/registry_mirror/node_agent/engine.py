@@ -76,15 +76,18 @@ def reload_until(unit: str, complaint: Complaint, with_event: bool = False) -> N
 
 def _untaken(unit: str, complaint: Complaint, since: float, with_event: bool) -> Optional[str]:
     try:
-        event = _reload_event(since) if with_event else None
+        event = reload_event(since) if with_event else None
         return "take the file over" if with_event and event is None else complaint(info(unit), event)
     except EngineProblem as error:
         # A reload can end dockerd (an authorization plugin that does not answer); systemd then starts it again.
         return "answer (%s)" % error
 
 
-def _reload_event(since: float) -> Optional[Dict[str, str]]:
-    """Attributes of the youngest reload that dockerd has accepted since then: its live settings (moby daemon/reload.go)."""
+def reload_event(since: float) -> Optional[Dict[str, str]]:
+    """Attributes of the youngest reload that dockerd has accepted since then: its live settings (moby daemon/reload.go).
+
+    dockerd remembers its last 256 events, so that None does not mean that there was no reload.
+    """
     lines = run(
         "docker", "events", "--since", "%.6f" % since, "--until", "%.6f" % time.time(),
         "--filter", "type=daemon", "--filter", "event=reload", "--format", "{{json .Actor.Attributes}}",

@@ -33,7 +33,9 @@ class Connection(http.client.HTTPSConnection):
             self._timer.start()
         http.client.HTTPConnection.connect(self)
         # Known here before the handshake, so that the limit reaches that, too.
-        self.sock = self._trust.wrap_socket(self.sock, server_hostname=self.host, do_handshake_on_connect=False)
+        self.sock = self._trust.wrap_socket(
+            self.sock, server_hostname=getattr(self, "_tunnel_host", None) or self.host, do_handshake_on_connect=False
+        )
         self._connected = self.sock
         try:
             self.sock.do_handshake()

@@ -10,6 +10,8 @@ import json
 import re
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
+from . import key_values
+
 Version = Tuple[int, int, int]
 
 
@@ -87,7 +89,7 @@ def fault(key: str, value: Any) -> Optional[str]:
         return "must be " + A_KIND[kind]
     if isinstance(value, int) and not isinstance(value, bool) and value < 1:
         return "must be 1 or more"
-    return None
+    return key_values.fault(key, value)
 
 
 def comparable(value: Any) -> Any:

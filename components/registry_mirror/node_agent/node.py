@@ -12,10 +12,9 @@ It deliberately never restarts docker (`restart.py` does, where that was allowed
 import contextlib
 import functools
 import json
-import os
 from typing import Any, Callable, Dict, List, Optional
 
-from . import daemon_json, engine, files, lock, preflight, probe, storage
+from . import daemon_json, dockerd_view, engine, files, lock, member, preflight, probe, storage
 from .files import Failed
 from .keys import KEYS
 from .plan import Plan, Wanted, explicit, plan, untaken, values_after
@@ -30,6 +29,9 @@ PATIENCE = 90
 """Seconds that a mirror may be away when a node is told of it. Swarm takes up to 20 to see that a machine is dead, a machine that
 comes back up to 30 to join its network (moby libnetwork/networkdb/cluster.go bulkSyncNode), the task 5 to be started and 5 to be
 found healthy, and Traefik 15 to look again (providers.swarm.refreshSeconds)."""
+
+NO_UPSTREAM = "; upstream not reached"
+"""Behind the word of an action: the mirror serves what it has, and cannot fetch anything else at this moment."""
 
 EDITED_MEANWHILE = "somebody edited daemon.json meanwhile, so it is left as it is now"
 
@@ -56,13 +58,12 @@ def locked(act: Action) -> Action:
 def apply(request: Dict[str, Any]) -> str:
     """Have docker use `request["mirror"]` and the keys handed over; returns what was done. Raises Failed.
 
-    `unchanged`, `reloaded` or `written and reloaded`; with `; restart due` behind it where a key waits for a restart.
+    `unchanged`, `reloaded` or `written and reloaded`; with `; restart due` behind it where a key waits for a restart, and
+    `; upstream not reached` where the mirror can only serve what it has.
     """
     record = Record(request["daemon_json"], request["owner"])
     path, url, unit = request["daemon_json"], request["mirror"], request["service"]
-    wrong = probe.fault(url, PATIENCE, request["check_image"])
-    if wrong:
-        raise Failed("nothing was changed: from this node, " + wrong)
+    upstream = _ask_the_mirror(request, engine.info(unit))
     apart = storage.seen(request["shared"], request["owner"]) if request.get("shared") else None
     if apart:
         raise Failed("nothing was changed: the mirror's task may run here, and " + apart)
@@ -72,7 +73,7 @@ def apply(request: Dict[str, Any]) -> str:
     wanted, facts = wishes(record, request), look_around(record, path, url, before, info, unit)
     todo = plan(wanted, facts, request["restart"])
     entered = keys_in_file(record, wanted, todo)
-    outcome = "; restart due" if todo.due else ""
+    outcome = ("; restart due" if todo.due else "") + upstream
     refuse(todo, facts)
     after = before if todo.after == facts.text else todo.after.encode()
     if todo.step == "none":
@@ -81,6 +82,17 @@ def apply(request: Dict[str, Any]) -> str:
     change(record, request, before, todo, entered, info)
     record.settle(url, after, entered)
     return ("reloaded" if after == before else "written and reloaded") + outcome
+
+
+def _ask_the_mirror(request: Dict[str, Any], info: Dict[str, Any]) -> str:
+    """Have this program and dockerd each ask the mirror; returns what is to be said of its upstream. Raises Failed."""
+    url, unit, image = request["mirror"], request["service"], request["check_image"]
+    text = daemon_json.decode(files.read(request["daemon_json"]))
+    proxy = dockerd_view.proxy_of(url, info, unit, text)
+    wrong = probe.fault(url, PATIENCE, image, proxy) or dockerd_view.refusal(url, image, info, unit, text)
+    if wrong:
+        raise Failed("nothing was changed: from this node, " + wrong)
+    return NO_UPSTREAM if probe.upstream_fault(url, image, proxy) else ""
 
 
 @locked
@@ -110,10 +122,12 @@ def remove(request: Dict[str, Any]) -> str:
         if found:
             raise Failed("nothing was changed: " + "; ".join(found))
     expected = values_after(daemon_json.decode(after), reloadable(names))
+    reloaded = False
     try:
         if reload:
             record.own(between.encode())
             files.replace(path, between.encode(), expected=before)
+            reloaded = True
             engine.reload_until(unit, _complaint(None, [url], expected), bool(expected))
         if after is None:
             files.remove(path)
@@ -121,6 +135,8 @@ def remove(request: Dict[str, Any]) -> str:
             files.replace(path, after)
     except Exception as error:
         mine = [between.encode(), after]
+        if not reloaded and left_alone(path, before, mine):
+            raise Failed("nothing was changed: %s" % error) from error
         raise Failed("%s; %s" % (error, put_back(record, request, before, url, names, mine, used=_lists(text, url)))) from error
     record.drop()
     return "forgotten"
@@ -140,10 +156,10 @@ def wishes(record: Record, request: Dict[str, Any]) -> Wanted:
 
 def look_around(record: Record, path: str, url: str, data: Optional[bytes], info: Dict[str, Any], unit: str) -> Facts:
     """What the node is like."""
-    text = daemon_json.decode(data)
-    arguments, program = preflight.dockerd(unit)
-    started = daemon_json.decode(record.before_restart) if record.untried else None
-    return Facts(path, text, info, arguments, [*record.mirrors, url], os.path.exists(preflight.HOSTS_TOML), program, started)
+    before_restart = daemon_json.decode(record.before_restart) if record.untried else None
+    ours = [*record.mirrors, url]
+    proven = record.exists and not record.untried and files.digest(data) in record.written
+    return preflight.gather(path, data, info, unit, ours, before_restart, proven)
 
 
 def keys_in_file(record: Record, wanted: Wanted, todo: Plan) -> Dict[str, Any]:
@@ -177,10 +193,12 @@ def change(
     insecure = _insecure(info)
     gone = [mirror for mirror in record.mirrors if not _lists(todo.after, mirror)]
     record.begin(url, before, after, {**record.keys, **entered})
+    reloaded = False
     try:
         if between != (before or b""):
             record.own(between)
             files.replace(path, between, expected=before)
+        reloaded = True
         engine.reload_until(unit, _complaint(url, gone, expected), bool(expected))
         if after != between:
             files.replace(path, after)
@@ -188,7 +206,13 @@ def change(
             lost = insecure - _insecure(engine.info(unit))
             if lost:
                 raise Failed("docker lost its insecure-registries with the reload (moby#45552); it has them again once restarted")
+        wrong = dockerd_view.refusal(url, request["check_image"], info, unit, todo.after)
+        if wrong:
+            raise Failed("now that it is configured, " + wrong)
     except Exception as error:
+        if not reloaded and left_alone(path, before, [between, after]):
+            record.rewind()
+            raise Failed("nothing was changed: %s" % error) from error
         outcome = put_back(record, request, before, url, touched, [between, after])
         record.rewind()
         raise Failed("%s; %s" % (error, outcome)) from error
@@ -223,7 +247,7 @@ def _insecure(info: Dict[str, Any]) -> "frozenset[str]":
 
 
 def _dockerds_word(text: str, facts: Facts) -> List[str]:
-    wrong = preflight.validated_by_dockerd(text.encode(), facts.program, str(facts.info.get("ServerVersion", "")))
+    wrong = preflight.refused_by_dockerd(text.encode(), facts)
     return ["dockerd would refuse the file: %s" % wrong] if wrong else []
 
 
@@ -284,6 +308,15 @@ def put_back(
     return "the old daemon.json is back"
 
 
+def left_alone(path: str, before: Optional[bytes], mine: List[Optional[bytes]]) -> bool:
+    """Whether the file has nothing of ours (`mine`) that it did not have before, as after a replacement that was refused."""
+    try:
+        found = files.read(path)
+    except files.FileProblem:
+        return False
+    return found == before or found not in mine
+
+
 def restore(path: str, before: Optional[bytes]) -> None:
     """Have the file read `before` again; None: have no file. Raises files.FileProblem."""
     if before is None:
@@ -296,17 +329,22 @@ def look(request: Dict[str, Any]) -> str:
     """How the node is, as JSON; changes nothing and takes no lock. For people and scripts, never for Pulumi's state.
 
     `engine` (version), `listed` (the file has our entry), `used` (docker uses it), `recorded` (we know the original),
-    `edited` (somebody has changed the file since), `due` (keys that wait for a restart), `faults` (sentences: what keeps the
-    node from being as wanted), `hazards` (sentences: what does not, but ought to be known).
+    `edited` (somebody has changed the file since), `due` (keys that wait for a restart), `id` (the node's own, in its swarm), and
+    sentences: `faults` (what keeps the node from being as wanted), `mirror_faults` (what is wrong with the mirror and not the
+    node), `swarm_faults` (what is wrong with its place in the swarm), `hazards` (what is not wrong, but ought to be known).
     """
     path, url, unit = request["daemon_json"], request["mirror"], request["service"]
     found: Dict[str, Any] = {
-        "engine": "", "listed": False, "used": False, "recorded": False, "edited": False, "due": [], "faults": [], "hazards": [],
+        "engine": "", "listed": False, "used": False, "recorded": False, "edited": False, "due": [], "faults": [],
+        "mirror_faults": [], "swarm_faults": [], "hazards": [], "id": "",
     }  # fmt: skip
     info: Dict[str, Any] = {}
+    text = ""
     try:
         info = engine.info(unit)
         found.update(engine=info["ServerVersion"], used=daemon_json.contains(engine.mirrors_of(info), url))
+        found["id"] = member.standing(info)["id"]
+        found["swarm_faults"] += [reason for reason in [member.absence(info)] if reason]
     except Failed as error:
         found["faults"].append(str(error))
     try:
@@ -314,15 +352,37 @@ def look(request: Dict[str, Any]) -> str:
         text = daemon_json.decode(data)
         found.update(recorded=record.mirror is not None, edited=record.exists and files.digest(data) not in record.written)
         found["listed"] = _lists(text, url)
+        if record.unverified:
+            found["faults"].append("its docker was restarted by a run that ended before it was verified; run `pulumi up` again")
         if info:
             facts = look_around(record, path, url, data, info, unit)
             todo = plan(wishes(record, request), facts, request["restart"])
             found["due"], found["hazards"] = todo.due, preflight.hazards(facts)
-            found["faults"] += todo.refusals or preflight.findings(facts, request["keys"])
+            pending = preflight.findings(facts, request["keys"])
+            found["faults"] += todo.refusals or pending
+            # What a restart would take over besides: the daemon does not run with what its file says.
+            found["hazards"] += [line for line in preflight.restart_findings(facts, request["keys"]) if line not in pending]
             found["faults"] += [reason for reason in todo.reasons if found["listed"] and found["used"]]
     except Failed as error:
         found["faults"].append("%s: %s" % (path, error))
-    wrong = probe.fault(url, image=request["check_image"])
-    if wrong:
-        found["faults"].append(wrong)
+    _look_at_the_mirror(request, info, text, found)
     return json.dumps(found)
+
+
+def _look_at_the_mirror(request: Dict[str, Any], info: Dict[str, Any], text: str, found: Dict[str, Any]) -> None:
+    """Add what is wrong on the way to the mirror, or with it."""
+    url, unit, image = request["mirror"], request["service"], request["check_image"]
+    proxy = dockerd_view.proxy_of(url, info, unit, text)
+    answer = probe.ask(url, image, proxy)
+    if answer.fault is not None:
+        found["mirror_faults" if answer.concerns_the_mirror else "faults"].append(answer.fault)
+        return
+    wrong = dockerd_view.refusal(url, image, info, unit, text) if info else None
+    if wrong is not None:
+        found["faults"].append(wrong)
+    elif proxy is not None:
+        words = "docker goes to the mirror through its proxy %s, and every image with it; "
+        found["hazards"].append(words % probe.without_password(proxy) + probe.NO_PROXY % (probe.host_of(url)))
+    upstream = probe.upstream_fault(url, image, proxy)
+    if upstream is not None:
+        found["mirror_faults"].append(upstream)

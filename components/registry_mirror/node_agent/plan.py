@@ -73,7 +73,10 @@ def plan(wanted: Wanted, facts: Facts, restart: str = "never", restarting: bool 
         step = "restart"
     elif text != facts.text or [reason for reason in reasons if not reason.endswith("a restart")]:
         step = "reload"
-    return Plan(explicit(text, dropped), text, step, due, reasons, _refusals(facts, wanted, due, restart, restarting, step))
+    refusals = _refusals(facts, wanted, due, restart, restarting, step)
+    if step != "none":
+        refusals += preflight.lost_image_store(facts.text, text)
+    return Plan(explicit(text, dropped), text, step, due, reasons, refusals)
 
 
 def with_spelling(text: str, key: str, spelling: Optional[str]) -> str:
@@ -121,6 +124,8 @@ def _difference(key: str, spelling: Optional[str], facts: Facts) -> Optional[str
     shown = keys.KEYS[key].in_info
     if shown is not None:
         found = shown(facts.info)
+    elif facts.at_start.known and not keys.KEYS[key].reloads:
+        found = facts.at_start.values.get(key, default)
     else:
         now = daemon_json.spelling(facts.text if facts.started_with is None else facts.started_with, key)
         found = default if now is None else json.loads(now)
@@ -132,7 +137,15 @@ def _difference(key: str, spelling: Optional[str], facts: Facts) -> Optional[str
 def _refusals(facts: Facts, wanted: Wanted, due: List[str], restart: str, restarting: bool, step: str) -> List[str]:
     if step == "none" and not due:
         return []
-    found = []
+    faults = {key: keys.fault(key, value) for key, value in wanted.keys.items()}
+    found = ["daemonKeys: %s %s" % (key, fault) for key, fault in faults.items() if fault]
+    former = [key for key in due if key not in wanted.keys]
+    if former and restart == "never":
+        words = (
+            "docker still runs with the managed key %s, which is not in daemonKeys any more, and only a restart takes that back; "
+        )
+        found.append(words % ", ".join(former) + "set restart to when-needed for the next `pulumi up`")
+    due = [key for key in due if key in wanted.keys]
     if due and restart == "never":
         verb = "is" if len(due) == 1 else "are"
         words = "%s %s read by this docker (%s) at its start only; set restart to when-needed, or take it out of daemonKeys"

@@ -5,14 +5,12 @@ people's unfinished edits are not ours.
 """
 
 import os
-import tempfile
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
+from types import MappingProxyType
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence
 
-from . import daemon_json, engine
+from . import command_line, daemon_json, daemon_process, daemon_settings, engine, keys, started
+from .daemon_settings import START, AtStart, Daemon, Pending
 from .keys import Version, version_of
-
-SHORT_FLAGS = {"-H": "--host", "-D": "--debug", "-G": "--group", "-l": "--log-level", "-s": "--storage-driver"}
-"""dockerd's one-letter flags that have a key in the file (`dockerd --help`)."""
 
 HOSTS_TOML = "/etc/docker/certs.d/docker.io/hosts.toml"
 """Where it names hosts, the containerd image store asks those and no others (moby daemon/hosts.go, since 28.0)."""
@@ -21,8 +19,8 @@ LIVE_RESTORE = (
     "live-restore is true, and with it dockerd does not start on a node of a swarm (moby daemon/config/config_linux.go)"
 )
 
-VALIDATES_SINCE = 23
-"""First major version of docker whose dockerd has `--validate` (20.10 says: unknown flag)."""
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Facts(NamedTuple):
@@ -42,6 +40,43 @@ class Facts(NamedTuple):
     """dockerd's own file; empty where it cannot be found out."""
     started_with: Optional[str] = None
     """What the file said when docker was started, where a restart was interrupted before it happened; None: `text`."""
+    environment: Mapping[str, str] = NOTHING
+    """dockerd's."""
+    at_start: AtStart = AtStart({}, False)
+    """What the file said when docker was started."""
+    event: Optional[Dict[str, str]] = None
+    """Attributes of the last reload that dockerd accepted; None where it remembers none."""
+    written_by_us: bool = False
+    """Whether these very bytes were written by us, and taken over by a reload that we checked."""
+    stale_unit: Sequence[str] = ()
+    """What of docker's service was edited since docker was started."""
+    data_root: Optional[str] = None
+    """`data-root` of the file with every link resolved, as dockerd shows it; None where the file has none."""
+
+
+def gather(
+    path: str,
+    data: Optional[bytes],
+    info: Dict[str, Any],
+    unit: str,
+    ours: List[str],
+    before_restart: Optional[str] = None,
+    written_by_us: bool = False,
+) -> Facts:
+    """The facts of this node, read from the system. Raises daemon_json.Refused and engine.EngineProblem."""
+    process = daemon_process.running(unit)
+    text, at_start = daemon_json.decode(data), started.at_start(path, data, process)
+    root = started.values(text).get("data-root")
+    since = process.started_at
+    return Facts(
+        path, text, info, process.arguments, ours, os.path.exists(HOSTS_TOML), process.program, before_restart,
+        environment=process.environment,
+        at_start=at_start,
+        event=engine.reload_event(since or 0) if since is None or started.changed_at(path) > since else None,
+        written_by_us=written_by_us,
+        stale_unit=daemon_process.stale_unit(unit, process),
+        data_root=os.path.realpath(root) if isinstance(root, str) and os.path.isabs(root) else None,
+    )  # fmt: skip
 
 
 def findings(facts: Facts, handed_over: Iterable[str] = ()) -> List[str]:
@@ -52,24 +87,23 @@ def findings(facts: Facts, handed_over: Iterable[str] = ()) -> List[str]:
         found.append("docker is a snap here, with a file and a reload of its own; this works with dockerd as a service only")
     if "name=rootless" in (info.get("SecurityOptions") or []):
         found.append("this docker is rootless, so it is no node of a swarm that root looks after; tell the one that is")
-    elsewhere = _value(arguments, "--config-file")
+    elsewhere = command_line.last_value(arguments, "config-file")
     if elsewhere is not None and os.path.realpath(elsewhere) != os.path.realpath(path):
         found.append("dockerd reads %s, not %s (its flag --config-file); set daemonJson to that" % (elsewhere, path))
-    keys = {*daemon_json.values(text), daemon_json.KEY, *handed_over}
-    for flag in _flags(arguments):
-        both = sorted(keys & {flag, flag + "s", flag[:-1] + "ies"})
-        if both:
-            words = (
-                "dockerd has the flag --%s on its command line and refuses the key %s in the file; move the flag into the file"
-            )
-            found.append(words % (flag, both[0]))
-    for key in _pending(text, info, facts.ours):
-        if key not in handed_over:
-            words = (
-                "%s was edited in %s, but docker has not taken that over, and our reload would; reload docker, or undo the edit"
-            )
-            found.append(words % (key, path))
-    if facts.hosts_toml and _has_containerd_store(info):
+    configured = configured_by(facts)
+    refused = command_line.conflicts({**dict.fromkeys([daemon_json.KEY, *handed_over]), **configured}, arguments)
+    for key, flag in refused.items():
+        words = "dockerd has the flag --%s on its command line and refuses the key %s in the file; move the flag into the file"
+        found.append(words % (flag, key))
+    for flag in command_line.lost_by_reload(configured, arguments):
+        words = (
+            "dockerd has the flag --%s on its command line, and a reload takes that away from it (moby daemon/reload.go);"
+            " move the flag into the file, and restart docker"
+        )
+        found.append(words % flag)
+    for edit in _pending(facts, handed_over, restart=False):
+        found.append(_words(edit, path, "reload"))
+    if facts.hosts_toml and daemon_settings.has_containerd_store(info):
         words = "docker's containerd image store goes by %s and ignores registry-mirrors; enter the mirror there, or remove it"
         found.append(words % HOSTS_TOML)
     if "insecure-registries" in daemon_json.values(text) and _forgets_insecure(version_of(str(info.get("ServerVersion", "")))):
@@ -79,16 +113,38 @@ def findings(facts: Facts, handed_over: Iterable[str] = ()) -> List[str]:
 
 
 def restart_findings(facts: Facts, handed_over: Iterable[str]) -> List[str]:
-    """Why docker must not be restarted now: it would not come back, or with somebody else's unfinished edit."""
-    configured = daemon_json.values(facts.text)
+    """Why docker must not be restarted now: it would not come back, or with somebody else's unfinished edit.
+
+    Besides `findings`, whose sentences are not said again.
+    """
+    configured = configured_by(facts)
     found = []
-    if configured.get("live-restore") is True and _in_swarm(facts.info):
-        found.append(LIVE_RESTORE + "; remove it from %s first" % facts.path)
-    driver = configured.get("log-driver", facts.info.get("LoggingDriver"))
-    if driver != facts.info.get("LoggingDriver") and "log-driver" not in handed_over:
-        words = "log-driver was edited in %s, but docker has not taken that over, and our restart would; undo it, or hand it over"
-        found.append(words % facts.path)
+    flags = [flag.value for flag in command_line.flags(facts.arguments) if flag.name == "live-restore"]
+    if (configured.get("live-restore") is True or flags[-1:] in ([""], ["true"])) and _in_swarm(facts.info):
+        found.append(LIVE_RESTORE + "; remove it from %s first" % (facts.path if not flags else "dockerd's command line"))
+    if not facts.arguments:
+        found.append("dockerd's command line cannot be read from /proc, so nobody knows what it would start with")
+    if facts.program.endswith(daemon_process.REPLACED):
+        words = "%s was replaced since docker was started, so that a restart brings up another version; restart docker yourself"
+        found.append(words % facts.program[: -len(daemon_process.REPLACED)])
+    for place in facts.stale_unit:
+        words = "docker's service was edited since docker was started (%s), and our restart would take that over;"
+        found.append((words + " restart docker yourself, or undo the edit") % place)
+    told = {edit.key for edit in _pending(facts, handed_over, restart=False)}
+    for edit in _pending(facts, handed_over, restart=True):
+        if edit.key not in told:
+            found.append(_words(edit, facts.path, "restart"))
     return found
+
+
+def lost_image_store(before: str, after: str) -> List[str]:
+    """Whether our edit would change where images are kept at docker's next start: then every one is out of sight."""
+    store = daemon_settings.SNAPSHOTTER
+    was, becomes = (daemon_settings.entry(started.values(text), "features", store) for text in (before, after))
+    if was is None or was == becomes:
+        return []
+    words = "features of daemonKeys would take %s: %s out of the file, and the next start of docker would hide every image;"
+    return [(words + " take features out of daemonKeys, or add that entry to the file by hand") % (store, was)]
 
 
 def hazards(facts: Facts) -> List[str]:
@@ -100,76 +156,53 @@ def hazards(facts: Facts) -> List[str]:
     return []
 
 
-def validated_by_dockerd(data: bytes, program: str, version: str) -> Optional[str]:
-    """What dockerd itself has against a file with these bytes; None if nothing, or if this version cannot be asked."""
-    major = version.partition(".")[0]
-    if not major.isdigit() or int(major) < VALIDATES_SINCE or not os.path.exists(program):
-        return None
-    with tempfile.NamedTemporaryFile(prefix="swarm-registry-mirror-", suffix=".json") as file:
-        file.write(data)
-        file.flush()
-        try:
-            engine.run(program, "--validate", "--config-file", file.name)
-        except engine.EngineProblem as error:
-            return str(error).replace(file.name, "the file")
-    return None
+def refused_by_dockerd(data: bytes, facts: Facts) -> Optional[str]:
+    """What dockerd itself has against a file with these bytes beside its command line; None if nothing.
+
+    Of a key that is a flag too dockerd prints both values, which may be secrets (log-opts); so that is said without it.
+    """
+    both = command_line.conflicts(started.values(daemon_json.decode(data)), facts.arguments)
+    if both:
+        return "on its command line it has flags for %s too" % ", ".join(both)
+    process = daemon_process.Process(facts.arguments, facts.program, facts.environment, None, "")
+    return daemon_process.complaint(data, process, str(facts.info.get("ServerVersion", "")))
 
 
-def dockerd(unit: str) -> Tuple[List[str], str]:
-    """Command line and program of the running dockerd; empty where it cannot be found out."""
-    pid = engine.pid(unit)
-    try:
-        with open("/proc/%s/cmdline" % pid, "rb") as file:
-            arguments = [word.decode(errors="replace") for word in file.read().split(b"\0") if word]
-        return arguments, os.readlink("/proc/%s/exe" % pid)
-    except OSError:
-        return [], ""
+def configured_by(facts: Facts) -> Dict[str, Any]:
+    """The keys of the file and what they hold, with links of `data-root` resolved, as dockerd shows it."""
+    configured = started.values(facts.text)
+    return {**configured, "data-root": facts.data_root} if facts.data_root and not facts.at_start.known else configured
 
 
-def _flags(arguments: List[str]) -> List[str]:
-    """Names of the flags of a command line, without values: `--log-driver=json-file -H fd://` gives log-driver and host."""
-    long = [SHORT_FLAGS.get(word, word) for word in arguments[1:]]
-    return [word.partition("=")[0][2:] for word in long if word.startswith("--")]
-
-
-def _value(arguments: List[str], flag: str) -> Optional[str]:
-    for index, word in enumerate(arguments):
-        if word.startswith(flag + "="):
-            return word.partition("=")[2]
-        if word == flag and index + 1 < len(arguments):
-            return arguments[index + 1]
-    return None
-
-
-def _pending(text: str, info: Dict[str, Any], ours: List[str]) -> List[str]:
-    """Keys whose value in the file is not what docker has, as far as docker tells: a reload would activate them."""
-    configured = daemon_json.values(text)
+def _pending(facts: Facts, handed_over: Iterable[str], restart: bool) -> List[Pending]:
+    """What of the file docker has not taken over, or not for certain, and would with a reload, or a restart."""
+    configured, info = configured_by(facts), facts.info
 
     def theirs(urls: List[str]) -> List[str]:
-        return [url.rstrip("/") for url in urls if not daemon_json.contains(ours, url)]
+        return [url.rstrip("/") for url in urls if not daemon_json.contains(facts.ours, url)]
 
-    live = {
-        "debug": bool(info.get("Debug")),
-        "labels": sorted(info.get("Labels") or []),
-        "live-restore": bool(info.get("LiveRestoreEnabled")),
-        # dockerd ends at a reload that names one which does not answer (moby daemon/command/daemon.go).
-        "authorization-plugins": (info.get("Plugins") or {}).get("Authorization") or [],
-        daemon_json.KEY: theirs(engine.mirrors_of(info)),
-    }
-    wanted = {
-        **configured,
-        "labels": sorted(configured["labels"]) if isinstance(configured.get("labels"), list) else None,
-        daemon_json.KEY: theirs(configured.get(daemon_json.KEY) or []),
-    }
-    return [key for key, value in live.items() if key in configured and wanted[key] != value]
+    listed = theirs(configured.get(daemon_json.KEY) or [])
+    found = []
+    if listed != theirs(engine.mirrors_of(info)) and (restart or daemon_json.KEY in configured):
+        found.append(Pending(daemon_json.KEY, True, daemon_settings.KEPT))
+    daemon = Daemon(info, facts.arguments, facts.event, facts.at_start)
+    return found + daemon_settings.pending(configured, daemon, restart, handed_over, facts.written_by_us)
+
+
+def _words(edit: Pending, path: str, step: str) -> str:
+    """Why an edit is in the way of a `reload` or a `restart`, with the remedy."""
+    remedy = "restart docker yourself" if edit.taken_by == START else "reload docker"
+    if edit.key in keys.KEYS:
+        remedy += ", put it into daemonKeys"
+    if edit.shown:
+        words = "%s was edited in %s, but docker has not taken that over, and our %s would; %s, or undo the edit"
+        return words % (edit.key, path, step, remedy)
+    words = "%s was edited since docker was started, and docker does not show what it has of %s, which our %s may change; %s"
+    return words % (path, edit.key, step, remedy)
 
 
 def _in_swarm(info: Dict[str, Any]) -> bool:
     return bool((info.get("Swarm") or {}).get("LocalNodeState", "inactive") != "inactive")
-
-
-def _has_containerd_store(info: Dict[str, Any]) -> bool:
-    return any("io.containerd.snapshotter.v1" in pair for pair in info.get("DriverStatus") or [])
 
 
 def _forgets_insecure(version: Version) -> bool:

@@ -1,16 +1,19 @@
 """Asks the mirror over HTTPS, as this machine's docker would, and says in one line what is wrong if it does not answer.
 
 Stdlib only. It trusts what dockerd trusts: the system's authorities and those in /etc/docker/certs.d/<host> (docker/cli
-docs, "registry certificates").
+docs, "registry certificates"), and it goes through dockerd's proxy where dockerd does (`dockerd_view.py`). Two questions are
+kept apart: does the mirror serve an image (`fault`), and does it reach its upstream at this moment (`upstream_fault`).
 """
 
+import base64
 import glob
 import http.client
+import os
 import socket
 import ssl
 import time
-from typing import Optional, Tuple
-from urllib.parse import urlsplit
+from typing import NamedTuple, Optional
+from urllib.parse import unquote, urlsplit
 
 from . import https
 
@@ -24,8 +27,16 @@ MANIFESTS = ", ".join(
 )
 """What docker accepts; without it a registry offers a format of 2015, or none."""
 
+NO_PROXY = (
+    "add %s to NO_PROXY (Environment= of docker's unit, or proxies.no-proxy in daemon.json since docker 23) and restart docker"
+)
+"""Remedy where dockerd's proxy is in the way; dockerd reads its proxies at its start only."""
+
 SECONDS = 10
 """For the connection and again for the answer; dockerd itself would wait 30 s, at every pull."""
+
+ALL = 3
+"""Times SECONDS: for all questions on one connection, however slowly the answers come."""
 
 NEVER = 0.0
 LONG = float("inf")
@@ -34,80 +45,199 @@ TRAEFIK_LOOKS = 20.0
 (providers.swarm.refreshSeconds)."""
 
 
-def fault(url: str, patience: float = 0, image: Optional[str] = None) -> Optional[str]:
+class Answer(NamedTuple):
+    """What came of asking once."""
+
+    fault: Optional[str]
+    """What is wrong, with the remedy; None if nothing is."""
+    passes_within: float = NEVER
+    """Seconds within which the fault may pass by itself; a node waits no longer."""
+    final: bool = False
+    """Nothing that happens in the swarm can make it pass, so the gate need not wait either."""
+
+    @property
+    def concerns_the_mirror(self) -> bool:
+        """Whether the fault is the mirror's, and would be seen from every node."""
+        return self.passes_within == LONG or self.final
+
+
+def fault(url: str, patience: float = 0, image: Optional[str] = None, proxy: Optional[str] = None) -> Optional[str]:
     """What is wrong with the mirror at `url` (https://host[:port]) as seen from here; None if it answers as a registry.
 
     `patience`: seconds for which to ask again while nothing is wrong but that it is not there just now, as when swarm moves
     its task to another machine. What only Traefik's labels can change is waited for 20 s at most, and a wrong name or certificate
-    does not get better by waiting. `image`: one whose manifest must pass through it, like library/hello-world:latest; HEAD,
-    which Docker Hub does not count as a pull.
+    does not get better by waiting. `image`, `proxy`: as for `ask`.
     """
     started = time.monotonic()
     while True:
-        wrong, passes_within = _ask(url, image)
-        if wrong is None or time.monotonic() - started >= min(patience, passes_within):
-            return wrong
+        answer = ask(url, image, proxy)
+        if answer.fault is None or time.monotonic() - started >= min(patience, answer.passes_within):
+            return answer.fault
         time.sleep(1)
 
 
-def _ask(url: str, image: Optional[str]) -> Tuple[Optional[str], float]:
-    """What is wrong, and within how many seconds it may pass by itself."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    connection = https.Connection(host, parts.port or 443, SECONDS, _trust(parts.netloc), 3 * SECONDS)
+def ask(url: str, image: Optional[str] = None, proxy: Optional[str] = None) -> Answer:
+    """Ask once whether a registry answers at `url`, and whether `image` passes through it.
+
+    `image`: one whose manifest must pass through the mirror, like library/hello-world:latest; by HEAD, which Docker Hub does not
+    count as a pull. `proxy`: URL of the proxy to go through (`dockerd_view.proxy_for`); None: directly.
+    """
+    if _is_beyond_us(proxy):
+        return Answer(None)
+    connection = _connection(url, proxy)
     try:
-        connection.request("GET", "/v2/", headers={"User-Agent": "swarm-registry-mirror"})
-        answer = connection.getresponse()
-        if connection.body(answer) is None:
-            return "something that is not a registry answers at %s/v2/; does the name point to Traefik?" % url, NEVER
-        wrong, passes_within = _judge(url, answer.status, answer.getheader("Docker-Distribution-Api-Version"))
-        if wrong is not None or image is None:
-            return wrong, passes_within
+        answer = _judge(url, *_root(connection))
+        if answer.fault is not None or image is None:
+            return answer
         repository, _, tag = image.rpartition(":")
-        connection.request("HEAD", "/v2/%s/manifests/%s" % (repository, tag), headers={"Accept": MANIFESTS})
-        return _judge_manifest(url, image, connection.getresponse().status)
-    except socket.gaierror:
-        return "the name %s does not resolve; enter it in DNS (or /etc/hosts)" % host, NEVER
-    except ssl.SSLCertVerificationError as error:
-        what = "the certificate of %s is not trusted: %s" % (host, error.verify_message)
-        return what + "; let Traefik obtain one for this name, or install its authority on this node", NEVER
-    except ssl.SSLError as error:
-        return "%s does not speak TLS there: %s; is that Traefik's HTTPS port?" % (host, error.reason), NEVER
-    except socket.timeout:
-        # Traefik answers nothing while the machine that had the mirror's task is dead and swarm has not noticed.
-        return "%s did not answer within %d s; is a firewall in between?" % (url, SECONDS), LONG
-    except ConnectionRefusedError:
-        return "%s refused the connection; is Traefik running, and does the name point to it?" % url, LONG
-    except OSError as error:
-        return "%s cannot be reached: %s" % (url, error.strerror or error), NEVER
-    except http.client.HTTPException as error:
-        return "%s does not speak HTTP: %s" % (url, error), NEVER
+        manifest = "/v2/%s/manifests/%s" % (repository, tag)
+        status = _head(connection, manifest)
+        if status == 404:
+            # The registry says 404 too where it cannot ask (registry/proxy/proxytagservice.go falls back to its own tags).
+            upstream = _judge_upstream(url, _head(connection, _unknown_blob(repository)))
+            if upstream is not None:
+                return Answer(upstream, LONG)
+            status = _head(connection, manifest)  # once more: the upstream may have come back between the two
+        return _judge_manifest(url, image, status)
+    except (OSError, http.client.HTTPException) as error:
+        return _judge_failure(url, proxy, error)
     finally:
         connection.close()
 
 
-def _judge_manifest(url: str, image: str, status: int) -> Tuple[Optional[str], float]:
+def upstream_fault(url: str, image: str, proxy: Optional[str] = None) -> Optional[str]:
+    """Why the mirror does not reach its upstream at this moment; None if it does, whatever it has in its cache.
+
+    Asked for a layer of `image`'s repository that nobody has: 404 is then the upstream's own word, and the registry answers 500
+    where it cannot ask (distribution registry/proxy/proxyblobstore.go `Stat`, registry/handlers/blob.go `GetBlob`; seen on
+    3.1.1 with an upstream that is away, refuses, wants a token, or answers 429). A manifest by a tag would not do: the registry
+    falls back to its own tags and says 404 in both cases. Varnish lets HEAD of a layer pass.
+    """
+    if _is_beyond_us(proxy):
+        return None
+    connection = _connection(url, proxy)
+    try:
+        return _judge_upstream(url, _head(connection, _unknown_blob(image.rpartition(":")[0])))
+    except (OSError, http.client.HTTPException) as error:
+        return _judge_failure(url, proxy, error).fault
+    finally:
+        connection.close()
+
+
+def _is_beyond_us(proxy: Optional[str]) -> bool:
+    """Whether dockerd's proxy speaks something that is not in Python's library (https://, socks5://): dockerd itself is then the
+    only one to ask."""
+    return proxy is not None and urlsplit(proxy).scheme != "http"
+
+
+def _unknown_blob(repository: str) -> str:
+    """Path of a layer that nobody has and nobody has asked for before."""
+    return "/v2/%s/blobs/sha256:%s" % (repository, os.urandom(32).hex())
+
+
+def _connection(url: str, proxy: Optional[str]) -> https.Connection:
+    parts = urlsplit(url)
+    host, port, context = parts.hostname or "", parts.port or 443, _trust(parts.netloc)
+    if proxy is None:
+        return https.Connection(host, port, SECONDS, context, ALL * SECONDS)
+    way = urlsplit(proxy)
+    connection = https.Connection(way.hostname or "", way.port or 80, SECONDS, context, ALL * SECONDS)
+    headers = {}
+    if way.username is not None:
+        account = "%s:%s" % (unquote(way.username), unquote(way.password or ""))
+        headers["Proxy-Authorization"] = "Basic " + base64.b64encode(account.encode()).decode()
+    connection.set_tunnel(host, port, headers)
+    return connection
+
+
+def _root(connection: https.Connection) -> "tuple[int, Optional[str]]":
+    connection.request("GET", "/v2/", headers={"User-Agent": "swarm-registry-mirror"})
+    answer = connection.getresponse()
+    if connection.body(answer) is None:
+        return answer.status, None  # so large an answer is no registry's
+    return answer.status, answer.getheader("Docker-Distribution-Api-Version")
+
+
+def _head(connection: https.Connection, path: str) -> int:
+    """Status of a HEAD request; 0 for a 404 that is not a registry's, such as Traefik's."""
+    connection.request("HEAD", path, headers={"Accept": MANIFESTS, "User-Agent": "swarm-registry-mirror"})
+    answer = connection.getresponse()
+    answer.read()
+    if answer.status == 404 and not answer.getheader("Docker-Distribution-Api-Version"):
+        return 0
+    return answer.status
+
+
+def _judge_failure(url: str, proxy: Optional[str], error: Exception) -> Answer:
+    """A connection that came to nothing."""
+    host = host_of(url)
+    if proxy is not None and not isinstance(error, ssl.SSLError):
+        words = "docker goes to %s through its proxy %s, and that does not lead there (%s); "
+        return Answer(words % (url, without_password(proxy), error) + NO_PROXY % host)
+    if isinstance(error, socket.gaierror):
+        return Answer("the name %s does not resolve; enter it in DNS (or /etc/hosts)" % host)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        what = "the certificate of %s is not trusted: %s" % (host, error.verify_message)
+        return Answer(what + "; let Traefik obtain one for this name, or install its authority on this node")
+    if isinstance(error, ssl.SSLError):
+        return Answer("%s does not speak TLS there: %s; is that Traefik's HTTPS port?" % (host, error.reason))
+    if isinstance(error, socket.timeout):
+        # Traefik answers nothing while the machine that had the mirror's task is dead and swarm has not noticed.
+        return Answer("%s did not answer within %d s; is a firewall in between?" % (url, SECONDS), LONG)
+    if isinstance(error, ConnectionRefusedError):
+        return Answer("%s refused the connection; is Traefik running, and does the name point to it?" % url, LONG)
+    if isinstance(error, http.client.HTTPException):
+        return Answer("%s does not speak HTTP: %s" % (url, error))
+    assert isinstance(error, OSError)
+    return Answer("%s cannot be reached: %s" % (url, error.strerror or error))
+
+
+def host_of(url: str) -> str:
+    """The host of a mirror's URL, without its port."""
+    return urlsplit(url).hostname or ""
+
+
+def without_password(proxy: str) -> str:
+    """A proxy's URL as it may be shown."""
+    parts = urlsplit(proxy)
+    return "%s://%s" % (parts.scheme, parts.netloc.rpartition("@")[2])
+
+
+def _judge_manifest(url: str, image: str, status: int) -> Answer:
     """A mirror that answers and has no images is worse than none: swarm then fails to pin digests (moby#36044)."""
     if status == 200:
-        return None, NEVER
+        return Answer(None)
+    if status == 404:
+        words = "the upstream of the mirror %s has no image %s (404); set checkImage to one that it has"
+        return Answer(words % (url, image), NEVER, final=True)
     words = (
         "the mirror %s answers, but %s does not pass through it (%d); can it reach its upstream, and does that have the image?"
     )
-    return words % (url, image, status) + " (checkImage names another)", LONG
+    return Answer(words % (url, image, status or 404) + " (checkImage names another)", LONG)
 
 
-def _judge(url: str, status: int, version: Optional[str]) -> Tuple[Optional[str], float]:
-    if status == 200 and version:
-        return None, NEVER
-    if status == 403:
-        return "Traefik does not let this machine in (403 from %s/v2/); does allowFrom have its address?" % url, TRAEFIK_LOOKS
+def _judge_upstream(url: str, status: int) -> Optional[str]:
     if status == 404:
-        return "Traefik has no route to the mirror (404 from %s/v2/); does it watch this swarm and this network?" % url, LONG
+        return None
+    words = "the mirror %s does not reach its upstream now (%d for a layer that nobody has, where a registry says 404)"
+    return words % (url, status) + "; check the upstream's address, certificate and credentials, and the way out of the swarm"
+
+
+def _judge(url: str, status: int, version: Optional[str]) -> Answer:
+    if status == 200 and version:
+        return Answer(None)
+    if status == 403:
+        words = "Traefik does not let this machine in (403 from %s/v2/); does allowFrom have its address?"
+        return Answer(words % url, TRAEFIK_LOOKS)
+    if status == 404:
+        words = "Traefik has no route to the mirror (404 from %s/v2/); does it watch this swarm and this network?"
+        return Answer(words % url, LONG)
     if status in (502, 503, 504):
-        return "Traefik has a route but reaches no mirror (%d from %s/v2/); is its task running?" % (status, url), LONG
+        words = "Traefik has a route but reaches no mirror (%d from %s/v2/); is its task running?"
+        return Answer(words % (status, url), LONG)
     if status == 200:
-        return "something that is not a registry answers at %s/v2/; does the name point to Traefik?" % url, NEVER
-    return "%s/v2/ answered %d instead of 200" % (url, status), NEVER
+        return Answer("something that is not a registry answers at %s/v2/; does the name point to Traefik?" % url)
+    return Answer("%s/v2/ answered %d instead of 200" % (url, status))
 
 
 def _trust(netloc: str) -> ssl.SSLContext:
@@ -116,4 +246,8 @@ def _trust(netloc: str) -> ssl.SSLContext:
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     for authority in sorted(glob.glob("/etc/docker/certs.d/%s/*.crt" % glob.escape(netloc))):
         context.load_verify_locations(authority)
+    # And shows the certificate that docker would show, where the mirror wants one.
+    for certificate in sorted(glob.glob("/etc/docker/certs.d/%s/*.cert" % glob.escape(netloc))):
+        if os.path.exists(certificate[: -len("cert")] + "key"):
+            context.load_cert_chain(certificate, certificate[: -len("cert")] + "key")
     return context

@@ -1,13 +1,17 @@
 """The readiness gate: waits until the mirror's new task runs and answers over HTTPS through Traefik, or says why it does not.
 
-Runs on the manager, changes nothing. Until it has passed, no node is told of the mirror.
+Runs on the manager, changes nothing. Until it has passed, no node is told of the mirror. What an old task or a cache answers is
+taken as proof of nothing: the task must have the new configuration, and its upstream must answer now (`wait`), or it is said
+that it does not (`wait_again`, on a stack that has run with this upstream).
 """
 
 import json
+import sys
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
-from . import engine, files, probe
+from ..answer import printed_complaint
+from . import daemon_json, dockerd_view, engine, files, probe
 
 POLL_SECONDS = 0.5
 
@@ -17,14 +21,52 @@ class NotReady(files.Failed):
 
 
 def wait(request: Dict[str, Any]) -> str:
-    """Wait for a task of each service with the digest word and the image that are wanted; returns `ready`. Raises NotReady."""
+    """Wait for a task of each service with the digest word and the image that are wanted, and for the upstream; returns `ready`.
+
+    Raises NotReady when `request["timeout"]` seconds are over, and at once for what no waiting mends.
+    """
+    url, image, proxy = request["mirror"], request["check_image"], _start(request)
+    _until_ready(request, proxy, lambda: probe.upstream_fault(url, image, proxy))
+    return "ready"
+
+
+def wait_again(request: Dict[str, Any]) -> str:
+    """As `wait`, for a mirror that has served from this upstream: it does so from its cache while the upstream is away.
+
+    Returns `ready`. An upstream that does not answer now is a warning on stderr. Raises NotReady.
+    """
+    proxy = _start(request)
+    _until_ready(request, proxy, lambda: None)
+    upstream = probe.upstream_fault(request["mirror"], request["check_image"], proxy)
+    if upstream is not None:
+        print(printed_complaint("READY ONLY WITH WHAT IS IN ITS CACHE: " + upstream), file=sys.stderr)
+    return "ready"
+
+
+def _start(request: Dict[str, Any]) -> Optional[str]:
+    """dockerd's proxy on the way to the mirror; None if there is none. Raises NotReady where this machine is no manager."""
+    unit = request["unit"]
+    info = engine.info(unit)
+    if not (info.get("Swarm") or {}).get("ControlAvailable"):
+        raise NotReady(
+            "this machine is no manager of a swarm (docker info: ControlAvailable), so no node was touched; set manager"
+        )
+    text = daemon_json.decode(files.read(request["daemon_json"]))
+    return dockerd_view.proxy_of(request["mirror"], info, unit, text)
+
+
+def _until_ready(request: Dict[str, Any], proxy: Optional[str], upstream: Callable[[], Optional[str]]) -> None:
+    """Wait until nothing is wrong. Raises NotReady."""
     deadline = time.monotonic() + request["timeout"]
     while True:
-        wrong = (
-            _tasks_fault(request) or _hidden_addresses(request) or probe.fault(request["mirror"], image=request["check_image"])
-        )
+        wrong = _tasks_fault(request) or _hidden_addresses(request)
         if wrong is None:
-            return "ready"
+            answer = probe.ask(request["mirror"], request["check_image"], proxy)
+            if answer.final:
+                raise NotReady("the mirror is not ready, so no node was touched: %s" % answer.fault)
+            wrong = answer.fault or upstream()
+        if wrong is None:
+            return
         if time.monotonic() > deadline:
             raise NotReady("the mirror is not ready after %d s, so no node was touched: %s" % (request["timeout"], wrong))
         time.sleep(POLL_SECONDS)
@@ -66,7 +108,7 @@ def _task_fault(service: str, wanted: Dict[str, str]) -> Optional[str]:
     except engine.EngineProblem as error:
         return "the service %s cannot be looked at: %s" % (service, error)
     current = [task for task in tasks if _is_wanted(task["Spec"]["ContainerSpec"], wanted)]
-    if any(task["Status"]["State"] == "running" for task in current):
+    if any(task["Status"]["State"] == task["DesiredState"] == "running" for task in current):
         return None
     if not current:
         return "docker has not made a task of the service %s with this configuration yet" % service

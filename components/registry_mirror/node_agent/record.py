@@ -79,7 +79,23 @@ class Record:
         """The file as it was before that restart: the last that docker is known to be well with."""
         return files.read(os.path.join(self.folder, "before-restart")) if self._known.get("restarted") else None
 
-    def keep_before_restart(self, data: Optional[bytes]) -> None:
+    @property
+    def standing(self) -> Dict[str, Any]:
+        """What the node was in its swarm before that restart (`member.standing`); empty where nobody noted it."""
+        found: Dict[str, Any] = self._known.get("standing", {})
+        return found
+
+    @property
+    def healthy(self) -> Optional[bytes]:
+        """The last file with which docker is known to have started and been healthy; None where none is known."""
+        return files.read(os.path.join(self.folder, "healthy"))
+
+    def keep_healthy(self, data: Optional[bytes]) -> None:
+        """docker has started with this file and is healthy. Keeps nothing before the first `begin`, or where there is no file."""
+        if self._known and data is not None and self.healthy != data:
+            files.replace(os.path.join(self.folder, "healthy"), data, mode=0o600)
+
+    def keep_before_restart(self, data: Optional[bytes], standing: Dict[str, Any]) -> None:
         """Keep what is put back if the node turns out not to be well; before the file is changed, so that a kill loses nothing.
 
         A run that finds an interrupted one's keeps that one's: what is in the file now was never tried.
@@ -89,6 +105,7 @@ class Record:
         if data is not None:
             files.replace(os.path.join(self.folder, "before-restart"), data, mode=0o600)
         self._known["restarted"] = data is not None
+        self._known["standing"] = standing
         self._save()
 
     @property
@@ -106,6 +123,7 @@ class Record:
         if self.unverified:
             self._known.pop("restarted")
             self._known.pop("started", None)
+            self._known.pop("standing", None)
             self._save()
             files.remove(os.path.join(self.folder, "before-restart"))
 

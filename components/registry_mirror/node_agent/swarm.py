@@ -20,7 +20,8 @@ POLL_SECONDS = 0.5
 
 
 def view(_: Dict[str, Any]) -> str:
-    """Every node of the swarm, as JSON: id, name, role, availability, ready, reachable and leader (managers), held (by us)."""
+    """Every node of the swarm, as JSON: id, name (its host name), address, role, availability, ready, reachable and leader
+    (managers), held (by us), version (of what the swarm knows of it; it grows with every change)."""
     return json.dumps(_nodes())
 
 
@@ -52,14 +53,23 @@ def give_back(request: Dict[str, Any]) -> str:
 
 
 def await_ready(request: Dict[str, Any]) -> str:
-    """Wait until the swarm sees the node `request["id"]` ready (and a manager reachable); returns `ready`. Raises Failed."""
+    """Wait until the swarm sees the node `request["id"]` ready (and a manager reachable); returns `ready`. Raises Failed.
+
+    `request["after"]`: version of the node from before its restart; a `ready` that is no younger is the old docker's, which the
+    swarm believes for 15 s and more. A docker that starts registers anew, and that is a new version (swarmkit
+    manager/dispatcher `markNodeReady`; seen on 20.10.24 and 26.1.5). 0 where nothing was restarted.
+    """
     deadline = time.monotonic() + READY_SECONDS
+    after = request.get("after", 0)
     while True:
         node = _node(request["id"])
-        if node["ready"] and (node["role"] == "worker" or node["reachable"]):
+        fresh = node["version"] > after
+        if fresh and node["ready"] and (node["role"] == "worker" or node["reachable"]):
             return "ready"
         if time.monotonic() > deadline:
-            raise Failed("the swarm does not see %s ready %d s after its docker was restarted" % (node["name"], READY_SECONDS))
+            words = "the swarm does not see %s ready %d s after its docker was restarted%s"
+            stale = " (what it says of it is from before)" if node["ready"] and not fresh else ""
+            raise Failed(words % (node["name"], READY_SECONDS, stale))
         time.sleep(POLL_SECONDS)
 
 
@@ -73,6 +83,8 @@ def _nodes() -> List[Dict[str, Any]]:
             {
                 "id": node["ID"],
                 "name": node["Description"]["Hostname"],
+                "address": _address(node),
+                "version": node["Version"]["Index"],
                 "role": node["Spec"]["Role"],
                 "availability": node["Spec"]["Availability"],
                 "ready": node["Status"]["State"] == "ready",
@@ -82,6 +94,13 @@ def _nodes() -> List[Dict[str, Any]]:
             }
         )
     return nodes
+
+
+def _address(node: Dict[str, Any]) -> str:
+    """The address at which the swarm sees a node. A manager's own is where the others reach it: its status may say 0.0.0.0."""
+    manager = (node.get("ManagerStatus") or {}).get("Addr") or ""
+    found: str = manager.rpartition(":")[0].strip("[]") or node["Status"].get("Addr") or ""
+    return found
 
 
 def _node(identity: str) -> Dict[str, Any]:

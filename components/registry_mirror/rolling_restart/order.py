@@ -7,6 +7,40 @@ Member = Mapping[str, Any]
 """A node as `node_agent/swarm.py` sees it."""
 
 
+def identify(claims: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], members: Sequence[Member]) -> list[str]:
+    """Why the nodes' own words on who they are in the swarm cannot be believed, all reasons at once; empty if they can.
+
+    `claims`: node name -> the id that the node gives. `nodes`: all configured nodes, with `name` and `address`. A manager's view
+    decides: a node may have an id that the manager sees at its address or under its name, or else one that is nobody else's.
+    Otherwise a worker that was broken into could have another node drained, or be counted as a manager.
+    """
+    known = {member["id"]: member for member in members}
+    seen = {node["name"]: _ids_at(node, members) for node in nodes}
+    found = []
+    for name, claim in claims.items():
+        if not isinstance(claim, str):
+            found.append(f"{name} does not say who it is in the swarm, but {str(claim)[:40]!r}")
+            continue
+        twice = [other for other, value in claims.items() if other != name and value == claim and claim]
+        if twice:
+            found.append(f"{name} and {twice[0]} both say that they are the node {claim} of the swarm")
+        elif claim in known and claim not in seen.get(name, set()):
+            theirs = [other for other, ids in seen.items() if claim in ids]
+            if theirs or seen.get(name):
+                member = known[claim]
+                words = f"{name} says that it is the node {claim} of the swarm, which a manager knows as {member['name']}"
+                found.append(f"{words} ({member.get('address', '')}): {theirs[0] if theirs else 'another machine'}, not {name}")
+    return found
+
+
+def _ids_at(node: Mapping[str, Any], members: Sequence[Member]) -> set[str]:
+    """The ids that a manager sees at a configured node's address; without one, those under its name. A machine that has left the
+    swarm and joined it again is in the list twice."""
+    address = node.get("address", "")
+    found = {member["id"] for member in members if address and member.get("address") == address}
+    return found or {member["id"] for member in members if member["name"] in (node["name"], address)}
+
+
 def order(due: Mapping[str, str], members: Sequence[Member]) -> list[str]:
     """Names of the nodes that wait for a restart, in the order of their turns. `due`: name -> id in the swarm.
 

@@ -21,12 +21,18 @@ AGENT_SECONDS = 660
 
 Node = Mapping[str, Any]
 
+RESTARTED = "restarted"
+"""The agent's word where it has restarted docker (node_agent/restart.py)."""
 DUE = "restart due"
 """What the agent's word ends with when a node waits (node_agent/node.py)."""
 
 
 class RestartFailed(Exception):
     """The roll-out of restarts has ended early; the message says at which node, why, and how that is now."""
+
+
+class NotReady(RestartFailed):
+    """docker runs on the node, and the swarm does not see it."""
 
 
 def run(request: Mapping[str, Any]) -> str:
@@ -43,7 +49,7 @@ def run(request: Mapping[str, Any]) -> str:
 def release(request: Mapping[str, Any]) -> str:
     """The way back: have the nodes go without `restart_keys`, as they were before. Raises RestartFailed.
 
-    Every node is asked: what was said when it was last told is no history of what it has.
+    Every node is asked, also where no key is managed any more: what was said when it was last told is no history of what it has.
     """
     nodes: list[Node] = []
     for node in request["nodes"]:
@@ -56,13 +62,17 @@ def _restart_all(request: Mapping[str, Any], nodes: list[Node], asked: list[Node
     if not asked:
         return "no restart was needed"
     with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
-        answers = [json.loads(found) for found in pool.map(lambda node: _agent(request, node, "restart.due"), asked)]
+        answers = list(pool.map(lambda node: _due(request, node), asked))
     waiting = {node["name"]: found for node, found in zip(asked, answers, strict=True) if found["due"]}
     left = [(node, found["id"]) for node, found in zip(asked, answers, strict=True) if found["unverified"] and not found["due"]]
     for name, found in waiting.items():
         for reason in found["reasons"]:
             _say(f"{name}: {reason}")
     manager, members = _swarm(request, nodes)
+    claims = {**{name: found["id"] for name, found in waiting.items()}, **{node["name"]: identity for node, identity in left}}
+    wrong = order.identify(claims, request["nodes"], members)
+    if wrong:
+        raise RestartFailed("no docker was restarted: " + "; ".join(wrong))
     _heal(request, manager, members, waiting)
     for node, identity in left:
         _say(f"{node['name']}: was restarted by an interrupted run; whether it is well is looked at now")
@@ -98,16 +108,18 @@ def _restart(request: Mapping[str, Any], nodes: list[Node], node: Node, identity
         wrong = order.quorum_fault(members)
         if wrong:
             raise RestartFailed(f"not restarted: {wrong}")
-    _agent(request, manager, "swarm.drain", id=identity)
     try:
-        _agent(request, node, "restart.run")
+        _agent(request, manager, "swarm.drain", id=identity)
+        version = _version(request, nodes, node, identity)
+        restarted = _agent(request, node, "restart.run") == RESTARTED
+        _give_back(request, nodes, node, identity, after=version if restarted else 0)
+    except NotReady as error:
+        raise RestartFailed(f"{error}; {_undo(request, nodes, node, identity)}") from None
     except RestartFailed as error:
-        try:
-            _give_back(request, nodes, node, identity)
-        except RestartFailed as too:
-            raise RestartFailed(f"{error}; IT IS STILL DRAINED: {too}") from None
+        raise RestartFailed(f"{error}{_released(request, nodes, node, identity)}") from None
+    except BaseException:  # ctrl-c, or a fault of ours: no node is left drained by that either
+        _released(request, nodes, node, identity)
         raise
-    _give_back(request, nodes, node, identity)
     _verify(request, nodes, node, identity)
 
 
@@ -120,20 +132,53 @@ def _verify(request: Mapping[str, Any], nodes: list[Node], node: Node, identity:
 
 
 def _undo(request: Mapping[str, Any], nodes: list[Node], node: Node, identity: str) -> str:
-    """Have a node that is not well after its restart go back to what it was; returns how that went."""
+    """Have a node that is not well after its restart go back to what it was, and verify that; returns how that went."""
     try:
         manager, _ = _swarm(request, nodes, without=node)
         _agent(request, manager, "swarm.drain", id=identity)
+        version = _version(request, nodes, node, identity)
         words = _agent(request, node, "restart.undo")
-        _give_back(request, nodes, node, identity)
+        _give_back(request, nodes, node, identity, after=version)
     except RestartFailed as error:
-        return f"UNDOING THAT FAILED TOO: {error}"
+        return f"UNDOING THAT FAILED TOO: {error}{_released(request, nodes, node, identity)}"
+    try:
+        _agent(request, node, "restart.verify")
+    except RestartFailed as error:
+        return f"{words}; it is not well with that either: {error}"
     return words
 
 
-def _give_back(request: Mapping[str, Any], nodes: list[Node], node: Node, identity: str) -> None:
+def _released(request: Mapping[str, Any], nodes: list[Node], node: Node, identity: str) -> str:
+    """After a failure: give the node its availability back, whether the swarm sees it ready or not; returns what is left to say.
+
+    A node that is away gets no task whatever its availability is, and once it is back it must not be found drained.
+    """
+    reason = ""
+    try:
+        manager, _ = _swarm(request, nodes, without=node)
+        try:
+            _agent(request, manager, "swarm.await_ready", id=identity)
+        except RestartFailed as error:
+            reason = f"; {error}"
+        _agent(request, manager, "swarm.give_back", id=identity)
+    except RestartFailed as error:
+        return f"{reason}; IT IS STILL DRAINED: {error}"
+    return reason
+
+
+def _version(request: Mapping[str, Any], nodes: list[Node], node: Node, identity: str) -> int:
+    """Version of what the swarm knows of a node, so that news can be told from what was known before."""
+    _, members = _swarm(request, nodes, without=node)
+    return max((member.get("version", 0) for member in members if member["id"] == identity), default=0)
+
+
+def _give_back(request: Mapping[str, Any], nodes: list[Node], node: Node, identity: str, after: int) -> None:
+    """Give a node its availability back once the swarm sees it ready, which must be news. Raises NotReady, or RestartFailed."""
     manager, _ = _swarm(request, nodes, without=node)
-    _agent(request, manager, "swarm.await_ready", id=identity)
+    try:
+        _agent(request, manager, "swarm.await_ready", id=identity, after=after)
+    except RestartFailed as error:
+        raise NotReady(str(error)) from None
     _agent(request, manager, "swarm.give_back", id=identity)
 
 
@@ -158,20 +203,45 @@ def _swarm(request: Mapping[str, Any], nodes: list[Node], without: Node | None =
     first: Exception | None = None
     for node in sorted(nodes, key=rank):
         try:
-            return node, json.loads(_agent(request, node, "swarm.view"))
+            return node, _parsed(node, _agent(request, node, "swarm.view"), list)
         except RestartFailed as error:
             first = first or error
     raise RestartFailed(f"no manager of the swarm answers among {', '.join(node['name'] for node in nodes)}: {first}")
 
 
+def _due(request: Mapping[str, Any], node: Node) -> dict[str, Any]:
+    """What a node says of itself. Raises RestartFailed where that is not of the agreed shape."""
+    found: dict[str, Any] = _parsed(node, _agent(request, node, "restart.due"), dict)
+    shape = {"due": list, "reasons": list, "id": str, "unverified": bool}
+    wrong = [name for name, kind in shape.items() if not isinstance(found.get(name), kind)]
+    if wrong:
+        raise RestartFailed(f"{node['name']}: its agent's answer has no usable {', '.join(wrong)}; does its shell change output?")
+    return found
+
+
+def _parsed(node: Node, text: str, kind: type) -> Any:
+    """JSON of an answer. Raises RestartFailed with the node's name where it is something else."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, kind):
+        raise RestartFailed(f"{node['name']}: its agent answered with something else than JSON: {text[:80]!r}")
+    return found
+
+
 def _agent(request: Mapping[str, Any], node: Node, action: str, **settings: Any) -> str:
     """What the agent says on a node. Raises RestartFailed with its own words."""
     stdin = json.dumps({**node["settings"], **settings, "program": request["agent"]})
-    with ssh.ssh_command(
-        node["address"], user=node["user"], port=node["port"], private_key=node["private_key"],
-        host_key=node["host_key"], connect_seconds=CONNECT_SECONDS,
-    ) as prefix:  # fmt: skip
-        done = ssh.run(prefix, node["command"].replace("ACTION", action), stdin, AGENT_SECONDS)
+    try:
+        with ssh.ssh_command(
+            node["address"], user=node["user"], port=node["port"], private_key=node["private_key"],
+            host_key=node["host_key"], connect_seconds=CONNECT_SECONDS,
+        ) as prefix:  # fmt: skip
+            done = ssh.run(prefix, node["command"].replace("ACTION", action), stdin, AGENT_SECONDS)
+    except Exception as error:
+        # Whatever it is (no program ssh, bytes that are no text): it is this node's failure, and what was begun is undone.
+        raise RestartFailed(f"{node['name']}: {action} came to nothing: {error}") from error
     who = f"{node['name']}: " * (done.returncode in (0, ssh.UNREACHABLE))
     if done.returncode != 0:
         raise RestartFailed(who + answer.complaint(done.stderr, done.returncode, done.stdout))

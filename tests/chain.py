@@ -1,0 +1,364 @@
+"""Varnish, the registry and an upstream, as they stand behind each other in the swarm, in a network of their own.
+
+Varnish is the lab's image with the real script and configuration, as the image's user, without capabilities, on a read-only
+root; the registry is the real one with the rendered configuration. The upstream is ours: it serves what a test puts there, counts
+it, and can be slow. A resolver of ours stands for docker's. The network is made for the calling thread; whatever that thread
+starts (threads, processes) is in it.
+"""
+
+import contextlib
+import ctypes
+import hashlib
+import http.client
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import tarfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+import yaml
+
+from components.registry_mirror import coalesce, registry
+from lab.plan import LABS
+from tools.toolchain import BIN
+
+CLONE_NEWNET = 0x40000000
+VARNISH, REGISTRY, UPSTREAM = "10.77.0.1", "10.77.0.2", "10.77.0.4"
+STRANGER = "10.99.0.9"
+"""On this machine, and in no network of Varnish's."""
+SERVICE = "registry-mirror"
+
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKERS_ACCEPT = ", ".join((DOCKER_LIST, OCI_INDEX, DOCKER_MANIFEST, OCI_MANIFEST))
+
+SETUP = """
+set -e
+root=$1 files=$2; shift 2
+mount --bind "$TREE" "$root"
+mount -o remount,bind,ro "$root"
+mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+mount -t proc proc "$root/proc"
+mount --rbind /dev "$root/dev"
+for file in etc/hosts etc/resolv.conf etc/varnish/mirror.vcl usr/local/bin/start-mirror; do
+  mount --bind "$files/${file##*/}" "$root/$file"
+done
+exec chroot "$root" /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+  setpriv --reuid varnish --regid varnish --clear-groups --inh-caps=-all --bounding-set=-all "$@"
+"""
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+@contextlib.contextmanager
+def own_network() -> Iterator[None]:
+    """A network namespace for this thread, with the addresses of the chain."""
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    if libc.unshare(CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "no network namespace")
+    try:
+        commands = [
+            "link set lo up",
+            "link add chain type veth peer name far",
+            "link set chain up",
+            "link set far up",
+            f"address add {STRANGER}/32 dev lo",
+        ]
+        for command in [*commands, *(f"address add {address}/24 dev chain" for address in (VARNISH, REGISTRY, UPSTREAM))]:
+            subprocess.run(["ip", *command.split()], check=True)
+        yield
+    finally:
+        libc.setns(before, CLONE_NEWNET)
+        os.close(before)
+
+
+def varnish_tree() -> Path:
+    """The lab's image of Varnish as a folder; made once."""
+    image = LABS / "images" / "varnish"
+    tree, stamp = image / "tree", image / "tree-made-by"
+    recipe = (image / "made-by").read_text()
+    if not (stamp.exists() and stamp.read_text() == recipe):
+        shutil.rmtree(tree, ignore_errors=True)
+        tree.mkdir()
+        with tarfile.open(image / "image.tar") as archive:
+            manifest = archive.extractfile("manifest.json")
+            assert manifest is not None
+            for layer in json.load(manifest)[0]["Layers"]:
+                content = archive.extractfile(layer)
+                assert content is not None
+                unpack = subprocess.Popen(["tar", "-x", "-C", str(tree)], stdin=subprocess.PIPE)
+                assert unpack.stdin is not None
+                shutil.copyfileobj(content, unpack.stdin)
+                unpack.stdin.close()
+                assert unpack.wait() == 0
+        # Where a container's runtime lays files, the place is made by it.
+        for name in ("etc/hosts", "etc/resolv.conf", "etc/varnish/mirror.vcl", "usr/local/bin/start-mirror"):
+            (tree / name).unlink(missing_ok=True)
+            (tree / name).touch()
+        stamp.write_text(recipe)
+    return tree
+
+
+@dataclass
+class Content:
+    """What the upstream has: path -> (media type, bytes)."""
+
+    answers: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+
+    def blob(self, name: str, content: bytes) -> str:
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        self.answers[f"/v2/{name}/blobs/{digest}"] = ("application/octet-stream", content)
+        return digest
+
+    def manifest(self, name: str, media_type: str, body: Mapping[str, object], tag: str | None = None) -> str:
+        content = json.dumps({"schemaVersion": 2, "mediaType": media_type, **body}).encode()
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        for reference in filter(None, (digest, tag)):
+            self.answers[f"/v2/{name}/manifests/{reference}"] = (media_type, content)
+        return digest
+
+    def image(self, name: str, layers: list[bytes], *, docker: bool = True, tag: str = "latest") -> tuple[str, list[str]]:
+        """An image for two architectures under a tag; the digests of its list and of its blobs."""
+        single, several = (DOCKER_MANIFEST, DOCKER_LIST) if docker else (OCI_MANIFEST, OCI_INDEX)
+        blobs = [self.blob(name, layer) for layer in layers]
+        entries = []
+        for architecture in ("amd64", "arm64"):
+            config = json.dumps({"architecture": architecture, "os": "linux"}).encode()
+            digest = self.blob(name, config)
+            described = [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": blob, "size": len(layer)}
+                         for blob, layer in zip(blobs[: len(layers)], layers, strict=True)]  # fmt: skip
+            described_config = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest, "size": len(config)}
+            made = self.manifest(name, single, {"config": described_config, "layers": described})
+            entries.append({"mediaType": single, "digest": made, "size": len(self.answers[f"/v2/{name}/manifests/{made}"][1]),
+                            "platform": {"architecture": architecture, "os": "linux"}})  # fmt: skip
+            blobs.append(digest)
+        return self.manifest(name, several, {"manifests": entries}, tag), blobs
+
+
+class Upstream(BaseHTTPRequestHandler):
+    """Serves a Content, and counts requests and bytes by path."""
+
+    protocol_version = "HTTP/1.1"
+    content: ClassVar[Content]
+    requests: ClassVar[Counter[str]] = Counter()
+    sent: ClassVar[Counter[str]] = Counter()
+    rate = 0
+    """Bytes a second of one connection; 0 is without limit."""
+
+    def do_GET(self) -> None:
+        type(self).requests[self.path] += 1
+        media_type, body = self.content.answers.get(self.path, ("", b""))
+        self.send_response(200 if media_type or self.path == "/v2/" else 404)
+        self.send_header("Content-Length", str(len(body)))
+        if media_type:
+            digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
+            self.send_header("Content-Type", media_type)
+            self.send_header("Docker-Content-Digest", digest)
+            self.send_header("ETag", f'"{digest}"')
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        step = max(self.rate // 20, 65536) if self.rate else 1 << 20
+        for start in range(0, len(body), step):
+            self.wfile.write(body[start : start + step])
+            type(self).sent[self.path] += len(body[start : start + step])
+            if self.rate:
+                time.sleep(step / self.rate)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+class Resolver(threading.Thread):
+    """Answers A queries on 127.0.0.53 from `names`; everything else is NXDOMAIN."""
+
+    def __init__(self, names: dict[str, list[str]]) -> None:
+        super().__init__(daemon=True)
+        self.names = names
+        self.asked: list[str] = []
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.53", 53))
+
+    def run(self) -> None:
+        while True:
+            query, sender = self._socket.recvfrom(512)
+            if not query:  # `close`
+                return
+            end, labels = 12, []
+            while query[end]:
+                labels.append(query[end + 1 : end + 1 + query[end]].decode())
+                end += query[end] + 1
+            name, question = ".".join(labels), query[12 : end + 5]
+            self.asked.append(name)
+            is_a = question[-4:-2] == b"\0\1"
+            found = self.names.get(name)
+            addresses = (found or []) if is_a else []
+            header = query[:2] + struct.pack(">HHHHH", 0x8180 if found is not None else 0x8183, 1, len(addresses), 0, 0)
+            answers = b"".join(b"\xc0\x0c\0\1\0\1\0\0\0\0\0\4" + socket.inet_aton(address) for address in addresses)
+            self._socket.sendto(header + question + answers, sender)
+
+    def close(self) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.sendto(b"", self._socket.getsockname())
+        self.join()
+        self._socket.close()
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def digest(self) -> str:
+        return f"sha256:{hashlib.sha256(self.body).hexdigest()}"
+
+
+class Chain:
+    """The running parts. Use as a context, in `own_network`."""
+
+    def __init__(
+        self, folder: Path, *, memory: int = 64, disk: int = 256, search: str = "", names: "dict[str, list[str]] | None" = None
+    ) -> None:
+        self.content = Content()
+        self.folder = folder
+        self.resolver = Resolver({f"tasks.{SERVICE}": [REGISTRY]} if names is None else names)
+        self._memory, self._disk = memory, disk
+        self._search = search
+        self._stack = contextlib.ExitStack()
+        self.log = folder / "varnish.log"
+
+    def __enter__(self) -> "Chain":
+        Upstream.content, Upstream.rate = self.content, 0
+        self.reset()
+        self.resolver.start()
+        self._stack.callback(self.resolver.close)
+        self.serve(UPSTREAM, 80, Upstream)
+        self._start_registry()
+        self._start_varnish()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def serve(self, address: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+        server = ThreadingHTTPServer((address, port), handler)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self._stack.callback(server.server_close)
+        self._stack.callback(server.shutdown)
+
+    def _start_registry(self) -> None:
+        version = registry.RegistryVersion.of("registry:3.1.1")
+        assert version is not None
+        config = yaml.safe_load(registry.registry_config(SERVICE, f"http://{UPSTREAM}", version))
+        del config["proxy"]["exec"]
+        config["http"]["addr"] = f"{REGISTRY}:{registry.PORT}"
+        config["storage"]["filesystem"]["rootdirectory"] = str(self.folder / "cache")
+        (self.folder / "config.yml").write_text(yaml.safe_dump(config))
+        argv = [str(BIN / "registry"), "serve", str(self.folder / "config.yml")]
+        self.registry = self._process(argv, self.folder / "registry.log", {"OTEL_TRACES_EXPORTER": "none", "PATH": "/bin"})
+
+    def _start_varnish(self) -> None:
+        (self.folder / "resolv.conf").write_text(f"nameserver 127.0.0.53\n{f'search {self._search}' if self._search else ''}\n")
+        (self.folder / "mirror.vcl").write_text(registry.script("mirror.vcl"))
+        (self.folder / "start-mirror").write_text(registry.script("start-varnish.sh"))
+        (self.folder / "hosts").write_text("127.0.0.1 localhost\n")
+        for name in ("hosts", "resolv.conf", "mirror.vcl", "start-mirror"):
+            (self.folder / name).chmod(0o644)
+        self.root = self.folder / "root"
+        self.root.mkdir()
+        words = coalesce.words(SERVICE, self._memory, self._disk)
+        argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", "/bin/sh", "-c", SETUP, "sh",
+                str(self.root), str(self.folder), "/bin/sh", coalesce.START, *words, "DIGEST=sha256:0"]  # fmt: skip
+        self.varnish = self._process(argv, self.log, {**os.environ, "TREE": str(varnish_tree())})
+
+    def _process(self, argv: list[str], log: Path, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+        with log.open("wb") as output:
+            running = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
+        self._stack.callback(running.wait)
+        self._stack.callback(running.kill)
+        self._stack.callback(running.send_signal, signal.SIGCONT)
+        return running
+
+    def wait_until_ready(self) -> None:
+        self.wait_for(lambda: self.get("/v2/").status == 200)
+
+    def wait_for(self, condition: Callable[[], bool], seconds: float = 30) -> None:
+        deadline = time.monotonic() + seconds
+        while True:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                if condition():
+                    return
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.1)
+
+    def get(self, path: str, accept: str | None = None, *, method: str = "GET", headers: "Mapping[str, str] | None" = None,
+            port: int = coalesce.PORT, address: str = VARNISH, timeout: float = 30) -> Answer:  # fmt: skip
+        """One request by a client of its own."""
+        connection = http.client.HTTPConnection(address, port, timeout=timeout)
+        try:
+            connection.request(method, path, headers={**({"Accept": accept} if accept is not None else {}), **(headers or {})})
+            response = connection.getresponse()
+            return Answer(response.status, dict(response.headers), response.read())
+        finally:
+            connection.close()
+
+    def open(self, path: str) -> http.client.HTTPResponse:
+        """A request whose body is not read yet, over a connection that takes little of it."""
+        connection = http.client.HTTPConnection(VARNISH, coalesce.PORT, timeout=60)
+        connection.connect()
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        connection.request("GET", path)
+        return connection.getresponse()
+
+    @staticmethod
+    def rest(response: http.client.HTTPResponse) -> Answer:
+        return Answer(response.status, dict(response.headers), response.read())
+
+    def varnish_processes(self) -> list[int]:
+        """Process ids of varnishd: the manager, then its child."""
+        found, ours = [], Path("/proc/thread-self/ns/net").readlink()
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                name = (entry / "comm").read_text()
+                if name.startswith(("varnishd", "cache-main")) and (entry / "ns/net").readlink() == ours:
+                    found.append(int(entry.name))
+        return sorted(found)
+
+    def counter(self, name: str) -> int:
+        """One of varnishstat's."""
+        inside = ["nsenter", "--target", str(self.varnish_processes()[0]), "--mount", "--pid", "--root", "--wd=/"]
+        text = subprocess.run(
+            [*inside, "varnishstat", "-n", "/tmp/varnish", "-1", "-f", name], capture_output=True, text=True, check=True
+        )
+        return int(text.stdout.split()[1])
+
+    def reset(self) -> None:
+        Upstream.requests.clear()
+        Upstream.sent.clear()
+
+    def sent(self) -> int:
+        """Bytes that left the upstream since the last `reset`."""
+        return sum(Upstream.sent.values())
+
+
+def random_bytes(size: int, seed: int = 0) -> bytes:
+    return random.Random(seed).randbytes(size)
