@@ -20,9 +20,10 @@ ALWAYS_TRUE = "node.platform.os == linux"
 """A constraint that every service of ours has. An update that takes a service's last constraint away, and changes nothing else,
 ends dockerd on the manager (nil pointer in swarmkit manager/orchestrator/task.go nodeMatches; seen with 26.1.5), again at every
 start. So there is always one left."""
-GRACE_PERIOD = "10s"
-"""Between the request to stop and the kill. It holds the registry's drain (registry.py, DRAIN_TIMEOUT), and it is always given:
-the docker plugin sends 0 where it is left out (terraform-provider-docker, createContainerSpec), and docker then kills at once."""
+GRACE_PERIOD = "20s"
+"""Between the request to stop and the kill. It is always given: the docker plugin sends 0 where it is left out
+(terraform-provider-docker, createContainerSpec), and docker then kills at once. More than twice the registry's drain
+(DRAIN_TIMEOUT in registry.py): a container that needs all of it makes the plugin's delete fail (deleteService)."""
 NEVER_CHANGED = ("taskSpec.containerSpec.labels", "taskSpec.containerSpec.sysctl", "taskSpec.placement.platforms")
 """What an existing service keeps, whatever the program says. A changed container label or sysctl makes the docker plugin delete
 the service before it makes another one (ForceNew in its schema): an adopted service keeps having no sysctl, one that an earlier

@@ -9,6 +9,7 @@ As the official plugin does, each seen in a run of it (tests/contract/README.md)
   flattenTaskNetworksAdvanced);
 - what docker adds, and the program could have given, is a change (`window`, `platforms`); a grace period that is not given is 0;
 - environment variables go to docker in a random order, which swarm takes for a change;
+- a deleted service's containers are waited for as long as its grace period, and one that needs all of it is an error;
 - an error has several lines, of which one matters.
 """
 
@@ -19,9 +20,10 @@ import random
 import re
 import socket
 import subprocess
+import time
 from collections.abc import Mapping
 from typing import Any, BinaryIO, ClassVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from lab.plugins.server import Provider, ProviderError, Resource, Values, engine_address, serve
 
@@ -38,11 +40,16 @@ API = "/v1.41"
 """Spoken by 20.10 and everything since."""
 
 CALL_SECONDS = 60
+_POLL_SECONDS = 0.2
 _NANOSECONDS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 
 
 class DockerProvider(Provider):
     """Configuration: `host` and, for ssh, `sshOpts`."""
+
+    def worded(self, verb: str, urn: str, error: ProviderError) -> str:
+        self.log(f"  sdk.helper_schema: {error}: provider=docker@{self.version}", urn, warning=True)
+        return f"{verb} {urn}: 1 error occurred:\n\t* {error}\n\n"
 
     def configure(self) -> None:
         host = self.config.get("host")
@@ -280,6 +287,26 @@ class Service(Named):
         assert isinstance(provider, DockerProvider)
         found = _find(provider, f"/services/{id_}")
         return None if found is None else {**old, **inputs_of(found["Spec"])}
+
+    def delete(self, provider: Provider, urn: str, id_: str, old: Values) -> None:
+        """With a grace period its containers are waited for, that long (terraform-provider-docker deleteService)."""
+        assert isinstance(provider, DockerProvider)
+        grace = _nanoseconds(old["taskSpec"]["containerSpec"].get("stopGracePeriod", "0s")) / 10**9
+        containers = _containers(provider, old["name"]) if grace else []
+        super().delete(provider, urn, id_, old)
+        for container in containers:
+            deadline = time.monotonic() + grace
+            while _find(provider, f"/containers/{container}/json") is not None:  # on another machine there is none to wait for
+                if time.monotonic() > deadline:
+                    raise ProviderError(f"error on wait for container with ID '{container}': context deadline exceeded")
+                time.sleep(_POLL_SECONDS)
+
+
+def _containers(provider: DockerProvider, service: str) -> list[str]:
+    """Ids of the containers of a service's tasks that have not ended."""
+    tasks = provider.call("GET", f"/tasks?filters={quote(json.dumps({'service': [service]}))}")
+    states = [(task["Status"].get("ContainerStatus") or {}, task["Status"]["State"]) for task in tasks]
+    return [found["ContainerID"] for found, state in states if found.get("ContainerID") and state != "shutdown"]
 
 
 def _platforms(provider: DockerProvider, image: str) -> list[Values]:

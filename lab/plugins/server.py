@@ -85,6 +85,10 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         if self._engine is not None:
             self._engine.Log(engine_pb2.LogRequest(severity=severity, message=text, urn=urn))
 
+    def worded(self, verb: str, urn: str, error: ProviderError) -> str:
+        """What the user reads of an operation (`creating`, `updating`, `deleting`) that failed."""
+        return str(error)
+
     def configure(self) -> None:
         """Called once the configuration is known; raises ProviderError if the provider cannot work with it."""
 
@@ -156,7 +160,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         try:
             id_, state = resource.create(self, request.urn, to_values(request.properties), request.preview)
         except ProviderError as error:
-            context.abort(grpc.StatusCode.UNKNOWN, str(error))
+            context.abort(grpc.StatusCode.UNKNOWN, self.worded("creating", request.urn, error))
         return provider_pb2.CreateResponse(id=id_, properties=self._answer(resource, state, request.properties))
 
     def Update(self, request: Any, context: Any) -> Any:
@@ -165,7 +169,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             old, new = to_values(request.olds), to_values(request.news)
             state = resource.update(self, request.urn, request.id, old, new, request.preview)
         except ProviderError as error:
-            context.abort(grpc.StatusCode.UNKNOWN, str(error))
+            context.abort(grpc.StatusCode.UNKNOWN, self.worded("updating", request.urn, error))
         return provider_pb2.UpdateResponse(properties=self._answer(resource, state, request.news))
 
     def Read(self, request: Any, context: Any) -> Any:
@@ -186,7 +190,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         try:
             resource.delete(self, request.urn, request.id, to_values(request.properties))
         except ProviderError as error:
-            context.abort(grpc.StatusCode.UNKNOWN, str(error))
+            context.abort(grpc.StatusCode.UNKNOWN, self.worded("deleting", request.urn, error))
         return empty_pb2.Empty()
 
     def _answer(self, resource: Resource, values: Values, asked: struct_pb2.Struct) -> struct_pb2.Struct:

@@ -410,7 +410,7 @@ def test_a_container_has_one_environment_variable_at_most_because_several_come_i
 def test_a_task_that_is_stopped_has_time_for_what_it_is_sending() -> None:
     drain = int(DRAIN_TIMEOUT.removesuffix("s"))
     for service in build().of(SERVICE):
-        assert int(service.inputs["taskSpec"]["containerSpec"]["stopGracePeriod"].removesuffix("s")) > drain
+        assert int(service.inputs["taskSpec"]["containerSpec"]["stopGracePeriod"].removesuffix("s")) > 2 * drain
 
 
 def test_an_existing_network_is_learnt_by_a_command_that_a_new_ssh_key_does_not_run_again() -> None:

@@ -1,6 +1,7 @@
 """What this project relies on in the docker plugin: run against the official one where it is, else against the stand-in."""
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ def project(lab: Lab, tmp_path: Path) -> Iterator[Project]:
     found = Project(lab, tmp_path)
     yield found
     found.destroy()
+
+
+UNTIL_STOPPED = "trap 'exit 0' TERM; while :; do sleep 0.2; done"
 
 
 def service(
@@ -37,7 +41,7 @@ def service(
             update_config={{'parallelism': 1, 'order': 'stop-first', 'failure_action': 'pause'}},
             task_spec={{
                 'container_spec': {{
-                    'image': REGISTRY, 'env': {variables!r}, 'commands': ['/bin/sleep', '1000'],
+                    'image': REGISTRY, 'env': {variables!r}, 'commands': ['/bin/sh', '-c', {UNTIL_STOPPED!r}],
                     'mounts': [{{'type': 'bind', 'source': '/var/data', 'target': '/a', 'read_only': True}},
                                {{'type': 'bind', 'source': '/tmp', 'target': '/b', 'read_only': False}}],
                     'healthcheck': {{'tests': ['CMD', '/bin/sleep', '0'], 'interval': '5s', 'timeout': '15s', 'retries': 2,
@@ -211,8 +215,10 @@ def test_a_grace_period_that_is_not_given_is_none_at_all(lab: Lab, project: Proj
     assert project.plan() == {}
 
 
-NFS = """{'type': 'volume', 'source': 'contract-cache', 'target': '/cache', 'read_only': False,
-    'volume_options': {'driver_name': 'local', 'driver_options': {'type': 'nfs', 'o': 'addr=198.18.0.99,rw', 'device': ':/x'}}}"""
+NFS = (
+    "{'type': 'volume', 'source': 'contract-cache', 'target': '/cache', 'read_only': False, 'volume_options': "
+    "{'driver_name': 'local', 'driver_options': {'type': 'nfs', 'o': 'addr=198.18.0.99,rw', 'device': ':/x'}}}"
+)
 VOLUME = "{'type': 'volume', 'source': 'contract-cache', 'target': '/cache', 'read_only': False}"
 BIND = "{'type': 'bind', 'source': '/var/data', 'target': '/cache', 'read_only': False}"
 
@@ -234,10 +240,29 @@ def test_dockers_refusal_is_one_line_among_several_and_names_no_resource(lab: La
     network = f"'id': '{network_id(lab)}'"
     project.write(service(network).replace("node.role == manager", "no constraint at all"))
     text = project.up(fails=True)
-    (line,) = {line.strip() for line in text.splitlines() if "Error response from daemon" in line and "urn:" not in line}
-    assert line.startswith("* ")
+    said = {line.strip().partition("* ")[2] for line in text.splitlines() if "* " in line and "urn:" not in line}
+    (line,) = {line for line in said if "Error response from daemon" in line}
+    assert line.startswith("Error response from daemon: ")
     assert "1 error occurred" in text
     assert "contract" not in line
+
+
+def test_a_service_that_is_deleted_is_waited_for_as_long_as_its_grace_period_and_no_longer(lab: Lab, project: Project) -> None:
+    """Why our containers end well within it: one that needs all of it makes a destroy fail, though the service is gone."""
+    network = f"'id': '{network_id(lab)}'"
+    deaf = service(network, container="'stop_grace_period': '2s',").replace("exit 0", ":")
+    project.write(deaf)
+    project.up()
+    ids(lab)
+    assert "context deadline exceeded" in project("destroy", "--yes", "--skip-preview", fails=True)
+    assert "contract" not in lab.on("node1", "docker service ls --format '{{.Name}}'")
+    project("refresh", "--yes", "--skip-preview")
+    project.write(service(network, container="'stop_grace_period': '20s',"))
+    project.up()
+    ids(lab)
+    started = time.monotonic()
+    project.destroy()
+    assert time.monotonic() - started < 15
 
 
 def test_a_service_that_somebody_removed_is_made_again_after_a_refresh(lab: Lab, project: Project) -> None:
