@@ -226,7 +226,7 @@ BIND = "{'type': 'bind', 'source': '/var/data', 'target': '/cache', 'read_only':
 def test_the_kind_of_storage_changes_in_place_and_is_clean_after_a_refresh(lab: Lab, project: Project) -> None:
     network = f"'id': '{network_id(lab)}'"
     seen = set()
-    for mount in (BIND, NFS, VOLUME, BIND):
+    for mount in (BIND, VOLUME, BIND, NFS):  # away from NFS: docs/upgrade.md
         text = service(network)
         project.write(text.replace("'mounts': [", f"'mounts': [{mount}, "))
         project.up()

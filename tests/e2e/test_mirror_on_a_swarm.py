@@ -193,8 +193,14 @@ def test_a_mirror_whose_container_dies_is_back_with_its_cache(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"hostname": "nowhere.lab.test"}, "not ready after 6 s, so no node was touched: the name nowhere.lab.test does not resolve"),
-        ({"hostname": "other.lab.test"}, "not ready after 6 s, so no node was touched: the certificate of other.lab.test is not trusted"),
+        (
+            {"hostname": "nowhere.lab.test"},
+            "not ready after 6 s, so no node was touched: the name nowhere.lab.test does not resolve",
+        ),
+        (
+            {"hostname": "other.lab.test"},
+            "not ready after 6 s, so no node was touched: the certificate of other.lab.test is not trusted",
+        ),
         ({"entrypoint": "nosuch"}, "not ready after 6 s, so no node was touched: Traefik has no route to the mirror (404"),
         ({"checkImage": "library/no-such-image:1"}, "has no image library/no-such-image:1 (404); set checkImage"),
         ({"image": "images.lab.test/registry:3.9.9@sha256:" + "0" * 64}, "No such image"),
