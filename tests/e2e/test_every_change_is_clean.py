@@ -30,12 +30,14 @@ class Settings(NamedTuple):
     """Whether the gate is made anew: it must be strict where the account at the upstream is another, and leaves nothing."""
 
 
+# A task that runs where new constraints let it run is left alone (swarmkit manager/orchestrator/task.go,
+# IsTaskDirtyPlacementConstraintsOnly).
 STEPS = (
     Settings("who may use it: labels only", {"allowFrom": ALLOWED}, False, False),
     Settings("metrics", {"allowFrom": ALLOWED, "metricsFrom": ALLOWED}, True, False),
     Settings("memory, and where tasks may run", {"memory": 700, "placementConstraints": ["node.role == manager"]}, True, True),
-    Settings("a volume", {"cacheVolume": "a-cache", "placementConstraints": ["node.hostname == node1"]}, True, True),
-    Settings("a published port, and other times", {"publishUnencryptedPort5000": True, "ttlHours": 9}, True, True),
+    Settings("a volume", {"cacheVolume": "a-cache", "placementConstraints": ["node.hostname == node1"]}, True, False),
+    Settings("a published port, and other times", {"publishUnencryptedPort5000": True, "ttlHours": 9}, True, False),
     Settings("credentials", {"allowFrom": ALLOWED, "upstreamUsername": ACCOUNT[0], **CLEAR}, True, False, ACCOUNT[1], gate=True),
     Settings("Varnish's memory, and no credentials", {"coalesceMemory": 600}, True, True, gate=True),
 )
