@@ -17,12 +17,19 @@ MOVED = "/var/lib/docker/moved"
 
 @pytest.fixture(scope="module")
 def mirror(lab: Lab) -> Iterator[Mirror]:
+    before = {name: lab.daemon_json(name) for name in ("node1", "node3")}
     found = Mirror(lab)
     found.configure(without=("node2",))
     found.up_after_kill()
     yield found
     found.configure(without=("node2",))
     found.destroy()
+    # What a person has edited counts as his own file from then on, and stays; the next tests begin without it.
+    for name, data in before.items():
+        if data is None:
+            lab.on(name, "rm -f /etc/docker/daemon.json")
+        else:
+            lab.on(name, "cat > /etc/docker/daemon.json", data)
 
 
 class Edited:
