@@ -24,10 +24,16 @@ GRACE_PERIOD = "20s"
 """Between the request to stop and the kill. It is always given: the docker plugin sends 0 where it is left out
 (terraform-provider-docker, createContainerSpec), and docker then kills at once. More than twice the registry's drain
 (DRAIN_TIMEOUT in registry.py): a container that needs all of it makes the plugin's delete fail (deleteService)."""
-NEVER_CHANGED = ("taskSpec.containerSpec.labels", "taskSpec.containerSpec.sysctl", "taskSpec.placement.platforms")
-"""What an existing service keeps, whatever the program says. A changed container label or sysctl makes the docker plugin delete
-the service before it makes another one (ForceNew in its schema): an adopted service keeps having no sysctl, one that an earlier
-version of ours made keeps its label. Platforms are docker's own entry, made from the image when the service is created."""
+NEVER_CHANGED = (
+    "taskSpec.containerSpec.labels",
+    "taskSpec.containerSpec.sysctl",
+    "taskSpec.networksAdvanceds[*].aliases",
+    "taskSpec.placement.platforms",
+)
+"""What an existing service keeps, whatever the program says. A changed container label, sysctl or network alias (`docker stack
+deploy` gives one) makes the docker plugin delete the service before it makes another one (ForceNew in its schema): an adopted
+service keeps having no sysctl, one that an earlier version of ours made keeps its label. Platforms are docker's own entry, made
+from the image when the service is created."""
 
 
 class MirrorServices:

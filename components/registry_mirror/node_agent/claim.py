@@ -9,11 +9,15 @@ It deliberately takes nothing away from anybody: a claim that is somebody else's
 import hashlib
 import json
 import os
+import time
 from typing import Any, Dict, List, NamedTuple, Optional, Set
 
 from . import engine, files, routes, storage
 from .files import Failed
 
+ATTEMPTS = 20
+"""Of looking at what other mirrors give back at the same moment, one thing after the other."""
+PAUSE_SECONDS = 0.2
 LABEL = "swarm-registry-mirror.claim"
 """Label of the Swarm config; its value is the kind of what is claimed."""
 
@@ -256,14 +260,15 @@ def _held() -> Dict[Claim, Holder]:
 
 
 def _inspected(kind: str, *listing: str) -> List[Dict[str, Any]]:
-    """All of a kind; once more if one went between the two questions. Raises engine.EngineProblem."""
-    for last in (False, True):
+    """All of a kind; once more if one was removed between the two questions. Raises engine.EngineProblem."""
+    for left in range(ATTEMPTS, 0, -1):
         names = sorted(set(engine.run(*listing).split()))
         try:
             return list(json.loads(engine.run("docker", kind, "inspect", *names))) if names else []
         except engine.EngineProblem:
-            if last:
+            if left == 1:
                 raise
+            time.sleep(PAUSE_SECONDS)
     return []
 
 
