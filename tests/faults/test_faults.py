@@ -386,6 +386,8 @@ fi
 
 @pytest.mark.fault("F33", "a node comes back from its restart and is no node of the swarm any more")
 def test_a_node_that_has_left_the_swarm_by_its_restart_goes_back_and_ends_the_roll_out(lab: Lab, mirror: Mirror) -> None:
+    mirror.configure(without=("node2",))  # without the keys of the test before
+    mirror.up()
     before = {node: lab.daemon_json(node) for node in ("node1", "node3")}
     others = lab.daemon_pid("node1")
     folder = "/run/systemd/system/docker.service.d"
