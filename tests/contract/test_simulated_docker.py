@@ -24,9 +24,9 @@ FILES = [
     '{"experimental": true, "log-driver": "journald", "log-opts": {"tag": "x"}}',
     '{"registry-mirrors": null, "labels": []}',
     '{"registry-mirrors": [], "insecure-registries": [], "shutdown-timeout": 15}',
-    '{"data-root": "/srv/docker", "default-shm-size": 1048576, "default-ipc-mode": "shareable", "max-download-attempts": 2}',
+    '{"data-root": "/srv/docker", "default-ipc-mode": "shareable", "max-download-attempts": 2}',
     '{"hosts": ["unix:///var/run/docker.sock"], "labels": ["not=taken"]}',
-    '{"default-shm-size": 67108864, "default-ipc-mode": "private"}',
+    '{"default-ipc-mode": "private"}',
 ]
 SHOWN = ("Debug", "Labels", "LiveRestoreEnabled", "ExperimentalBuild", "LoggingDriver", "DockerRootDir", "DefaultRuntime")
 ATTRIBUTES = (
