@@ -33,7 +33,8 @@ class Resource(abc.ABC):
     token: ClassVar[str]
     names: ClassVar[Mapping[str, Any]]
     read_back: ClassVar[tuple[str, ...]] = ()
-    """Paths at which what is there counts as a change where the program says nothing (optional and not computed)."""
+    """Paths at which what is there counts as a change where the program says nothing (optional and not computed) and has the
+    block that it lies in."""
     secrets: ClassVar[tuple[str, ...]] = ()
     """Paths of values that are secrets, whatever the program says; one may lie inside another."""
 
@@ -138,7 +139,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         resource = self._resource(request.urn, context)
         state, inputs = to_values(request.olds), to_values(request.news)
         paths = differences(state, to_values(request.old_inputs), inputs)
-        paths += [path for path in resource.read_back if _at(state, path) and _at(inputs, path) is None and path not in paths]
+        paths += [path for path in resource.read_back if path not in paths and _only_there(state, inputs, path)]
         # A secret and the same text in the clear are two things to the official plugins that take secrets.
         paths += sorted(secret_paths(request.olds) ^ secret_paths(request.news)) if self.takes_secrets else []
         paths = [path for path in paths if not any(_is_below(path, kept) for kept in request.ignoreChanges)]
@@ -323,6 +324,11 @@ def _at(values: Any, path: str) -> Any:
     for name in path.split("."):
         values = values.get(name) if isinstance(values, dict) else None
     return values
+
+
+def _only_there(state: Any, inputs: Any, path: str) -> bool:
+    """Whether something stands at `path` in the state and not in the inputs, which do have the block around it."""
+    return bool(_at(state, path)) and _at(inputs, path.rpartition(".")[0]) is not None and _at(inputs, path) is None
 
 
 def _is_below(path: str, other: str) -> bool:

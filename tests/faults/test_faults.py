@@ -441,9 +441,9 @@ def test_status_says_well_of_no_node_that_cannot_take_a_task(lab: Lab, mirror: M
     # A mirror that is not up is no drift of the nodes.
     lab.on("node1", "docker service scale --detach registry-mirror=0 registry-mirror-front=0")
     try:
-        lab.on(
-            "node3", "for i in $(seq 60); do docker ps -q --filter name=registry-mirror | grep -q . || exit 0; sleep 0.5; done"
-        )
+        gone = "for i in $(seq 120); do docker ps -q --filter name=registry-mirror | grep -q . || exit 0; sleep 0.5; done; exit 1"
+        for node in lab.nodes:
+            lab.on(node, gone)
         states = {node: (entry["state"], entry["drifted"]) for node, entry in mirror.status().items()}
         assert states == {"node1": ("NO MIRROR", False), "node3": ("NO MIRROR", False)}
     finally:
