@@ -22,6 +22,6 @@ mirror = RegistryMirror(MIRROR_NAME, settings.mirror, pulumi.ResourceOptions(pro
 
 pulumi.export("url", mirror.url)
 pulumi.export("serviceId", mirror.service_id)
-pulumi.export("networkId", mirror.network_id)
+pulumi.export("network", mirror.network)
 pulumi.export("configDigest", mirror.config_digest)
 pulumi.export("nodes", mirror.nodes)

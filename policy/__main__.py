@@ -23,6 +23,7 @@ def _validation(rule: rules.Rule) -> Callable[[StackValidationArgs, ReportViolat
                 "urn": resource.urn,
                 "inputs": resource.props,
                 "dependencies": [dependency.urn for dependency in resource.dependencies],
+                "ignored": resource.opts.ignore_changes,
             }
             for resource in args.resources
         ]

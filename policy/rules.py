@@ -1,8 +1,9 @@
 """What no stack of this project may do, as functions over the resources that a change would leave behind. Pure.
 
-A resource is a mapping with `type`, `name`, `urn`, `inputs` and `dependencies` (URNs), as Pulumi has them. `make preview` asks
-these functions with every backend and every Pulumi; `__main__.py` makes a policy pack of them for estates that enforce one. The
-component's args refuse most of it already: this is the second lock, for resources that somebody declares beside the component.
+A resource is a mapping with `type`, `name`, `urn`, `inputs`, `dependencies` (URNs) and `ignored` (paths), as Pulumi has them.
+`make preview` asks these functions with every backend and every Pulumi; `__main__.py` makes a policy pack of them for estates
+that enforce one. The component's args refuse most of it already: this is the second lock, for resources that somebody declares
+beside the component.
 Standard library only.
 """
 
@@ -106,11 +107,16 @@ def one_writer_per_cache(resources: Sequence[Resource]) -> Iterator[Violation]:
 
 
 def network_by_id(resources: Sequence[Resource]) -> Iterator[Violation]:
-    """A service that is attached by the network's name is replaced, that is stopped, by each `up` after a refresh."""
+    """A service that is attached by the network's name is replaced, that is stopped, by each `up` after a refresh, if it
+    does not ignore what the refresh finds.
+    """
     for service in _of(resources, SERVICE):
+        if "taskSpec.networksAdvanceds" in service["ignored"]:
+            continue
         for network in (service["inputs"].get("taskSpec") or {}).get("networksAdvanceds") or []:
             if not network.get("id"):
-                yield _against(service, f"is attached to the network {network.get('name')} by name; use its id")
+                words = "use its id, or ignore changes of taskSpec.networksAdvanceds"
+                yield _against(service, f"is attached to the network {network.get('name')} by name; {words}")
 
 
 def restarts_only_in_waves(resources: Sequence[Resource]) -> Iterator[Violation]:

@@ -126,7 +126,7 @@ def marker(stack: str) -> str:
 
 
 def resources(preview: Mapping[str, Any], planned: Mapping[str, Mapping[str, Any]] | None = None) -> list[dict[str, Any]]:
-    """What will be there afterwards: type, name, urn, inputs and dependencies of each resource, for the policies.
+    """What will be there afterwards: each resource as the policies want it (policy/rules.py).
 
     `planned`: URN -> inputs, where more is known of them than a preview shows.
     """
@@ -143,6 +143,7 @@ def resources(preview: Mapping[str, Any], planned: Mapping[str, Mapping[str, Any
                 "urn": step["urn"],
                 "inputs": unmarked((planned or {}).get(step["urn"]) or after.get("inputs") or {}),
                 "dependencies": after.get("dependencies") or [],
+                "ignored": after.get("ignoreChanges") or [],
             }
         )
     return list({resource["urn"]: resource for resource in found}.values())

@@ -34,6 +34,7 @@ class Registered:
     aliases: int
     ignore_changes: list[str]
     replace_on_changes: list[str]
+    replacement_trigger: Any
     create_timeout: str
 
 
@@ -76,6 +77,7 @@ class _Monitor(mocks.MockMonitor):
                 aliases=len(request.aliases) + len(request.aliasURNs),
                 ignore_changes=list(request.ignoreChanges),
                 replace_on_changes=list(request.replaceOnChanges),
+                replacement_trigger=json_format.MessageToDict(request.replacement_trigger),
                 create_timeout=request.customTimeouts.create,
             )
         )

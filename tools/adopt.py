@@ -56,10 +56,8 @@ def take_over(stack: Stack, service_id: str) -> None:
     head = f"urn:pulumi:{stack.name}::{PROJECT}::"
     provider, component = f"{head}pulumi:providers:docker::manager", f"{head}{COMPONENT}::{MIRROR}"
     with stage("the stack's frame, and the running service in it") as running:
-        # Entries in the state that an import hangs on, and the network's id, without which a preview could not know that the
-        # service stays on its network and would threaten to replace it. The last reads; none of them changes anything.
-        network = f"{head}{COMPONENT}$command:remote:Command::{MIRROR}-network"
-        targets = [word for urn in (provider, component, network) for word in ("--target", urn)]
+        # Entries in the state that an import hangs on; neither of them changes anything.
+        targets = [word for urn in (provider, component) for word in ("--target", urn)]
         stack.run("up", "--yes", "--skip-preview", *targets)
         given = {
             "nameTable": {"manager": provider, "mirror": component},

@@ -106,9 +106,9 @@ class RegistryMirrorArgs:
     network: str = "traefik_public"
     """Overlay network on which Traefik finds the mirror."""
     network_id: pulumi.Input[str] | None = None
-    """Id of that network, for a program that has it as an output; left out, it is learnt by name from the manager."""
+    """Id of that network, for a program that has it as an output; left out, docker finds it by its name."""
     create_network: bool = False
-    """Make that network; otherwise it exists, and its id is learnt at `up`."""
+    """Make that network; otherwise it must exist."""
     cache_path: str = "/var/data/registry/registry-mirror-data"
     """Directory on shared storage for the cached layers. Kept by destroy."""
     cache_nfs: str | None = None
@@ -366,6 +366,11 @@ class RegistryMirrorArgs:
     def has_credentials(self) -> bool:
         """Whether the upstream is asked by an account."""
         return self.upstream_username is not None and self.upstream_token is not None
+
+    @property
+    def existing_network(self) -> str | None:
+        """Name of the overlay network that must be there already; None if it is made, or known by an id."""
+        return None if self.create_network or self.network_id is not None else self.network
 
     @property
     def restart_keys(self) -> list[str]:

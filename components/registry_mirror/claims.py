@@ -60,6 +60,7 @@ def settings(name: str, args: RegistryMirrorArgs, service: str) -> dict[str, Any
         "cache_target": registry.CACHE_TARGET,
         "config_path": args.config_path if args.has_shared_path else None,
         "marker": registry.MARKER,
+        "network": args.existing_network,
     }
 
 

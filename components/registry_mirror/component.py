@@ -6,7 +6,6 @@ Constructing it does no I/O: a preview opens no connection.
 """
 
 import json
-import re
 from collections.abc import Mapping
 
 import pulumi
@@ -15,7 +14,7 @@ from pulumi_command import remote
 
 from . import advisories, answer, claims, render, rules, ship
 from .args import InvalidProgram, RegistryMirrorArgs
-from .node import agent_command, connection, restart_command, roll_out
+from .node import agent_command, restart_command, roll_out
 from .registry import MARKER, RegistryVersion, registry_config
 from .rules import Fault
 from .service import MirrorServices
@@ -34,8 +33,8 @@ class RegistryMirror(pulumi.ComponentResource):
     """What the nodes have in `registry-mirrors`."""
     service_id: pulumi.Output[str]
     """Id of the swarm service."""
-    network_id: pulumi.Output[str]
-    """Id of the overlay network that the service is attached to."""
+    network: pulumi.Output[str]
+    """The overlay network that the services are attached to: the id that was given or made, else the name."""
     config_digest: pulumi.Output[str]
     """Digest of the registry's configuration file."""
     nodes: pulumi.Output[dict[str, str]]
@@ -64,10 +63,11 @@ class RegistryMirror(pulumi.ComponentResource):
             pulumi.warn(warning, self)
         identity = claims.identity(name, self)
         claim = claims.declare(name, args, service, identity, self)
-        self.network_id = self._network(name, args, claim)
+        network_id = self._network_id(name, args, claim)
+        self.network = pulumi.Output.from_input(args.network if network_id is None else network_id)
         storage = self._storage(name, args, service, config, identity, claim) if args.has_shared_path else None
         services = MirrorServices(
-            name, args, service, config=config, network_id=self.network_id, claim=claim, storage=storage, parent=self
+            name, args, service, config=config, network_id=network_id, claim=claim, storage=storage, parent=self
         )
         ready = agent_command(
             f"{name}-ready",
@@ -112,35 +112,19 @@ class RegistryMirror(pulumi.ComponentResource):
             {
                 "url": self.url,
                 "service_id": self.service_id,
-                "network_id": self.network_id,
+                "network": self.network,
                 "config_digest": self.config_digest,
                 "nodes": self.nodes,
                 "restarts": self.restarts,
             }
         )
 
-    def _network(self, name: str, args: RegistryMirrorArgs, claim: pulumi.Resource) -> pulumi.Output[str]:
-        """Id of the overlay network: the caller's, or of one that we make, or of an existing one, learnt once and remembered.
-
-        An id and not a name, because a service that is attached by name is replaced by every `up` after a refresh. Learnt by
-        a command and not by a data source, because that would connect in a preview.
-        """
-        if args.network_id is not None:
-            return pulumi.Output.from_input(args.network_id)
-        if args.create_network:
-            opts = pulumi.ResourceOptions(parent=self, depends_on=[claim])
-            return docker.Network(f"{name}-network", name=args.network, driver="overlay", attachable=True, opts=opts).id
-        learnt = remote.Command(
-            f"{name}-network",
-            connection=connection(args.manager_node, args),
-            create=_learn_network(args.network),
-            add_previous_output_in_env=False,
-            logging=remote.Logging.NONE,
-            # It leaves nothing behind that a later connection would have to reach. Without this, a rotated SSH key would make
-            # the id unknown in the preview, and the preview threaten to replace the service.
-            opts=pulumi.ResourceOptions(parent=self, ignore_changes=["connection"]),
-        )
-        return learnt.stdout.apply(lambda output: _network_id(output, args.network))
+    def _network_id(self, name: str, args: RegistryMirrorArgs, claim: pulumi.Resource) -> pulumi.Input[str] | None:
+        """Id of the overlay network: the caller's, or of one that we make. None for one that exists: docker knows its name."""
+        if args.network_id is not None or not args.create_network:
+            return args.network_id
+        opts = pulumi.ResourceOptions(parent=self, depends_on=[claim])
+        return docker.Network(f"{name}-network", name=args.network, driver="overlay", attachable=True, opts=opts).id
 
     def _storage(
         self,
@@ -201,31 +185,3 @@ def _provider_faults(component: pulumi.ComponentResource) -> list[Fault]:
     given = component.get_provider("docker:index/service:Service") or pulumi.Config("docker").get("host")
     words = 'is missing: pulumi.ResourceOptions(providers=[docker.Provider("swarm", host="ssh://root@<a manager>")])'
     return [] if given else [Fault("docker provider", None, words)]
-
-
-def _learn_network(network: str) -> str:
-    """The command line that finds an overlay network's id, the same in every login shell: one word in quotes, for sh.
-
-    Without sudo, as the docker provider, which uses the same account. It is no run of the agent, because it must stay the same
-    from version to version: a changed command makes the id unknown in a preview.
-    """
-    remedy = f"no overlay network {network} on this swarm: create it, or set createNetwork to true"
-    return (
-        f'sh -c \'id=$(docker network inspect --format "{{{{.Driver}}}}/{{{{.ID}}}}" {network}); case "$id" in '
-        f'overlay/?*) echo "{answer.BEGIN}${{id#overlay/}}{answer.END}";; *) echo "{answer.PREFIX}{remedy}" >&2; exit 1;; esac\''
-    )
-
-
-def _network_id(output: str, network: str) -> str:
-    """The id in what the command printed. Raises RunError if there is none, which is never passed on as an empty id."""
-    try:
-        return answer.find(output)
-    except answer.NoAnswer as error:
-        if pulumi.runtime.is_dry_run():
-            return answer.shown(output)  # nothing is made with it; a saved state has a placeholder there
-        if re.fullmatch(r"\s*[a-z0-9]{25}\s*", output):
-            return output.strip()  # learnt before there were marks
-        remedy = "then delete that resource from the state (pulumi state delete), so that it is learnt again"
-        raise pulumi.RunError(
-            f"network: the id of {network} could not be learnt: {error} Mend that on the manager, {remedy}"
-        ) from None

@@ -34,6 +34,9 @@ NEVER_CHANGED = (
 deploy` gives one) makes the docker plugin delete the service before it makes another one (ForceNew in its schema): an adopted
 service keeps having no sysctl, one that an earlier version of ours made keeps its label. Platforms are docker's own entry, made
 from the image when the service is created."""
+ATTACHED_BY_NAME = "taskSpec.networksAdvanceds"
+"""Kept too where the network is given by its name: docker looks the id up when the service is made, and a refresh finds the id,
+which would be another network to the plugin (flattenTaskNetworksAdvanced) and replace the service."""
 
 
 class MirrorServices:
@@ -46,7 +49,7 @@ class MirrorServices:
         service: str,
         *,
         config: str,
-        network_id: pulumi.Input[str],
+        network_id: pulumi.Input[str] | None,
         claim: pulumi.Resource,
         storage: pulumi.Resource | None,
         parent: pulumi.Resource,
@@ -183,6 +186,9 @@ class MirrorServices:
     ) -> docker.Service:
         self.labels.append(dict(labels))
         limits = docker.ServiceTaskSpecResourcesLimitsArgs(memory_bytes=memory * MIB)
+        # docker takes a name for an id; the plugin's own field for a name is deprecated, which each `up` would say.
+        network = self._args.network if self._network_id is None else self._network_id
+        ignored = [*NEVER_CHANGED, *([ATTACHED_BY_NAME] if self._network_id is None else [])]
         published = [
             docker.ServiceEndpointSpecPortArgs(target_port=port, published_port=port, publish_mode="ingress", protocol="tcp")
             for port in ports
@@ -196,14 +202,21 @@ class MirrorServices:
             endpoint_spec=docker.ServiceEndpointSpecArgs(ports=published) if published else None,
             task_spec=docker.ServiceTaskSpecArgs(
                 container_spec=container,
-                networks_advanceds=[docker.ServiceTaskSpecNetworksAdvancedArgs(id=self._network_id)],
+                networks_advanceds=[docker.ServiceTaskSpecNetworksAdvancedArgs(id=network)],
                 resources=docker.ServiceTaskSpecResourcesArgs(limits=limits),
                 # `window` is read back where it is left out, and would be a change in every preview.
                 restart_policy=docker.ServiceTaskSpecRestartPolicyArgs(condition="any", delay="5s", window="0s"),
                 placement=docker.ServiceTaskSpecPlacementArgs(constraints=[ALWAYS_TRUE, *self._args.placement_constraints]),
             ),
             opts=pulumi.ResourceOptions.merge(
-                self._opts, pulumi.ResourceOptions(depends_on=list(after), ignore_changes=list(NEVER_CHANGED))
+                self._opts,
+                pulumi.ResourceOptions(
+                    depends_on=list(after),
+                    ignore_changes=ignored,
+                    # What is ignored above is another service all the same when it is changed here.
+                    replacement_trigger=self._args.existing_network,
+                    delete_before_replace=True,  # its name cannot be there twice
+                ),
             ),
         )
 

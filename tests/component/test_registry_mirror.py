@@ -2,19 +2,14 @@
 
 import base64
 import json
-import os
-import shutil
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pulumi
 import pulumi_docker as docker
 import pytest
 
-from components.registry_mirror import InvalidArgs, RegistryMirror, answer, render
-from components.registry_mirror.component import _learn_network, _network_id
+from components.registry_mirror import InvalidArgs, RegistryMirror, render
 from components.registry_mirror.registry import DRAIN_TIMEOUT, RegistryVersion, registry_config
 from tests.recorder import COMMAND, COMPONENT, LOCAL, NETWORK, SECRET, SERVICE, Recorder, Registered, run
 from tests.unit.test_args import PRIVATE_KEY, args, node
@@ -44,7 +39,7 @@ def labels(found: Recorder, name: str) -> dict[str, str]:
 def test_every_child_hangs_on_the_component_and_takes_none_of_the_callers_options() -> None:
     found = build(pulumi.ResourceOptions(aliases=[pulumi.Alias(name="old")], ignore_changes=["x"], depends_on=[]))
     children = [resource for resource in found.resources if resource.type not in (COMPONENT, "pulumi:pulumi:Stack")]
-    assert len(children) == 15
+    assert len(children) == 14
     assert {child.parent for child in children} == {"mirror"}
     assert not any(child.aliases for child in children)
     assert not any("x" in child.ignore_changes for child in children)
@@ -65,7 +60,7 @@ def test_the_component_waits_for_what_the_caller_says_and_is_protected_with_all_
 def test_the_order_is_storage_service_ready_canary_waves() -> None:
     found = build()
     files = ["mirror-credential-helper", "mirror-start-registry"]
-    assert found.named("mirror-service").depends_on == sorted(["mirror-claim", "mirror-network", "mirror-storage", *files])
+    assert found.named("mirror-service").depends_on == sorted(["mirror-claim", "mirror-storage", *files])
     assert "mirror-service" in found.named("mirror-front").depends_on
     assert found.named("mirror-ready").depends_on == ["mirror-front"]
     assert found.named("mirror-node-w1").depends_on == ["mirror-ready"]
@@ -172,48 +167,9 @@ def test_what_a_login_shell_prints_is_in_no_output() -> None:
     def program() -> None:
         mirror = RegistryMirror("mirror", args(nodes=NODES, manager="m1"))
         mirror.nodes.apply(lambda value: found.update(nodes=value))
-        mirror.network_id.apply(lambda value: found.update(network=value))
 
     run(program)
-    assert found == {"nodes": dict.fromkeys(("m1", "w1", "w2", "w3"), "an-id-or-word"), "network": "an-id-or-word"}
-
-
-@pytest.mark.parametrize("output", ["", "fish: Expected a variable name\n", answer.BEGIN])
-def test_no_id_is_never_an_empty_id(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: True)
-    assert _network_id(output, "net") == answer.shown(output), "a preview fails for nothing that was saved"
-    monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: False)
-    with pytest.raises(pulumi.RunError, match="the id of net could not be learnt"):
-        _network_id(output, "net")
-    assert _network_id("abcdefghijklmnopqrstuvwxy\n", "net") == "abcdefghijklmnopqrstuvwxy", "of a version before the marks"
-
-
-@pytest.mark.parametrize(
-    ("docker_says", "code", "words"),
-    [
-        ("echo overlay/abc", 0, "abc"),
-        ("echo WARNING: config >&2; echo overlay/abc", 0, "abc"),
-        ("echo overlay/", 1, "no overlay network net on this swarm"),
-        ("echo bridge/abc", 1, "no overlay network net on this swarm"),
-        ("echo 'Error: No such network: net' >&2; exit 1", 1, "no overlay network net on this swarm"),
-        ("exit 0", 1, "no overlay network net on this swarm"),
-    ],
-)
-@pytest.mark.parametrize("shell", [found for found in ("sh", "bash", "dash", "zsh", "fish", "tcsh") if shutil.which(found)])
-def test_the_network_is_learnt_alike_in_every_login_shell(
-    docker_says: str, code: int, words: str, shell: str, tmp_path: Path
-) -> None:
-    (tmp_path / "docker").write_text(f"#!/bin/sh\n{docker_says}\n")
-    (tmp_path / "docker").chmod(0o755)
-    argv = [str(shutil.which(shell)), "-c", _learn_network("net")]
-    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}
-    done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == code
-    if code == 0:
-        assert answer.find(done.stdout) == words
-    else:
-        assert done.stdout == ""
-        assert words in answer.complaint(done.stderr, code)
+    assert found == {"nodes": dict.fromkeys(("m1", "w1", "w2", "w3"), "an-id-or-word")}
 
 
 def test_only_a_non_root_user_becomes_root() -> None:
@@ -334,9 +290,13 @@ def test_rotated_credentials_make_a_new_task_that_the_gate_waits_for() -> None:
     )
 
 
-def test_the_service_is_attached_by_network_id_never_by_name() -> None:
-    service = build().named("mirror-service").inputs
-    assert service["taskSpec"]["networksAdvanceds"] == [{"id": "an-id-or-word"}]
+def test_a_network_that_exists_is_found_by_its_name_and_what_a_refresh_finds_of_it_replaces_no_service() -> None:
+    services = build(network="web").of(SERVICE)
+    assert len(services) == 2
+    for service in services:
+        assert service.inputs["taskSpec"]["networksAdvanceds"] == [{"id": "web"}]
+        assert "taskSpec.networksAdvanceds" in service.ignore_changes
+        assert service.replacement_trigger == "web"
 
 
 def test_the_image_is_the_pinned_one() -> None:
@@ -413,23 +373,20 @@ def test_a_task_that_is_stopped_has_time_for_what_it_is_sending() -> None:
         assert int(service.inputs["taskSpec"]["containerSpec"]["stopGracePeriod"].removesuffix("s")) > 2 * drain
 
 
-def test_an_existing_network_is_learnt_by_a_command_that_a_new_ssh_key_does_not_run_again() -> None:
-    found = build()
-    assert found.of(NETWORK) == []
-    assert found.named("mirror-network").type == COMMAND
-    assert found.named("mirror-network").ignore_changes == ["connection"]
-
-
 def test_a_network_that_the_caller_has_as_an_output_is_asked_nobody_for() -> None:
     found = build(network_id=pulumi.Output.from_input("the-id"))
     assert [resource for resource in found.resources if resource.name == "mirror-network"] == []
     for name in ("mirror-service", "mirror-front"):
         assert found.named(name).inputs["taskSpec"]["networksAdvanceds"] == [{"id": "the-id"}]
+        assert "taskSpec.networksAdvanceds" not in found.named(name).ignore_changes
+        assert found.named(name).replacement_trigger is None
+    assert request(found.named("mirror-claim"))["network"] is None
 
 
 def test_a_network_of_our_own_is_a_resource() -> None:
     (network,) = build(create_network=True).of(NETWORK)
     assert network.inputs == {"name": "traefik_public", "driver": "overlay", "attachable": True}
+    assert request(build(create_network=True).named("mirror-claim"))["network"] is None
 
 
 def test_a_preview_with_everything_unknown_declares_the_same_resources() -> None:
@@ -450,7 +407,7 @@ def test_outputs_are_what_the_class_promises() -> None:
     assert outputs == {
         "url": "https://mirror.example.com",
         "service_id": "mirror-service-id",
-        "network_id": "an-id-or-word",
+        "network": "traefik_public",
         "nodes": dict.fromkeys(["m1", "w1", "w2", "w3"], "an-id-or-word"),
         "restarts": "",
     }
@@ -524,11 +481,11 @@ def test_two_mirrors_live_side_by_side() -> None:
 @pytest.mark.parametrize("count", [1, 50])
 def test_the_graph_grows_by_one_resource_per_node(count: int) -> None:
     nodes = [node(f"n{index}") for index in range(count)]
-    assert len(build(nodes=nodes, manager="n0", max_parallel=10).resources) == count + 12
+    assert len(build(nodes=nodes, manager="n0", max_parallel=10).resources) == count + 11
 
 
-READS_ONLY = {"mirror", "mirror-identity", "mirror-network", "mirror-claim"}
-"""What may come before the claim: it makes nothing on the swarm. (A network that exists is only looked up.)"""
+MAKES_NOTHING = {"mirror", "mirror-identity"}
+"""What may come before the claim: it makes nothing on the swarm."""
 
 
 @pytest.mark.parametrize(
@@ -550,7 +507,7 @@ def test_nothing_is_made_before_hostname_names_and_cache_are_claimed(settings: d
         return name == "mirror-claim" or any(follows_the_claim(before) for before in made[name].depends_on if before in made)
 
     early = {name for name in made if not follows_the_claim(name)}
-    assert early == READS_ONLY - {"mirror-claim"} - ({"mirror-network"} if settings.get("create_network") else set())
+    assert early == MAKES_NOTHING
     assert found.named("mirror-claim").inputs["create"].endswith(" claim.take")
     assert found.named("mirror-claim").inputs["delete"].endswith(" claim.release")
 
@@ -570,6 +527,7 @@ def test_the_claim_names_all_that_only_one_mirror_can_have_and_who_asks() -> Non
         "cache_target": "/var/lib/registry",
         "config_path": "/var/data/registry/registry-mirror-config.yml",
         "marker": "# Written by swarm-registry-mirror",
+        "network": "traefik_public",
     }
     nfs = request(build(cache_nfs="nfs.test:/cache").named("mirror-claim"))
     assert (nfs["cache"], nfs["config_path"]) == ({"nfs": {"addr": "nfs.test", "device": ":/cache"}}, None)

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 import pytest
 
 from components.registry_mirror import answer, ship
-from components.registry_mirror.component import _learn_network
-from lab.plan import TRAEFIK_NETWORK
 from tests.faults.test_faults import Agent
 from tests.lab_fixture import Lab, Mirror, counts
 
@@ -94,14 +92,9 @@ def test_the_rolling_restart_finds_the_answers_too(lab: Lab, mirror: Mirror) -> 
 @pytest.mark.fault("F46", "the login shell of a node is another one: bash, dash, zsh, fish, tcsh")
 @pytest.mark.parametrize("shell", SHELLS)
 def test_every_login_shell_runs_what_is_sent(lab: Lab, mirror: Mirror, shell: str) -> None:
-    id_ = lab.on("node1", f"docker network inspect --format '{{{{.ID}}}}' {TRAEFIK_NETWORK}").strip()
     for node in NODES:
         lab.on(node, f"usermod --shell $(command -v {shell}) {account(lab, node)[0]}")
     try:
-        assert answer.find(over_ssh(lab, "node1", _learn_network(TRAEFIK_NETWORK)).stdout) == id_
-        missing = over_ssh(lab, "node1", _learn_network("nowhere"))
-        assert (missing.returncode, missing.stdout) == (1, "")
-        assert "no overlay network nowhere on this swarm" in answer.complaint(missing.stderr, 1)
         mirror.configure(daemonKeys={"max-concurrent-uploads": 6 + SHELLS.index(shell)})
         mirror.up()
         assert mirror.stack.outputs()["nodes"] == dict.fromkeys(NODES, "written and reloaded")
@@ -123,8 +116,7 @@ def test_a_fresh_stack_is_made_through_fish_on_the_manager(lab: Lab, mirror: Mir
     lab.on("node1", "usermod --shell /usr/bin/fish root")
     try:
         mirror.up()
-        id_ = lab.on("node1", f"docker network inspect --format '{{{{.ID}}}}' {TRAEFIK_NETWORK}").strip()
-        assert mirror.stack.outputs()["networkId"] == id_
+        assert mirror.operate("status")[0] == 0
     finally:
         lab.on("node1", "usermod --shell /bin/bash root")
 

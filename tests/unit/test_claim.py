@@ -23,12 +23,16 @@ class Swarm:
     def __init__(self) -> None:
         self.configs: dict[str, dict[str, str]] = {}
         self.services: list[dict[str, Any]] = []
+        self.networks = ["traefik_public", "web"]
         self.quicker: dict[str, dict[str, str]] = {}
         """Configs that somebody else makes just before we do."""
 
     def run(self, *words: str, seconds: float = 0) -> str:
         if words[0] == "sh":
             return self.create(list(words[4:]))
+        if words[1] == "network":
+            assert "driver=overlay" in words
+            return "\n".join(self.networks)
         kind, verb, names = words[1], words[2], [word for word in words[3:] if not word.startswith("-")]
         if verb == "rm":
             del self.configs[names[0]]
@@ -76,7 +80,7 @@ def asked(tmp_path: Path) -> dict[str, Any]:
         "identity": "a" * 32, "stack": "acme/mirror/prod/hub", "hostname": "m.test", "entrypoint": "websecure",
         "services": ["hub", "hub-front"], "front": "hub-front", "routers": ["hub", "hub-front", "hub-metrics"],
         "cache": {"path": f"{tmp_path}/cache"}, "cache_target": "/var/lib/registry",
-        "config_path": f"{tmp_path}/config.yml", "marker": MARKER,
+        "config_path": f"{tmp_path}/config.yml", "marker": MARKER, "network": "web",
     }  # fmt: skip
 
 
@@ -235,3 +239,19 @@ def test_storage_that_another_swarm_uses_says_so_before_anything_is_made(
     with pytest.raises(files.Failed, match=r"theirs\.yml is another mirror's"):
         claim.take({**asked, "services": ["new"], "config_path": theirs["config_path"], "cache": {"path": f"{tmp_path}/new"}})
     assert swarm.configs == {}
+
+
+def test_a_network_that_is_not_there_is_a_fault_like_others_and_nothing_is_made(swarm: Swarm, asked: dict[str, Any]) -> None:
+    swarm.networks = ["web_public", "a-web"]
+    swarm.add("hub")
+    with pytest.raises(files.Failed) as failed:
+        claim.take(asked)
+    words = str(failed.value)
+    assert "there is a service hub already" in words
+    assert "no overlay network web on this swarm: create it, or set createNetwork to true" in words
+    assert swarm.held() == set()
+
+
+def test_a_network_that_is_made_by_us_or_known_by_its_id_is_not_looked_for(swarm: Swarm, asked: dict[str, Any]) -> None:
+    swarm.networks = []
+    assert claim.take({**asked, "network": None}) == "claimed"

@@ -41,6 +41,7 @@ def declared(*mirrors: str, **arguments: Any) -> list[dict[str, Any]]:
             "urn": found.name,
             "inputs": unwrapped(found.inputs),
             "dependencies": found.depends_on,
+            "ignored": found.ignore_changes,
         }
         for found in run(program).resources
     ]
@@ -97,7 +98,7 @@ BROKEN: list[tuple[str, str, Callable[[dict[str, Any]], object], str]] = [
     (
         "network-by-id",
         "mirror-service",
-        lambda r: r["inputs"]["taskSpec"].update(networksAdvanceds=[{"name": "traefik_public"}]),
+        lambda r: (r.update(ignored=[]), r["inputs"]["taskSpec"].update(networksAdvanceds=[{"name": "traefik_public"}])),
         "traefik_public by name",
     ),
     ("restarts-only-in-waves", "mirror-ready", lambda r: replaced(r, create="sudo systemctl restart docker"), "restarts docker"),
@@ -129,6 +130,8 @@ def test_a_number_is_shown_as_one_though_a_pack_gets_it_as_a_float() -> None:
         "mode": {"replicated": {"replicas": 2.0}},
         "taskSpec": {"containerSpec": {"image": f"a@{DIGEST}", "mounts": [{"source": "/c"}]}},
     }
-    found = " ".join(rules.check([{"type": rules.SERVICE, "name": "s", "urn": "s", "inputs": inputs, "dependencies": []}]))
+    found = " ".join(
+        rules.check([{"type": rules.SERVICE, "name": "s", "urn": "s", "inputs": inputs, "dependencies": [], "ignored": []}])
+    )
     assert "publishes port 5000 on" in found
     assert "(2 replicas, stop-first)" in found

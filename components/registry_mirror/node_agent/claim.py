@@ -50,13 +50,14 @@ def take(request: Dict[str, Any]) -> str:
     """Have everything that the request names be ours, or nothing of it; returns `claimed`. Raises Failed with all that is not.
 
     `identity` and `stack` (ours), `hostname`, `entrypoint`, `routers`, `services`, `front`, `cache`, `cache_target`,
-    `config_path` and `marker` (of our configurations). Claims of ours that are not asked for any more are given back.
+    `config_path`, `marker` (of our configurations) and `network` (the overlay network that must be there, or None). Claims of
+    ours that are not asked for any more are given back.
     """
     me = Holder(request["identity"], request["stack"])
     machines = _machines()
     wanted = claims_of(request, machines)
     held, services = _held(), _services()
-    faults = faults_of(request, held, services, machines)
+    faults = faults_of(request, held, services, machines) + _network_faults(request["network"])
     if faults:
         raise Failed("nothing was made: " + "; ".join(faults))
     made: List[Claim] = []
@@ -140,6 +141,14 @@ def faults_of(request: Dict[str, Any], held: Dict[Claim, Holder], services: List
         if service["Spec"]["Name"] not in mine:
             faults += _in_the_way(request, service, machines)
     return faults + _on_storage(request, held, mine)
+
+
+def _network_faults(network: Optional[str]) -> List[str]:
+    """Raises engine.EngineProblem."""
+    if network is None:
+        return []
+    there = engine.run("docker", "network", "ls", "--filter", "driver=overlay", "--format", "{{.Name}}").split()
+    return [] if network in there else ["no overlay network %s on this swarm: create it, or set createNetwork to true" % network]
 
 
 def _claimed(claim: Claim, holder: Holder) -> str:
