@@ -31,11 +31,14 @@ def service(
     window: str = "'window': '0s'",
     ignored: Sequence[str] = ("taskSpec.placement.platforms",),
     env: Mapping[str, str] | None = None,
+    options: str = "",
 ) -> str:
-    """A program with a service like ours. `container`: more of its container; `ignored`: what an existing one keeps."""
+    """A program with a service like ours. `container`: more of its container; `ignored`: what an existing one keeps; `options`:
+    more of its resource options.
+    """
     variables = {"A": "b"} if env is None else dict(env)
     return f"""
-        opts = pulumi.ResourceOptions(provider={PROVIDER}, ignore_changes={list(ignored)!r})
+        opts = pulumi.ResourceOptions(provider={PROVIDER}, ignore_changes={list(ignored)!r}, {options})
         docker.Service('s', name='contract', labels=[{{'label': 'l', 'value': '{label}'}}],
             mode={{'replicated': {{'replicas': 1}}}},
             update_config={{'parallelism': 1, 'order': 'stop-first', 'failure_action': 'pause'}},
@@ -91,6 +94,61 @@ def test_a_service_attached_by_network_name_is_replaced_for_ever_after_a_refresh
         assert "replace" in project.plan()
         project.up()
         project("refresh", "--yes", "--skip-preview")
+
+
+def test_a_service_that_ignores_what_a_refresh_finds_of_its_network_is_clean_and_finds_a_network_that_was_made_anew(
+    lab: Lab, project: Project
+) -> None:
+    def attached() -> tuple[str, str]:
+        found = lab.on("node1", "docker service inspect --format '{{.ID}} {{json .Spec.TaskTemplate.Networks}}' contract")
+        id_, _, networks = found.partition(" ")
+        return id_, json.loads(networks)[0]["Target"]
+
+    def write(network: str, label: str = "one") -> None:
+        kept = ("taskSpec.placement.platforms", "taskSpec.networksAdvanceds")
+        more = f"replacement_trigger='{network}', delete_before_replace=True"
+        project.write(service(f"'id': '{network}'", label, ignored=kept, options=more))
+
+    def make(network: str) -> str:
+        # A network goes when its last task has gone.
+        lab.on("node1", f"for i in $(seq 80); do docker network create -d overlay {network} && exit; sleep 0.5; done; exit 1")
+        return lab.on("node1", f"docker network inspect --format '{{{{.ID}}}}' {network}").strip()
+
+    first, other = make("contract-one"), make("contract-two")
+    try:
+        # Taken over from a version that gave the id.
+        project.write(service(f"'id': '{first}'"))
+        project.up()
+        before = attached()
+        write("contract-one")
+        assert project.plan() == {}
+        project.up()
+        project("refresh", "--yes", "--skip-preview")
+        assert project.plan() == {}
+        write("contract-one", "two")
+        assert project.plan() == {"update": ["s"]}
+        project.up()
+        assert attached() == before == (before[0], first)
+
+        lab.on(
+            "node1", "docker service rm contract; for i in $(seq 80); do docker network rm contract-one && exit; sleep 0.5; done"
+        )
+        again = make("contract-one")
+        project("refresh", "--yes", "--skip-preview")
+        project.up()
+        assert attached()[1] == again != first
+        assert project.plan() == {}
+
+        write("contract-two", "two")
+        assert "s" in sum(project.plan().values(), [])
+        project.up()
+        assert attached()[1] == other
+        project("refresh", "--yes", "--skip-preview")
+        assert project.plan() == {}
+    finally:
+        project.destroy()
+        remove = "for i in $(seq 80); do docker network rm contract-one contract-two 2>&1 | grep -q 'in use' || exit 0; sleep 0.5; done"
+        lab.on("node1", remove)
 
 
 def test_labels_change_in_place_and_networks_replace(lab: Lab, project: Project) -> None:
