@@ -100,7 +100,7 @@ def test_every_login_shell_runs_what_is_sent(lab: Lab, mirror: Mirror, shell: st
         assert mirror.stack.outputs()["nodes"] == dict.fromkeys(NODES, "written and reloaded")
         assert mirror.operate("status")[0] == 0
         words = Agent(lab, "node2").run("node.look")[1]
-        assert json.loads(answer.find(words))["faults"] == []
+        assert json.loads(words)["faults"] == []
         # The way in which `make adopt` asks.
         asked = over_ssh(lab, "node1", "sh -s", 'set -e\necho "it\'s $0!"\n')
         assert asked.stdout == "it's sh!\n"
