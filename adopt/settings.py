@@ -20,7 +20,7 @@ from components.registry_mirror.service import ALWAYS_TRUE
 
 SERVICE_LINE = "# The service that was there: "
 """Begins the line of the stack's file by which `tools/adopt.py` finds what it has to import."""
-REGISTRY_TAG, VARNISH_TAG = "3.1.1", "7.7.0"
+REGISTRY_TAG, VARNISH_TAG = "3.1.2", "7.7.0"
 """What the file asks for; `make pin` adds the digests."""
 CONFIG_TARGETS = ("/etc/docker/registry/config.yml", "/etc/distribution/config.yml")
 _REPOSITORY = re.compile(r"(?P<prefix>(?:.*/)?)(?P<name>registry|distribution)(?::(?P<tag>[^@]+))?(?:@.*)?")

@@ -266,7 +266,7 @@ class Chain:
         self._stack.callback(server.shutdown)
 
     def _start_registry(self) -> None:
-        version = registry.RegistryVersion.of("registry:3.1.1")
+        version = registry.RegistryVersion.of("registry:3.1.2")
         assert version is not None
         config = yaml.safe_load(registry.registry_config(SERVICE, f"http://{UPSTREAM}", version))
         del config["proxy"]["exec"]

@@ -94,7 +94,7 @@ def test_the_recipes_mirror_is_read_as_it_is() -> None:
     result = found(machines=[Machine("node1", "10.0.0.1", told), Machine("node2", "10.0.0.2", {})])
     assert result.values == {
         "hostname": "mirror.example.com",
-        "image": "registry:3.1.1",
+        "image": "registry:3.1.2",
         "varnishImage": "varnish:7.7.0",
         "manager": "node1",
         "serviceName": "registry_registry-mirror",
