@@ -16,7 +16,7 @@ config:
 
 def test_every_image_is_pinned_and_the_rest_of_the_file_stays() -> None:
     text, done = pin(FILE, lambda reference: NEW)
-    assert text == FILE.replace("registry:3.1.2 ", f"registry:3.1.1@{NEW} ").replace(OLD, NEW)
+    assert text == FILE.replace("registry:3.1.2 ", f"registry:3.1.2@{NEW} ").replace(OLD, NEW)
     assert [(key, tag) for key, tag, _ in done] == [("image", "registry:3.1.2"), ("varnishImage", "varnish:7.7.0")]
 
 
