@@ -11,9 +11,9 @@ import pulumi
 import pulumi_docker as docker
 
 from . import coalesce, registry, render, rules, traefik
-from .args import InvalidProgram, RegistryMirrorArgs
+from .args import RegistryMirrorArgs
 from .registry import RegistryVersion
-from .rules import Fault
+from .rules import Fault, InvalidArgs
 
 MIB = 1024 * 1024
 EXECUTABLE, READABLE = 0o555, 0o444
@@ -269,12 +269,13 @@ def _secret_file(made: docker.Secret, path: str) -> docker.ServiceTaskSpecContai
 
 
 def _encoded_proxy(url: pulumi.Input[str]) -> pulumi.Output[str]:
-    """A proxy's URL as docker's API takes secrets. Raises InvalidProgram, when it is known, for one that is none."""
+    """A proxy's URL as docker's API takes secrets. Raises RunError, when it is known, for one that is none."""
 
     def check(text: str) -> str:
         wrong = rules.proxy(text, secret=True)
         if wrong is not None:
-            raise InvalidProgram([Fault("upstreamProxy", None, wrong)])
+            # No ValueError, which Pulumi would wrap into others of its own, and print with a traceback.
+            raise pulumi.RunError(str(InvalidArgs([Fault("upstreamProxy", None, wrong)])))
         return base64.b64encode(text.encode()).decode()
 
     return pulumi.Output.secret(pulumi.Output.from_input(url).apply(check))
