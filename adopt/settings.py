@@ -352,8 +352,8 @@ def _way_out(service: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
         return {}
     if "@" in proxy:
         notes.append(
-            "its proxy has a password, which is not taken over: set it with `pulumi config set --secret upstreamProxy`; until the "
-            "first `pulumi up` it stands in the service's environment, where everybody reads it who may use docker on a manager"
+            "its proxy has a password, which is not taken over: set it with `pulumi config set --secret upstreamProxy`; "
+            "everybody who may use docker on a manager reads it in the service's environment until the first `pulumi up`"
         )
         values: dict[str, Any] = {}
     elif rules.proxy(proxy) is not None:

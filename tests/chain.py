@@ -157,9 +157,14 @@ class Upstream(BaseHTTPRequestHandler):
     sent: ClassVar[Counter[str]] = Counter()
     rate = 0
     """Bytes a second of one connection; 0 is without limit."""
+    refusal = 0
+    """Status of every answer, as a registry words it; 0: it is well."""
 
     def do_GET(self) -> None:
         type(self).requests[self.path] += 1
+        if self.refusal:
+            self._refuse(self.refusal)
+            return
         media_type, body = self.content.answers.get(self.path, ("", b""))
         self.send_response(200 if media_type or self.path == "/v2/" else 404)
         self.send_header("Content-Length", str(len(body)))
@@ -180,6 +185,17 @@ class Upstream(BaseHTTPRequestHandler):
 
     def do_HEAD(self) -> None:
         self.do_GET()
+
+    def _refuse(self, status: int) -> None:
+        unknown = "MANIFEST_UNKNOWN" if "/manifests/" in self.path else "BLOB_UNKNOWN"
+        code = {401: "UNAUTHORIZED", 403: "DENIED", 404: unknown, 429: "TOOMANYREQUESTS"}.get(status, "UNKNOWN")
+        body = json.dumps({"errors": [{"code": code, "message": "the upstream's own words"}]}).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -246,7 +262,7 @@ class Chain:
         self.log = folder / "varnish.log"
 
     def __enter__(self) -> "Chain":
-        Upstream.content, Upstream.rate = self.content, 0
+        Upstream.content, Upstream.rate, Upstream.refusal = self.content, 0, 0
         self.reset()
         self.resolver.start()
         self._stack.callback(self.resolver.close)
