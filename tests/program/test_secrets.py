@@ -111,7 +111,7 @@ def exported(project: Project) -> dict[str, Any]:
     plan_file = project.folder.parent / "plan.json"
     project.pulumi("preview", "--save-plan", str(plan_file), "--show-secrets")
     text = plan_file.read_text().replace(f"::{UNKNOWN}", "::an-id")
-    mirror = parse_files({key.removeprefix(PREFIX): value for key, value in project.values().items()}, KEYS).mirror
+    mirror = parse_files({key.removeprefix(PREFIX): value for key, value in project.values().items()}, ["upstreamProxy"]).mirror
     keys = dict.fromkeys(("n1", "n2"), SECRETS["sshPrivateKey"].strip())
     told = dict.fromkeys(("n2", "n1"), "reloaded")  # the canary first
     request = {**restart_request(mirror, "registry-mirror", told, keys), "program": ship.program("rolling_restart")}

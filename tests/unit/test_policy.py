@@ -63,7 +63,7 @@ def test_two_mirrors_of_ours_break_no_policy(two_mirrors: list[dict[str, Any]]) 
 
 
 def test_a_proxys_password_is_no_credential_of_a_registry() -> None:
-    nobody = {"upstream_username": None, "upstream_token": None, "allow_from": []}
+    nobody: dict[str, Any] = {"upstream_username": None, "upstream_token": None, "allow_from": []}
     assert rules.check(declared("mirror", upstream_proxy=pulumi.Output.secret("http://u:p@proxy.test:3128"), **nobody)) == []
 
 
