@@ -73,7 +73,7 @@ class RegistryMirrorArgs:
     hostname: str
     """DNS name of the mirror; nodes use `https://<hostname>`, Traefik routes it."""
     image: str
-    """CNCF Distribution 3.1.1 or later, with tag and digest: `registry:3.1.1@sha256:…`."""
+    """CNCF Distribution 3.1.1 or later, with tag and digest: `registry:3.1.2@sha256:…`."""
     accept_registry_2: bool = False
     """Take an image of registry 2.8.2 or 2.8.3 too: slower, and it does not start while its upstream is away."""
     coalesce: bool = True

@@ -106,7 +106,7 @@ def hostname(value: str) -> str | None:
 
 def image(value: str, accept_registry_2: bool = False) -> str | None:
     """The registry's image: tag for people, digest for docker, at least the version that is safe as a mirror."""
-    wrong = _pinned(value, "registry:3.1.1", "the version decides where its configuration lies")
+    wrong = _pinned(value, "registry:3.1.2", "the version decides where its configuration lies")
     if wrong is not None:
         return wrong
     version = RegistryVersion.of(value)

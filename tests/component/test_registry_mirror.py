@@ -409,11 +409,17 @@ def test_another_way_out_is_a_new_task_of_the_same_service_and_a_gate_that_is_st
     before, after = build(), build(**way)
     new = {resource.name for resource in after.resources} - {resource.name for resource in before.resources}
     assert new <= {"mirror-upstream-proxy", "mirror-upstream-ca"}
-    changed = {found.name for found in before.resources if found.inputs != after.named(found.name).inputs}
-    assert changed == {"mirror-service", "mirror-ready"}
+    ours = [resource for resource in before.resources if resource.parent == "mirror"]
+    assert {found.name for found in ours if found.inputs != after.named(found.name).inputs} == {"mirror-service", "mirror-ready"}
     assert before.named("mirror-ready").inputs["triggers"] != after.named("mirror-ready").inputs["triggers"]
     words = [request(found.named("mirror-ready"))["services"][0]["word"] for found in (before, after)]
     assert words[0] != words[1]
+
+
+def test_other_authorities_under_the_same_name_are_a_new_task_too() -> None:
+    one, other = (build(upstream_ca=CERTIFICATE * number).named("mirror-ready") for number in (1, 2))
+    assert request(one)["services"][0]["word"] != request(other)["services"][0]["word"]
+    assert one.inputs["triggers"] != other.inputs["triggers"]
 
 
 def test_the_registry_is_told_when_a_tag_is_forgotten() -> None:
