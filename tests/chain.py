@@ -251,8 +251,18 @@ class Chain:
     """The running parts. Use as a context, in `own_network`."""
 
     def __init__(
-        self, folder: Path, *, memory: int = 64, disk: int = 256, search: str = "", names: "dict[str, list[str]] | None" = None
+        self,
+        folder: Path,
+        *,
+        memory: int = 64,
+        disk: int = 256,
+        search: str = "",
+        names: "dict[str, list[str]] | None" = None,
+        upstream: str = f"http://{UPSTREAM}",
+        environment: "Mapping[str, str] | None" = None,
     ) -> None:
+        """`environment`: what the registry finds, as its start script leaves it; given, it starts without its upstream, too."""
+        self._upstream, self._environment = upstream, environment
         self.content = Content()
         self.folder = folder
         self.resolver = Resolver({f"tasks.{SERVICE}": [REGISTRY]} if names is None else names)
@@ -284,13 +294,20 @@ class Chain:
     def _start_registry(self) -> None:
         version = registry.RegistryVersion.of("registry:3.1.2")
         assert version is not None
-        config = yaml.safe_load(registry.registry_config(SERVICE, f"http://{UPSTREAM}", version))
-        del config["proxy"]["exec"]
+        config = yaml.safe_load(registry.registry_config(SERVICE, self._upstream, version))
+        if self._environment is None:
+            del config["proxy"]["exec"]
+        else:
+            helper = self.folder / "docker-credential-upstream"
+            helper.write_text(registry.script("credential-helper.sh"))
+            helper.chmod(0o755)
+            config["proxy"]["exec"]["command"] = str(helper)
         config["http"]["addr"] = f"{REGISTRY}:{registry.PORT}"
         config["storage"]["filesystem"]["rootdirectory"] = str(self.folder / "cache")
         (self.folder / "config.yml").write_text(yaml.safe_dump(config))
         argv = [str(BIN / "registry"), "serve", str(self.folder / "config.yml")]
-        self.registry = self._process(argv, self.folder / "registry.log", {"OTEL_TRACES_EXPORTER": "none", "PATH": "/bin"})
+        environment = {"OTEL_TRACES_EXPORTER": "none", "PATH": "/bin", **(self._environment or {})}
+        self.registry = self._process(argv, self.folder / "registry.log", environment)
 
     def _start_varnish(self) -> None:
         (self.folder / "resolv.conf").write_text(f"nameserver 127.0.0.53\n{f'search {self._search}' if self._search else ''}\n")
