@@ -20,7 +20,7 @@ from components.registry_mirror.service import ALWAYS_TRUE
 
 SERVICE_LINE = "# The service that was there: "
 """Begins the line of the stack's file by which `tools/adopt.py` finds what it has to import."""
-REGISTRY_TAG, VARNISH_TAG = "3.1.1", "7.7.0"
+REGISTRY_TAG, VARNISH_TAG = "3.1.2", "7.7.0"
 """What the file asks for; `make pin` adds the digests."""
 CONFIG_TARGETS = ("/etc/docker/registry/config.yml", "/etc/distribution/config.yml")
 _REPOSITORY = re.compile(r"(?P<prefix>(?:.*/)?)(?P<name>registry|distribution)(?::(?P<tag>[^@]+))?(?:@.*)?")
@@ -138,6 +138,7 @@ def settings_of(
         "network": _network(service, labels, networks),
         "traefik": dialect,
         **_upstream(registry, notes),
+        **_way_out(service, notes),
         **_storage(service, registry, notes),
     }
     if len(name) + len(front_name("")) > 63:
@@ -333,6 +334,53 @@ def _upstream(registry: RegistryConfig, notes: list[str]) -> dict[str, Any]:
             "the first `pulumi up` takes it out: make a new one, and revoke the old one"
         )
     return values
+
+
+def _way_out(service: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+    """The proxy of its environment, as Go reads it: in capitals first. What has a password is named and never copied."""
+    given = environment(service)
+    proxies = {name: given.get(name) or given.get(name.lower()) or "" for name in ("HTTPS_PROXY", "HTTP_PROXY")}
+    proxy = (proxies["HTTPS_PROXY"] or proxies["HTTP_PROXY"]).rstrip("/")
+    if any(value and value.rstrip("/") != proxy for value in proxies.values()):
+        notes.append("its HTTP_PROXY is another one than its HTTPS_PROXY; the latter is taken over for both")
+    for place in _authorities(service, given):
+        notes.append(
+            f"it has authorities of its own, it seems ({place}), which are not taken over; put the file with the "
+            "certificate into the checkout, and name it in upstreamCa"
+        )
+    if not proxy:
+        return {}
+    if "@" in proxy:
+        notes.append(
+            "its proxy has a password, which is not taken over: set it with `pulumi config set --secret upstreamProxy`; "
+            "everybody who may use docker on a manager reads it in the service's environment until the first `pulumi up`"
+        )
+        values: dict[str, Any] = {}
+    elif rules.proxy(proxy) is not None:
+        notes.append(f"its proxy {proxy!r} is not taken over: upstreamProxy {rules.proxy(proxy)}")
+        return {}
+    else:
+        values = {"upstreamProxy": proxy}
+    entries = [entry.strip() for entry in (given.get("NO_PROXY") or given.get("no_proxy") or "").split(",") if entry.strip()]
+    kept = [entry for entry in entries if rules.no_proxy(entry) is None]
+    for entry in entries:
+        if entry not in kept:
+            notes.append(f"{entry!r} of its NO_PROXY is left out: it {rules.no_proxy(entry)}")
+    if kept and values:
+        values["upstreamNoProxy"] = kept
+    elif kept:
+        notes.append(f"set upstreamNoProxy with it: {', '.join(kept)}")
+    return values
+
+
+def _authorities(service: Mapping[str, Any], given: Mapping[str, str]) -> list[str]:
+    """Where it has certificates from: variables that name some, and what is mounted where an image keeps them."""
+    container = _container(service)
+    files = [*(container.get("Configs") or []), *(container.get("Secrets") or [])]
+    targets = [mount["Target"] for mount in _mounts(service)] + [str((file.get("File") or {}).get("Name", "")) for file in files]
+    places = ("/etc/ssl", "/etc/pki", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates")
+    named = [f"{name}={given[name]}" for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if given.get(name)]
+    return named + [target for target in targets if any(_below(target, place) is not None for place in places)]
 
 
 def _storage(service: Mapping[str, Any], registry: RegistryConfig, notes: list[str]) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def _schema_of(key: Key, owner: type) -> dict[str, object]:
         found["default"] = default
     if key.choices:
         return found | {"enum": list(key.choices)}
-    if key.secret:
+    if key.secret or (key.may_be_secret and key.kind == "string"):
         encrypted = {"type": "object", "properties": {"secure": {"type": "string"}}, "required": ["secure"]}
         return found | {"anyOf": [{"type": "string"}, encrypted]}
     items = {"items": {"type": "string"}} if key.kind == "array" else {}

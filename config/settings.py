@@ -127,9 +127,12 @@ def _parse(values: Mapping[str, object], read_file: ReadFile, secret: Collection
         if name is not None and "@" not in str(found.get(image, "@")):
             # Where the file cannot be read that is the fault, and not that the image has no digest.
             found[image] = f"{found[image]}@{_ANY_DIGEST if digest is None else digest.strip()}"
-    for key in ("upstreamToken", *(key for key in ("upstreamUsername",) if key in secret)):
+    if "upstreamProxy" in found and "upstreamProxy" in secret:
+        faults += rules.check("upstreamProxy", found["upstreamProxy"], lambda value: rules.proxy(value, secret=True))
+    for key in ("upstreamToken", *(key for key in ("upstreamUsername", "upstreamProxy") if key in secret)):
         if key in found:
             found[key] = pulumi.Output.secret(found[key])
+    authorities = _authorities(found, read_file, faults)
 
     nodes = [
         _node(node, f"nodes[{index}]", known_hosts, faults, any_key=unread) for index, node in enumerate(_list(found, "nodes"))
@@ -144,6 +147,7 @@ def _parse(values: Mapping[str, object], read_file: ReadFile, secret: Collection
         mirror = RegistryMirrorArgs(
             **{**arguments, "nodes": nodes, "private_key": pulumi.Output.secret(private_key)},
             daemon_keys_are_secret="daemonKeys" in secret,
+            upstream_ca=authorities,
         )
     except InvalidArgs as error:
         raise InvalidArgs(sorted([*faults, *error.faults], key=lambda fault: _order(fault.key))) from None
@@ -257,6 +261,17 @@ def _private_key(found: dict[str, Any], read_file: ReadFile, faults: list[Fault]
         faults.append(Fault(key, shown, wrong))
         return _ANY_PRIVATE_KEY, file
     return rules.private_key_text(text), file
+
+
+def _authorities(found: dict[str, Any], read_file: ReadFile, faults: list[Fault]) -> str | None:
+    """The certificates in the file that `upstreamCa` names; None where there are none, or what is there is a fault."""
+    file = found.pop("upstreamCa", None)
+    text = _file(file, "upstreamCa", read_file, faults)
+    wrong = None if text is None else rules.authorities(text)
+    if wrong is not None:
+        faults.append(Fault("upstreamCa", file, wrong))
+        return None
+    return text
 
 
 def _file(name: str | None, key: str, read_file: ReadFile, faults: list[Fault]) -> str | None:

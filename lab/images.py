@@ -69,7 +69,7 @@ class LabImage:
     tag: str
 
 
-REGISTRY = LabImage("registry", "docker.io/library/registry:3.1.1", f"{IMAGES_HOST}/registry", "3.1.1")
+REGISTRY = LabImage("registry", "docker.io/library/registry:3.1.2", f"{IMAGES_HOST}/registry", "3.1.2")
 TRAEFIK = LabImage("traefik", "docker.io/library/traefik:v3.7.15", f"{IMAGES_HOST}/traefik", "v3.7.15")
 
 REGISTRY_2 = LabImage("registry2", "docker.io/library/registry:2.8.2", f"{IMAGES_HOST}/registry", "2.8.2")

@@ -6,11 +6,12 @@ the mirror.
 """
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.machines import BRIDGE
-from lab.plan import CHECKOUT, IMAGES, INTERNET, SICK, LabFolder
+from lab.plan import CHECKOUT, HUB_HOST, IMAGES, INTERNET, SICK, WAY_OUT, LabFolder
 from lab.sandbox import Sandbox
 
 BANDWIDTH = "200mbit"
@@ -35,6 +36,8 @@ HUB = Place(NAMESPACE, INTERNET, "hub0")
 """Plays Docker Hub."""
 SICK_MIRROR = Place("sick", SICK, "sick0")
 """A mirror of somebody's that serves what the hub has, unless it is told to be ill."""
+COMPANY_PROXY = Place("way-out", WAY_OUT, "wayout0")
+"""The proxy of a company, which alone leads out of it while the hub is a black hole to the nodes."""
 
 NETWORK = """
 [ ! -e /run/{place.namespace} ] || exit 0
@@ -73,6 +76,26 @@ def start_sick_mirror(sandbox: Sandbox, folder: LabFolder) -> None:
     """Start the mirror that can fall ill, with the certificate `tls/sick.crt`, unless it runs."""
     _make_place(sandbox, SICK_MIRROR)
     _serve(sandbox, folder, SICK_MIRROR, f"{INTERNET}:80", "sick")
+
+
+def start_company_proxy(sandbox: Sandbox, folder: LabFolder) -> None:
+    """Start the proxy that leads to the hub by its own name, unless it runs (`lab/way_out.py`)."""
+    _make_place(sandbox, COMPANY_PROXY)
+    if not _runs(sandbox, "lab.way_out"):
+        words = ["python3", "-m", "lab.way_out", WAY_OUT, HUB_HOST, INTERNET]
+        inside = ["ip", "netns", "exec", COMPANY_PROXY.namespace, "env", f"PYTHONPATH={CHECKOUT}"]
+        sandbox.spawn([*inside, *words], folder.logs / f"{COMPANY_PROXY.namespace}.log")
+
+
+def way_out_counters(sandbox: Sandbox) -> dict[str, int]:
+    """How often the company's proxy was asked: by `host:port` where it led there, by the status where it refused."""
+    report: dict[str, int] = json.loads(_control(sandbox, COMPANY_PROXY, "counters", "GET"))
+    return report
+
+
+def reset_way_out_counters(sandbox: Sandbox) -> None:
+    """Set them to zero."""
+    _control(sandbox, COMPANY_PROXY, "reset")
 
 
 def limit_line(sandbox: Sandbox, rate: str) -> None:
@@ -133,6 +156,12 @@ def behave(sandbox: Sandbox, mode: str, place: Place = HUB) -> None:
     swallow = f"ip -n {place.namespace} route {'replace' if hole else 'del'} blackhole {SWARM} 2>/dev/null || true"
     sandbox.run(["sh", "-c", swallow])
     _control(sandbox, place, f"behave/{'well' if hole else mode}")
+
+
+def forget_tag(folder: LabFolder, reference: str) -> None:
+    """Take a tag away at the hub, like `library/x:1`, as its owner would; what it named stays there."""
+    repository, _, tag = reference.rpartition(":")
+    shutil.rmtree(folder.root / "hub-registry/docker/registry/v2/repositories" / repository / "_manifests/tags" / tag)
 
 
 def _control(sandbox: Sandbox, place: Place, path: str, method: str = "POST") -> str:

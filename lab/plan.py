@@ -21,6 +21,8 @@ IMAGES = "198.18.0.3"
 
 SICK = "198.18.0.4"
 """Where a mirror answers that can fall ill, for whoever starts it."""
+WAY_OUT = "198.18.0.5"
+"""Where a company's proxy answers, for whoever starts it."""
 MOVING = "198.18.0.10"
 """An address that moves between managers, for whoever has keepalived look after it."""
 

@@ -75,7 +75,7 @@ def host_keys_present(resources: Sequence[Resource]) -> Iterator[Violation]:
 def credentials_need_an_allow_list(resources: Sequence[Resource]) -> Iterator[Violation]:
     """Whoever reaches a mirror with credentials reads what they may read."""
     services = _of(resources, SERVICE)
-    with_secrets = [service for service in services if _container(service).get("secrets")]
+    with_secrets = [service for service in services if any(map(_may_be_credentials, _container(service).get("secrets") or []))]
     for service in with_secrets:
         own = str(service["inputs"].get("name", service["name"]))
         # The way in may be Varnish's service, which is named after the registry's.
@@ -84,6 +84,11 @@ def credentials_need_an_allow_list(resources: Sequence[Resource]) -> Iterator[Vi
         for other in routed:
             if not _label(other, _ALLOW_LIST):
                 yield _against(other, "leads to a registry with credentials and has no list of source addresses; set allowFrom")
+
+
+def _may_be_credentials(secret: Mapping[str, Any]) -> bool:
+    """Whether a secret of a service may open a registry; the password of the proxy on the way there opens none."""
+    return secret.get("fileName") != "upstream-proxy"
 
 
 def one_writer_per_cache(resources: Sequence[Resource]) -> Iterator[Violation]:

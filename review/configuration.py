@@ -42,6 +42,8 @@ class Redacted:
     """The file with the SSH key that it named; it names KEY_FILE now."""
     notes: list[str]
     """What a preview of it cannot know."""
+    marked: Mapping[str, str] = field(default_factory=dict)
+    """Full key -> placeholder, of what must be set as a secret there too, because something else is declared where it is one."""
 
 
 class NoStackFile(ValueError):
@@ -50,11 +52,14 @@ class NoStackFile(ValueError):
 
 def without_secrets(text: str, shapes: Mapping[str, Any]) -> Redacted:
     """A stack's file with placeholders; `shapes` as `secrets_of` found them. Raises NoStackFile."""
-    values, notes, key_file = _values(text), [], None
+    values, notes, marked, key_file = _values(text), [], {}, None
     for name, value in list(values.items()):
         path = _path(name)
         if _must_be_secret(path, value):
             values[name] = placeholder(path)
+        elif path == "upstreamProxy" and _is_secret(value):
+            marked[name] = placeholder(path)
+            del values[name]
         elif _is_secret(value) and name not in shapes and path in KEYS and KEYS[path].kind == "object":
             values[name] = {}
             notes.append(f"{path} is a secret as a whole, so that without a saved state its keys are not known")
@@ -62,7 +67,7 @@ def without_secrets(text: str, shapes: Mapping[str, Any]) -> Redacted:
             values[name] = _in_the_open(value, path, shapes.get(name))
         if path == "sshPrivateKeyFile" and isinstance(value, str) and value:
             key_file, values[name] = value, KEY_FILE
-    return Redacted({"config": values}, key_file, notes)
+    return Redacted({"config": values}, key_file, notes, marked)
 
 
 def secrets_of(text: str, values: Mapping[str, str], read_file: Callable[[str], str]) -> Secrets:

@@ -34,6 +34,8 @@ def placeholder(path: str) -> str:
     """What stands for the text at a path of the configuration, in a form that the settings take for a value of that key."""
     if path == "sshPrivateKey":
         return _FRAME.format("BEGIN") + "not needed for a preview\n" + _FRAME.format("END")
+    if path == "upstreamProxy":
+        return f"http://{_NAME}.invalid:3128"
     for pattern, value in _VALID:
         if found := re.fullmatch(rf"daemonKeys\.{pattern}", path):
             return found.expand(value)

@@ -59,6 +59,7 @@ class Room:
         self.key_file = redacted.key_file
         self.notes = redacted.notes
         """What a preview here cannot know."""
+        self._marked = redacted.marked
         self.environment = {
             **environment,
             "PULUMI_BACKEND_URL": f"file://{folder / 'state'}",
@@ -70,6 +71,8 @@ class Room:
     def preview(self, state: Mapping[str, Any] | None) -> Preview:
         """What Pulumi says of the change, against `state` or as new. Raises RoomError."""
         self._pulumi("stack", "init")
+        for key, value in self._marked.items():
+            self._pulumi("config", "set", "--secret", key, value)
         if state is not None:
             # The room's own provider of secrets, for the placeholders; an import without any ends the CLI.
             salt = yaml.safe_load((self.folder / f"Pulumi.{self.stack}.yaml").read_text())["encryptionsalt"]

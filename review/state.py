@@ -131,6 +131,8 @@ class _Cleaner:
         if isinstance(opened, dict) and set(opened) == _CREDENTIALS:
             return _spelt_as(text, opened, self._credentials(opened))
         inside = from_base64(text)
+        if inside is not None and inside.strip() in self._paths:
+            return base64.b64encode(placeholder(self._paths[inside.strip()]).encode()).decode()
         if inside is not None and isinstance(_opened(inside), dict):
             return base64.b64encode(self._secret_text(inside).encode()).decode()
         return ANOTHER_KEY if PEM.search(text) else BLANK

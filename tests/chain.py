@@ -158,9 +158,14 @@ class Upstream(BaseHTTPRequestHandler):
     sent: ClassVar[Counter[str]] = Counter()
     rate = 0
     """Bytes a second of one connection; 0 is without limit."""
+    refusal = 0
+    """Status of every answer, as a registry words it; 0: it is well."""
 
     def do_GET(self) -> None:
         type(self).requests[self.path] += 1
+        if self.refusal:
+            self._refuse(self.refusal)
+            return
         media_type, body = self.content.answers.get(self.path, ("", b""))
         self.send_response(200 if media_type or self.path == "/v2/" else 404)
         self.send_header("Content-Length", str(len(body)))
@@ -181,6 +186,17 @@ class Upstream(BaseHTTPRequestHandler):
 
     def do_HEAD(self) -> None:
         self.do_GET()
+
+    def _refuse(self, status: int) -> None:
+        unknown = "MANIFEST_UNKNOWN" if "/manifests/" in self.path else "BLOB_UNKNOWN"
+        code = {401: "UNAUTHORIZED", 403: "DENIED", 404: unknown, 429: "TOOMANYREQUESTS"}.get(status, "UNKNOWN")
+        body = json.dumps({"errors": [{"code": code, "message": "the upstream's own words"}]}).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -236,8 +252,18 @@ class Chain:
     """The running parts. Use as a context, in `own_network`."""
 
     def __init__(
-        self, folder: Path, *, memory: int = 64, disk: int = 256, search: str = "", names: "dict[str, list[str]] | None" = None
+        self,
+        folder: Path,
+        *,
+        memory: int = 64,
+        disk: int = 256,
+        search: str = "",
+        names: "dict[str, list[str]] | None" = None,
+        upstream: str = f"http://{UPSTREAM}",
+        environment: "Mapping[str, str] | None" = None,
     ) -> None:
+        """`environment`: what the registry finds, as its start script leaves it; given, it starts without its upstream, too."""
+        self._upstream, self._environment = upstream, environment
         self.content = Content()
         self.folder = folder
         self.resolver = Resolver({f"tasks.{SERVICE}": [REGISTRY]} if names is None else names)
@@ -247,7 +273,7 @@ class Chain:
         self.log = folder / "varnish.log"
 
     def __enter__(self) -> "Chain":
-        Upstream.content, Upstream.rate = self.content, 0
+        Upstream.content, Upstream.rate, Upstream.refusal = self.content, 0, 0
         self.reset()
         self.resolver.start()
         self._stack.callback(self.resolver.close)
@@ -271,15 +297,22 @@ class Chain:
         self._stack.callback(server.shutdown)
 
     def _start_registry(self) -> None:
-        version = registry.RegistryVersion.of("registry:3.1.1")
+        version = registry.RegistryVersion.of("registry:3.1.2")
         assert version is not None
-        config = yaml.safe_load(registry.registry_config(SERVICE, f"http://{UPSTREAM}", version))
-        del config["proxy"]["exec"]
+        config = yaml.safe_load(registry.registry_config(SERVICE, self._upstream, version))
+        if self._environment is None:
+            del config["proxy"]["exec"]
+        else:
+            helper = self.folder / "docker-credential-upstream"
+            helper.write_text(registry.script("credential-helper.sh"))
+            helper.chmod(0o755)
+            config["proxy"]["exec"]["command"] = str(helper)
         config["http"]["addr"] = f"{REGISTRY}:{registry.PORT}"
         config["storage"]["filesystem"]["rootdirectory"] = str(self.folder / "cache")
         (self.folder / "config.yml").write_text(yaml.safe_dump(config))
         argv = [str(BIN / "registry"), "serve", str(self.folder / "config.yml")]
-        self.registry = self._process(argv, self.folder / "registry.log", {"OTEL_TRACES_EXPORTER": "none", "PATH": "/bin"})
+        environment = {"OTEL_TRACES_EXPORTER": "none", "PATH": "/bin", **(self._environment or {})}
+        self.registry = self._process(argv, self.folder / "registry.log", environment)
 
     def _start_varnish(self) -> None:
         (self.folder / "resolv.conf").write_text(f"nameserver 127.0.0.53\n{f'search {self._search}' if self._search else ''}\n")

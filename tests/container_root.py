@@ -20,7 +20,7 @@ for folder in $PROGRAMS; do
   mount --bind "/$folder" "$root/$folder"
   mount -o remount,bind,ro "$root/$folder"
 done
-for device in null zero; do mount --bind /dev/$device "$root/dev/$device"; done
+for device in null zero urandom; do mount --bind /dev/$device "$root/dev/$device"; done
 mount -t proc proc "$root/proc"
 ip link set lo up
 eval "$PREPARE"
@@ -48,7 +48,7 @@ class ContainerRoot:
     def __post_init__(self) -> None:
         for name in FOLDERS:
             (self.folder / name).mkdir(parents=True)
-        for device in ("null", "zero"):
+        for device in ("null", "zero", "urandom"):
             (self.folder / "dev" / device).touch()
         (self.folder / "victim" / "file").write_text("precious")
         self._programs: list[str] = []

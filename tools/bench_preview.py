@@ -62,7 +62,7 @@ def _project(folder: Path, size: int | None) -> Path:
         frame = "-----{} PRIVATE KEY-----\\n"
         values = {
             "hostname": "mirror.example.com",
-            "image": f"registry:3.1.1@{DIGEST}",
+            "image": f"registry:3.1.2@{DIGEST}",
             "varnishImage": f"varnish:7.7.0@{DIGEST}",
             "sshPrivateKey": f'"{frame.format("BEGIN")}{frame.format("END")}"',
             "nodes": "".join(

@@ -70,7 +70,7 @@ from components.registry_mirror import RegistryMirrorArgs, SwarmNode
 from components.registry_mirror.node import roll_out
 fleet = json.load(open("fleet.json"))
 nodes = [SwarmNode(name=f"n{i}", address=address, host_key=fleet["host_key"]) for i, address in enumerate(fleet["addresses"])]
-args = RegistryMirrorArgs(hostname=fleet["mirror"], image="registry:3.1.1@sha256:" + "0" * 64, nodes=nodes,
+args = RegistryMirrorArgs(hostname=fleet["mirror"], image="registry:3.1.2@sha256:" + "0" * 64, nodes=nodes,
                           private_key=pulumi.Output.secret(fleet["key"]), max_parallel=fleet["at_once"],
                           coalesce=False, placement_constraints=["node.role == manager"])
 fleet, ready = (pulumi.ComponentResource(f"fleet:index:{name}", name) for name in ("Fleet", "Ready"))

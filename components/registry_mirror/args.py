@@ -73,7 +73,7 @@ class RegistryMirrorArgs:
     hostname: str
     """DNS name of the mirror; nodes use `https://<hostname>`, Traefik routes it."""
     image: str
-    """CNCF Distribution 3.1.1 or later, with tag and digest: `registry:3.1.1@sha256:…`."""
+    """CNCF Distribution 3.1.1 or later, with tag and digest: `registry:3.1.2@sha256:…`."""
     accept_registry_2: bool = False
     """Take an image of registry 2.8.2 or 2.8.3 too: slower, and it does not start while its upstream is away."""
     coalesce: bool = True
@@ -97,8 +97,20 @@ class RegistryMirrorArgs:
     """Its read-only token: becomes a Swarm secret and is nowhere else."""
     send_token_unencrypted: bool = False
     """Send account and token to an `http://` upstream, where everybody on the way reads them. For a lab."""
+    upstream_proxy: pulumi.Input[str] | None = field(default=None, repr=False)
+    """Proxy through which the registry reaches its upstream, `http://proxy.example.com:3128` (or https, socks5). One with a user
+    and password must be a secret (`pulumi.Output.secret`): it becomes a Swarm secret and is nowhere else."""
+    upstream_no_proxy: Sequence[str] = ()
+    """What is reached without that proxy: hosts, `.domains`, addresses, networks (CIDR), each with `:port` where one is meant.
+    Names without a dot, which are the swarm's own, never go through it."""
+    upstream_ca: str | None = field(default=None, repr=False)
+    """Certificates (PEM, at most 500,000 bytes) of authorities that the registry trusts on the way to its upstream, besides those
+    of its image: a company's own, or that of a proxy that looks into TLS."""
     ttl_hours: int = 0
     """Hours after which an image is forgotten, counted from its first pull; 0: never."""
+    tag_days: int = 30
+    """Days after which a tag is forgotten that its upstream has not confirmed, because it is gone there or nobody has asked for
+    it; layers and manifests stay. Not while the upstream does not answer. 0: never, so that a tag that is gone is served on."""
     cache_write_seconds: int = CACHE_WRITE_SECONDS
     """Seconds that writing a layer to slow storage may take."""
     service_name: str | None = None
@@ -176,6 +188,7 @@ class RegistryMirrorArgs:
             *rules.check("image", self.image, lambda value: rules.image(value, self.accept_registry_2)),
             *self._coalesce_faults(),
             *rules.check("upstream", self.upstream, rules.upstream),
+            *self._way_out_faults(),
             *rules.check("network", self.network, rules.swarm_name),
             *rules.check("cachePath", self.cache_path, rules.absolute_path),
             *rules.check("configPath", self.config_path, rules.absolute_path),
@@ -187,6 +200,7 @@ class RegistryMirrorArgs:
             *self._registry_2_faults(),
             *rules.check("cacheWriteSeconds", self.cache_write_seconds, rules.positive),
             *rules.check("ttlHours", self.ttl_hours, rules.not_negative),
+            *rules.check("tagDays", self.tag_days, rules.not_negative),
             *rules.check("memory", self.memory, rules.memory),
             *rules.check("readyTimeout", self.ready_timeout, rules.ready_timeout),
             *rules.check("maxParallel", self.max_parallel, rules.positive),
@@ -306,6 +320,20 @@ class RegistryMirrorArgs:
             *rules.check("varnishImage", self.varnish_image, rules.varnish_image),
             *rules.check("coalesceMemory", self.coalesce_memory, rules.memory),
         ]
+
+    def _way_out_faults(self) -> list[Fault]:
+        """Of the way to the upstream. A proxy that is an Output is looked at when it is known (`service.py`)."""
+        faults = []
+        if isinstance(self.upstream_proxy, str):
+            faults += rules.check("upstreamProxy", self.upstream_proxy, rules.proxy)
+        for index, entry in enumerate(self.upstream_no_proxy):
+            faults += rules.check(f"upstreamNoProxy[{index}]", entry, rules.no_proxy)
+        if self.upstream_no_proxy and self.upstream_proxy is None:
+            faults.append(Fault("upstreamNoProxy", list(self.upstream_no_proxy), "is given without upstreamProxy; remove it"))
+        wrong = None if self.upstream_ca is None else rules.authorities(self.upstream_ca)
+        if wrong is not None:
+            faults.append(Fault("upstreamCa", None, wrong))  # its value may be a private key
+        return faults
 
     def _access_faults(self) -> list[Fault]:
         """Of who may use the mirror, and what he could get there."""

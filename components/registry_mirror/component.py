@@ -75,9 +75,9 @@ class RegistryMirror(pulumi.ComponentResource):
             args,
             create="ready.wait",
             update="ready.wait_again",
-            # The gate leaves nothing behind, so replacing it costs nothing: another upstream, or another account there, has
-            # served nothing yet, and must answer before anybody is told.
-            triggers=[args.upstream, services.credentials_id],
+            # The gate leaves nothing behind, so replacing it costs nothing: another upstream, another account there, or another
+            # way to it, has served nothing yet, and must answer before anybody is told.
+            triggers=[args.upstream, services.credentials_id, *services.way_out],
             show_warnings=True,
             stdin=pulumi.Output.json_dumps(services.expected).apply(
                 lambda expected: ship.request(

@@ -4,8 +4,10 @@ Owns everything that differs between CNCF Distribution 2 and 3. No SDK and no I/
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -35,6 +37,11 @@ HELPER = "/usr/local/bin/docker-credential-upstream"
 """A Swarm config and not a file on the share: shares are often mounted noexec."""
 CREDENTIALS = "/run/secrets/upstream"
 """Where `container/credential-helper.sh` looks."""
+
+PROXY_FILE = "/run/secrets/upstream-proxy"
+"""Where `container/start-registry.sh` finds a proxy that has a password."""
+AUTHORITIES = "/etc/upstream-ca"
+"""A folder of its own, because Go reads every file of one as certificates (crypto/x509 root_unix.go)."""
 
 SYSCTL = {"net.ipv4.tcp_syn_retries": "1", "net.ipv4.tcp_retries2": "5"}
 """Of the container's TCP: an upstream that swallows packets is given up after 3 s, and after about 13 s on a connection that
@@ -114,14 +121,43 @@ def registry_config(
     return head + yaml.safe_dump(config, sort_keys=False)
 
 
-def words(config_target: str, *, metrics: bool) -> list[str]:
+def words(config_target: str, *, metrics: bool, tag_days: int, check_repository: str, way_out: Sequence[str] = ()) -> list[str]:
     """The arguments of `container/start-registry.sh`.
 
     Args:
         config_target: Where the registry reads its configuration (`RegistryVersion.config_target`).
         metrics: Whether other containers may read the metrics, on METRICS_PORT (`metricsFrom`).
+        tag_days: Days after which a tag is forgotten that its upstream has not confirmed; 0 for never (`tagDays`).
+        check_repository: A repository that the upstream has, by which it is seen whether that answers (`checkImage`).
+        way_out: How the upstream is reached (`way_out`).
     """
-    return [config_target, *([f"METRICS={METRICS_PORT}"] if metrics else [])]
+    forget = [f"TAG_DAYS={tag_days}", f"CHECK={check_repository}"] if tag_days else []
+    return [config_target, *([f"METRICS={METRICS_PORT}"] if metrics else []), *forget, *way_out]
+
+
+def way_out(proxy: str | None, proxy_is_secret: bool, no_proxy: Sequence[str], has_authorities: bool) -> list[str]:
+    """The words of `container/start-registry.sh` that say how the upstream is reached.
+
+    Args:
+        proxy: URL of the proxy, None for none or one that is a secret (`upstreamProxy`).
+        proxy_is_secret: Whether there is one in PROXY_FILE, in place of a word.
+        no_proxy: What is reached without it (`without_proxy`).
+        has_authorities: Whether there are certificates in AUTHORITIES (`upstreamCa`).
+    """
+    found = [f"PROXY_FILE={PROXY_FILE}"] if proxy_is_secret else [] if proxy is None else [f"PROXY={proxy}"]
+    if found:
+        found.append(f"NO_PROXY={','.join(no_proxy)}")
+    return found + ([f"CA={AUTHORITIES}"] if has_authorities else [])
+
+
+def without_proxy(service: str, upstream: str, given: Sequence[str]) -> list[str]:
+    """What the registry reaches without its proxy: the machine itself, the swarm's own names, and what the user names.
+
+    A name without a dot is one that docker's resolver answers within the swarm, so an upstream that has none is there, too.
+    """
+    host = urlsplit(upstream).hostname or ""
+    inside = [host] if "." not in host and ":" not in host else []
+    return list(dict.fromkeys(["localhost", "127.0.0.0/8", "::1", service, f"tasks.{service}", *inside, *given]))
 
 
 def nfs_volume(export: str, options: str) -> dict[str, str]:

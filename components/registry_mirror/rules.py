@@ -7,6 +7,7 @@ import base64
 import binascii
 import ipaddress
 import re
+import ssl
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -46,6 +47,13 @@ _CONSTRAINT_VALUE = re.compile(r"(?i)[a-z0-9:_ .*()?+\[\]\\^$|/-]+")
 _RANGE = re.compile(r"[0-9A-Fa-f.:]+(?:/[0-9]{1,3})?")
 _CURVES = {"ecdsa-sha2-nistp256": 32, "ecdsa-sha2-nistp384": 48, "ecdsa-sha2-nistp521": 66}
 """Bytes of a coordinate."""
+_ACCOUNT = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+(?::(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)?")
+"""User and password of a URL (RFC 3986 3.2.1)."""
+PROXY_SCHEMES = ("http", "https", "socks5")
+"""What Go's client takes (net/http transport.go)."""
+_A_PROXY = "a URL like http://proxy.example.com:3128"
+LARGEST_CONFIG = 500_000
+"""Bytes of a Swarm config (swarmkit manager/controlapi/config.go before 2023; twice as many since)."""
 HUB_HOSTS = ("docker.io", "index.docker.io", "registry-1.docker.io")
 
 
@@ -98,7 +106,7 @@ def hostname(value: str) -> str | None:
 
 def image(value: str, accept_registry_2: bool = False) -> str | None:
     """The registry's image: tag for people, digest for docker, at least the version that is safe as a mirror."""
-    wrong = _pinned(value, "registry:3.1.1", "the version decides where its configuration lies")
+    wrong = _pinned(value, "registry:3.1.2", "the version decides where its configuration lies")
     if wrong is not None:
         return wrong
     version = RegistryVersion.of(value)
@@ -161,6 +169,61 @@ def upstream(value: str) -> str | None:
         return f"must not end with a slash: the registry would ask {value}/v2/; write {value.rstrip('/')}"
     if urlsplit(value).path:
         return "must be scheme and host only, like https://registry-1.docker.io"
+    return None
+
+
+def proxy(value: str, secret: bool = False) -> str | None:
+    """A proxy as the registry reads it from its environment (golang.org/x/net/http/httpproxy). `secret`: kept as one."""
+    if "@" in value and not secret:
+        remedy = "`pulumi config set --secret upstreamProxy`, or in a program pulumi.Output.secret(…)"
+        return f"has a user or password, which would stand in the service for everybody to read; make it a secret: {remedy}"
+    if not value.isascii() or not value.isprintable() or " " in value:
+        return f"must be {_A_PROXY}, without spaces and other characters that a URL cannot have"
+    scheme, separator, rest = value.partition("://")
+    if not separator or scheme not in PROXY_SCHEMES:
+        return f"must begin with {'://, '.join(PROXY_SCHEMES[:-1])}:// or {PROXY_SCHEMES[-1]}://: {_A_PROXY}"
+    account, at, place = rest.rpartition("@")
+    if at and not _ACCOUNT.fullmatch(account):
+        return "must have its user and password percent-encoded: @ is %40, / is %2F, : in one of them is %3A"
+    if re.search("[/?#]", place):
+        return f"must be {_A_PROXY}, and nothing behind the port"
+    host = _host_of(f"{scheme}://{place}")
+    if host is None or address(host) is not None or not re.fullmatch(r"(\[[^]]*\]|[^:]*):[0-9]+", place):
+        return f"must be {_A_PROXY}, with its port"
+    return None
+
+
+def no_proxy(value: str) -> str | None:
+    """Something that is reached without the proxy (golang.org/x/net/http/httpproxy, NO_PROXY)."""
+    if value == "*":
+        return "excepts everybody, so that the proxy is used for nothing; remove it and upstreamProxy"
+    if "://" in value:
+        return f"must be a host, not a URL; write {_host_of(value) or 'registry.example.com'}"
+    if re.search(r"[,\s]", value):
+        return "must be one host, domain, address or network; give each an entry of its own"
+    if _is_address(value.strip("[]")) or (_RANGE.fullmatch(value) and _is_network(value)):
+        return None
+    host, colon, number = value.partition(":")
+    labels = host.removeprefix("*").removeprefix(".").split(".")
+    if all(_LABEL.fullmatch(label.lower()) for label in labels) and (not colon or (number.isdecimal() and not port(int(number)))):
+        return None
+    return "must be a host, a domain like .example.com, an address or a network like 10.0.0.0/8"
+
+
+def authorities(text: str) -> str | None:
+    """Certificates of authorities, in PEM. Whether they are still valid is not looked at: a preview depends on no clock."""
+    if "PRIVATE KEY-----" in text:
+        return "holds a private key, which every machine of the swarm would get; name a file with the certificate alone"
+    if len(text.encode()) > LARGEST_CONFIG:
+        return f"has more than {LARGEST_CONFIG} bytes, and swarm takes no more; leave out what the image has already"
+    if "-----BEGIN CERTIFICATE-----" not in text:
+        path = len(text) < 256 and len(text.split()) == 1 and ("/" in text or "." in text)
+        remedy = "; it looks like a path, and must be the file's text" if path else ""
+        return f"has no certificate in PEM form, which begins with -----BEGIN CERTIFICATE-----{remedy}"
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+    except (ssl.SSLError, ValueError):
+        return "has a certificate that is damaged; `openssl x509 -in FILE -noout -text` must read it"
     return None
 
 
@@ -362,7 +425,7 @@ def positive(value: int) -> str | None:
 
 
 def not_negative(value: int) -> str | None:
-    """A number of hours."""
+    """A number of hours or days."""
     return None if value >= 0 else "must be 0 or more"
 
 
@@ -391,6 +454,14 @@ def check(key: str, value: object, rule: "Callable[..., str | None]") -> list[Fa
 def _is_address(value: str) -> bool:
     try:
         ipaddress.ip_address(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_network(value: str) -> bool:
+    try:
+        ipaddress.ip_network(value, strict=False)
     except ValueError:
         return False
     return True

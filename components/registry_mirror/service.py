@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 import pulumi
 import pulumi_docker as docker
 
-from . import coalesce, registry, render, traefik
+from . import coalesce, registry, render, rules, traefik
 from .args import RegistryMirrorArgs
 from .registry import RegistryVersion
+from .rules import Fault, InvalidArgs
 
 MIB = 1024 * 1024
-EXECUTABLE = 0o555
+EXECUTABLE, READABLE = 0o555, 0o444
 ALWAYS_TRUE = "node.platform.os == linux"
 """A constraint that every service of ours has. An update that takes a service's last constraint away, and changes nothing else,
 ends dockerd on the manager (nil pointer in swarmkit manager/orchestrator/task.go nodeMatches; seen with 26.1.5), again at every
@@ -66,6 +67,11 @@ class MirrorServices:
         """The labels for Traefik."""
         self.credentials_id: pulumi.Input[str] = ""
         """Id of the swarm's secret with the upstream's account, which another account changes; empty without one."""
+        self.way_out: list[pulumi.Input[str]] = [
+            *self._way_out(),
+            *([] if args.upstream_ca is None else [render.digest(args.upstream_ca)]),
+        ]
+        """What another way to the upstream changes; empty where nothing is said of it."""
         self.registry = self._registry(config, storage)
         self.front = self._varnish() if args.coalesce else self.registry
 
@@ -79,11 +85,24 @@ class MirrorServices:
             files.append(self._file("credential-helper", registry.script("credential-helper.sh"), registry.HELPER))
         if not args.has_shared_path:
             files.append(self._file("config", config, version.config_target))
-        secrets, digest = self._credentials(render.digest(config))
+        if args.upstream_ca is not None:
+            files.append(self._file("upstream-ca", args.upstream_ca, f"{registry.AUTHORITIES}/ca.pem", READABLE))
+        secrets = [secret for secret in (self._credentials(), self._proxy()) if secret is not None]
+        way_out = self._way_out()
+        digest: pulumi.Input[str] = render.digest(config, *way_out, *filter(None, [args.upstream_ca]))
+        for secret in secrets:
+            digest = pulumi.Output.all(digest, secret.secret_id).apply(lambda parts: render.digest(*parts))
         word = pulumi.Output.from_input(digest).apply(render.digest_word)
+        words = registry.words(
+            version.config_target,
+            metrics=bool(args.metrics_from),
+            tag_days=args.tag_days,
+            check_repository=args.check_image.rpartition(":")[0],
+            way_out=way_out,
+        )
         container = docker.ServiceTaskSpecContainerSpecArgs(
             image=args.image,
-            commands=["/bin/sh", registry.START, *registry.words(version.config_target, metrics=bool(args.metrics_from)), word],
+            commands=["/bin/sh", registry.START, *words, word],
             # One variable at most: the plugin sends several in another order each time, and swarm then starts a new task.
             env={"OTEL_TRACES_EXPORTER": "none"},
             configs=files,
@@ -220,25 +239,59 @@ class MirrorServices:
             ),
         )
 
-    def _file(self, suffix: str, text: str, target: str) -> docker.ServiceTaskSpecContainerSpecConfigArgs:
+    def _way_out(self) -> list[str]:
+        """How the registry's script is told of the way to the upstream."""
+        args = self._args
+        no_proxy = registry.without_proxy(self._service, args.upstream, args.upstream_no_proxy)
+        plain = args.upstream_proxy if isinstance(args.upstream_proxy, str) else None
+        is_secret = plain is None and args.upstream_proxy is not None
+        return registry.way_out(plain, is_secret, no_proxy, args.upstream_ca is not None)
+
+    def _file(self, suffix: str, text: str, target: str, mode: int = EXECUTABLE) -> docker.ServiceTaskSpecContainerSpecConfigArgs:
         """A text as a file in the container, by a Swarm config; unnamed, so that a changed one can be made beside the old."""
         made = docker.ServiceConfig(f"{self._name}-{suffix}", data_raw=text, opts=self._opts)
         return docker.ServiceTaskSpecContainerSpecConfigArgs(
-            config_id=made.id, config_name=made.name, file_name=target, file_mode=EXECUTABLE
+            config_id=made.id, config_name=made.name, file_name=target, file_mode=mode
         )
 
-    def _credentials(self, digest: str) -> tuple[list[docker.ServiceTaskSpecContainerSpecSecretArgs], pulumi.Input[str]]:
-        """The upstream's credentials as the helper hands them over, and the digest of configuration and credentials."""
+    def _credentials(self) -> docker.ServiceTaskSpecContainerSpecSecretArgs | None:
+        """The upstream's credentials as the helper hands them over."""
         args = self._args
         if not args.has_credentials:
-            return [], digest
+            return None
         parts = {"username": args.upstream_username, "token": pulumi.Output.secret(args.upstream_token), "url": args.upstream}
         made = docker.Secret(f"{self._name}-credentials", data=pulumi.Output.all(**parts).apply(_encoded), opts=self._opts)
         self.credentials_id = made.id
-        secret = docker.ServiceTaskSpecContainerSpecSecretArgs(
-            secret_id=made.id, secret_name=made.name, file_name="upstream", file_mode=0o400
-        )
-        return [secret], made.id.apply(lambda id_: render.digest(digest, id_))
+        return _secret_file(made, registry.CREDENTIALS)
+
+    def _proxy(self) -> docker.ServiceTaskSpecContainerSpecSecretArgs | None:
+        """A proxy that is a secret, because it has a password."""
+        given = self._args.upstream_proxy
+        if given is None or isinstance(given, str):
+            return None
+        made = docker.Secret(f"{self._name}-upstream-proxy", data=_encoded_proxy(given), opts=self._opts)
+        self.way_out.append(made.id)
+        return _secret_file(made, registry.PROXY_FILE)
+
+
+def _secret_file(made: docker.Secret, path: str) -> docker.ServiceTaskSpecContainerSpecSecretArgs:
+    """A Swarm secret as the file `/run/secrets/…`."""
+    return docker.ServiceTaskSpecContainerSpecSecretArgs(
+        secret_id=made.id, secret_name=made.name, file_name=path.rpartition("/")[2], file_mode=0o400
+    )
+
+
+def _encoded_proxy(url: pulumi.Input[str]) -> pulumi.Output[str]:
+    """A proxy's URL as docker's API takes secrets. Raises RunError, when it is known, for one that is none."""
+
+    def check(text: str) -> str:
+        wrong = rules.proxy(text, secret=True)
+        if wrong is not None:
+            # No ValueError, which Pulumi would wrap into others of its own, and print with a traceback.
+            raise pulumi.RunError(str(InvalidArgs([Fault("upstreamProxy", None, wrong)])))
+        return base64.b64encode(text.encode()).decode()
+
+    return pulumi.Output.secret(pulumi.Output.from_input(url).apply(check))
 
 
 def _encoded(values: Mapping[str, str]) -> str:

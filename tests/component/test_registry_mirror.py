@@ -2,6 +2,7 @@
 
 import base64
 import json
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,15 @@ from tests.unit.test_args import PRIVATE_KEY, args, node
 from tests.unit.test_rules import DIGEST
 
 NODES = [node("m1"), node("w1"), node("w2", user="ops", become="sudo"), node("w3")]
+
+SOME_CERTIFICATE = (
+    "MIIBcTCCARegAwIBAgIUdcNnXTUEPBCmjilfb7pXs8gVEwAwCgYIKoZIzj0EAwIwDTELMAkGA1UEAwwCY2EwIBcNMjYxMTI2MTIz"
+    "ODU2WhgPMjEyNjExMDIxMjM4NTZaMA0xCzAJBgNVBAMMAmNhMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEVcOdadz8V8IrGdMg"
+    "ftn+Nrg3V6aFkQJ6GqpGDLwsB33ZwPn6rNEqI6L0Kw90nqb2slzp3TBVxMaFlO8lQvU8dqNTMFEwHQYDVR0OBBYEFFAKnJEkzcdt"
+    "QYU5yULPvBmRtJriMB8GA1UdIwQYMBaAFFAKnJEkzcdtQYU5yULPvBmRtJriMA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwID"
+    "SAAwRQIgHhcPxqIqTg9LKGqAJxJucmmz4cUVQA/5TlhLNqEO9OYCIQD/Xmsks7wA9n40Jmq2Cu04u2dE1XZhh2/HciOBZEkiAQ=="
+)
+"""Of an authority called `ca`; its private key was thrown away when it was made."""
 
 SECRET_TYPE = "docker:index/secret:Secret"
 
@@ -297,6 +307,95 @@ def test_a_network_that_exists_is_found_by_its_name_and_what_a_refresh_finds_of_
         assert service.inputs["taskSpec"]["networksAdvanceds"] == [{"id": "web"}]
         assert "taskSpec.networksAdvanceds" in service.ignore_changes
         assert service.replacement_trigger == "web"
+
+
+PROXY = "http://proxy.example.com:3128"
+WITH_PASSWORD = "http://user:CANARY-PW@proxy.example.com:3128"
+CERTIFICATE = ssl.DER_cert_to_PEM_cert(base64.b64decode(SOME_CERTIFICATE))
+
+
+def registrys(found: Recorder) -> dict[str, Any]:
+    """The registry's container."""
+    container: dict[str, Any] = found.named("mirror-service").inputs["taskSpec"]["containerSpec"]
+    return container
+
+
+def test_a_proxy_in_the_clear_is_a_word_of_the_command_and_no_environment_variable() -> None:
+    found = registrys(build(upstream_proxy=PROXY, upstream_no_proxy=[".corp"]))
+    assert f"PROXY={PROXY}" in found["commands"]
+    assert "NO_PROXY=localhost,127.0.0.0/8,::1,mirror,tasks.mirror,.corp" in found["commands"]
+    assert found["env"] == {"OTEL_TRACES_EXPORTER": "none"}
+    assert not found.get("secrets")
+
+
+def test_a_proxy_with_a_password_is_a_swarm_secret_and_nowhere_else() -> None:
+    found = build(upstream_proxy=pulumi.Output.secret(WITH_PASSWORD))
+    (secret,) = found.of("docker:index/secret:Secret")
+    assert secret.inputs["data"][SECRET]
+    assert base64.b64decode(secret.inputs["data"]["value"]).decode() == WITH_PASSWORD
+    (mounted,) = registrys(found)["secrets"]
+    assert (mounted["secretId"], mounted["fileName"], mounted["fileMode"]) == (
+        "mirror-upstream-proxy-id",
+        "upstream-proxy",
+        0o400,
+    )
+    assert "PROXY_FILE=/run/secrets/upstream-proxy" in registrys(found)["commands"]
+    for resource in found.resources:
+        if resource is not secret:
+            text = json.dumps(resource.inputs)
+            assert "CANARY-PW" not in text
+            assert secret.inputs["data"]["value"] not in text
+
+
+def test_a_secret_that_is_known_and_no_proxy_is_refused_in_the_preview_and_not_repeated() -> None:
+    with pytest.raises(pulumi.RunError, match="upstreamProxy: must begin with http://") as refused:
+        build(upstream_proxy=pulumi.Output.secret("ftp://user:CANARY-PW@proxy"), preview=True)
+    assert "CANARY-PW" not in str(refused.value)
+
+
+def test_authorities_are_a_swarm_config_in_a_folder_of_their_own() -> None:
+    found = build(upstream_ca=CERTIFICATE)
+    assert found.named("mirror-upstream-ca").inputs["dataRaw"] == CERTIFICATE
+    (mounted,) = [config for config in registrys(found)["configs"] if config["configId"] == "mirror-upstream-ca-id"]
+    assert (mounted["fileName"], mounted["fileMode"]) == ("/etc/upstream-ca/ca.pem", 0o444)
+    assert "CA=/etc/upstream-ca" in registrys(found)["commands"]
+
+
+WAYS: list[dict[str, Any]] = [
+    {"upstream_proxy": PROXY},
+    {"upstream_proxy": PROXY, "upstream_no_proxy": [".corp"]},
+    {"upstream_proxy": pulumi.Output.secret(WITH_PASSWORD)},
+    {"upstream_ca": CERTIFICATE},
+]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=["proxy", "exceptions", "secret proxy", "authorities"])
+def test_another_way_out_is_a_new_task_of_the_same_service_and_a_gate_that_is_strict_again(way: dict[str, Any]) -> None:
+    before, after = build(), build(**way)
+    new = {resource.name for resource in after.resources} - {resource.name for resource in before.resources}
+    assert new <= {"mirror-upstream-proxy", "mirror-upstream-ca"}
+    ours = [resource for resource in before.resources if resource.parent == "mirror"]
+    assert {found.name for found in ours if found.inputs != after.named(found.name).inputs} == {"mirror-service", "mirror-ready"}
+    assert before.named("mirror-ready").inputs["triggers"] != after.named("mirror-ready").inputs["triggers"]
+    words = [request(found.named("mirror-ready"))["services"][0]["word"] for found in (before, after)]
+    assert words[0] != words[1]
+
+
+def test_other_authorities_under_the_same_name_are_a_new_task_too() -> None:
+    one, other = (build(upstream_ca=CERTIFICATE * number).named("mirror-ready") for number in (1, 2))
+    assert request(one)["services"][0]["word"] != request(other)["services"][0]["word"]
+    assert one.inputs["triggers"] != other.inputs["triggers"]
+
+
+def test_the_registry_is_told_when_a_tag_is_forgotten() -> None:
+    usual = registrys(build())["commands"]
+    assert [word for word in usual if word.startswith(("TAG_DAYS=", "CHECK="))] == ["TAG_DAYS=30", "CHECK=library/hello-world"]
+    assert not [word for word in registrys(build(tag_days=0))["commands"] if word.startswith(("TAG_DAYS=", "CHECK="))]
+
+
+def test_the_service_is_attached_by_network_id_never_by_name() -> None:
+    service = build().named("mirror-service").inputs
+    assert service["taskSpec"]["networksAdvanceds"] == [{"id": "an-id-or-word"}]
 
 
 def test_the_image_is_the_pinned_one() -> None:

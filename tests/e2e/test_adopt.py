@@ -114,7 +114,7 @@ def test_the_first_preview_shows_the_improvements_and_that_nothing_is_replaced(l
     assert update["name"] == "registry-mirror-service"
     text = "\n".join(update["lines"])
     assert "registry:2.8.2@" in text
-    assert "registry:3.1.1@" in text
+    assert "registry:3.1.2@" in text
     assert "traefik.http.routers.mirror.rule" in text
     assert "name:" not in text
 

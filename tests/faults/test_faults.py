@@ -364,7 +364,7 @@ def test_the_mirror_dies_meanwhile(lab: Lab, mirror: Mirror) -> None:
         assert {node: lab.daemon_json(node) for node in files} == files
         # Docker goes on without it: the next endpoint is asked at once.
         assert (
-            lab.on("node3", "timeout 30 docker pull images.lab.test/registry:3.1.1 >/dev/null && echo pulled").strip() == "pulled"
+            lab.on("node3", "timeout 30 docker pull images.lab.test/registry:3.1.2 >/dev/null && echo pulled").strip() == "pulled"
         )
     finally:
         lab.on("node1", "docker service scale --detach registry-mirror=1")

@@ -42,6 +42,7 @@ SECRETS = {
     "sshPrivateKey": FRAME.format("BEGIN") + "CANARYb3BlbnNzaC1rZXk=\n" + FRAME.format("END"),
     "upstreamToken": 'CANARY-token"\\ 1/+%',
     "upstreamUsername": "CANARY-user",
+    "upstreamProxy": "http://user:CANARY-proxy%40@proxy.example.com:3128",
     "daemonKeys.proxies.http-proxy": "http://user:CANARY-p%40ss@proxy:3128?q=CANARY",
     "daemonKeys.log-opts.splunk-token": "CANARY-splunk",
     "daemonKeys.labels[0]": "rack=CANARY-label",
@@ -110,7 +111,7 @@ def exported(project: Project) -> dict[str, Any]:
     plan_file = project.folder.parent / "plan.json"
     project.pulumi("preview", "--save-plan", str(plan_file), "--show-secrets")
     text = plan_file.read_text().replace(f"::{UNKNOWN}", "::an-id")
-    mirror = parse_files({key.removeprefix(PREFIX): value for key, value in project.values().items()}).mirror
+    mirror = parse_files({key.removeprefix(PREFIX): value for key, value in project.values().items()}, ["upstreamProxy"]).mirror
     keys = dict.fromkeys(("n1", "n2"), SECRETS["sshPrivateKey"].strip())
     told = dict.fromkeys(("n2", "n1"), "reloaded")  # the canary first
     request = {**restart_request(mirror, "registry-mirror", told, keys), "program": ship.program("rolling_restart")}
@@ -159,7 +160,7 @@ def everywhere(text: str) -> list[str]:
 
 def test_the_string_would_be_found_if_it_were_there(exported: dict[str, Any]) -> None:
     places = {found["urn"].rpartition("::")[2] for found in exported["deployment"]["resources"] if everywhere(json.dumps(found))}
-    parts = {"credentials", "node-n1", "node-n2", "ready", "storage", "network", "restarts"}
+    parts = {"credentials", "upstream-proxy", "node-n1", "node-n2", "ready", "storage", "network", "restarts"}
     assert places >= {f"registry-mirror-{part}" for part in parts}
 
 

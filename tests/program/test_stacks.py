@@ -83,7 +83,7 @@ def test_keys_stand_in_the_order_of_the_reference(path: Path) -> None:
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_is_refused_until_its_images_are_pinned_and_says_how(path: Path, tmp_path: Path) -> None:
     values = values_of(path, tmp_path)
-    values["swarm-registry-mirror:image"] = "registry:3.1.1"
+    values["swarm-registry-mirror:image"] = "registry:3.1.2"
     load(values)
     with pytest.raises(pulumi.RunError, match=r"1 fault in the configuration:\n  - image: .*`make pin`"):
         run(program)

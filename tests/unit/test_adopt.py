@@ -94,7 +94,7 @@ def test_the_recipes_mirror_is_read_as_it_is() -> None:
     result = found(machines=[Machine("node1", "10.0.0.1", told), Machine("node2", "10.0.0.2", {})])
     assert result.values == {
         "hostname": "mirror.example.com",
-        "image": "registry:3.1.1",
+        "image": "registry:3.1.2",
         "varnishImage": "varnish:7.7.0",
         "manager": "node1",
         "serviceName": "registry_registry-mirror",
@@ -130,6 +130,52 @@ def test_a_modern_route_keeps_entrypoint_and_resolver() -> None:
     }
     values = found(traefik("v3.4"), labels=labels).values
     assert (values["hostname"], values["entrypoint"], values["certResolver"]) == ("m.example.com", "https", "le")
+
+
+PROXY = "http://proxy.example.com:3128"
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"])
+def test_a_proxy_and_what_goes_past_it_stay(name: str) -> None:
+    result = found(env=[f"{name}={PROXY}/", "NO_PROXY=localhost, .corp,10.0.0.0/8,*"])
+    assert result.values["upstreamProxy"] == PROXY
+    assert result.values["upstreamNoProxy"] == ["localhost", ".corp", "10.0.0.0/8"]
+    assert any("'*' of its NO_PROXY is left out: it excepts everybody" in note for note in result.notes)
+
+
+def test_no_proxy_alone_is_nothing_to_take_over() -> None:
+    assert not {"upstreamProxy", "upstreamNoProxy"} & set(found(env=["NO_PROXY=localhost", "HTTPS_PROXY="]).values)
+
+
+def test_where_two_proxies_are_named_that_of_https_is_taken_and_said() -> None:
+    result = found(env=["HTTP_PROXY=http://other.example.com:3128", f"HTTPS_PROXY={PROXY}"])
+    assert result.values["upstreamProxy"] == PROXY
+    assert any("HTTP_PROXY is another one than its HTTPS_PROXY" in note for note in result.notes)
+
+
+def test_a_proxys_password_is_named_and_never_copied() -> None:
+    result = found(env=["HTTPS_PROXY=http://user:hunter2@proxy.example.com:3128", "NO_PROXY=.corp"])
+    assert not {"upstreamProxy", "upstreamNoProxy"} & set(result.values)
+    notes = " ".join(result.notes)
+    assert "pulumi config set --secret upstreamProxy" in notes
+    assert "set upstreamNoProxy with it: .corp" in notes
+    assert "hunter2" not in stack_file(result, {}, list(KEYS))
+
+
+def test_a_proxy_that_would_be_refused_is_said_and_left_out() -> None:
+    result = found(env=["HTTPS_PROXY=proxy.example.com:3128"])
+    assert "upstreamProxy" not in result.values
+    assert any("is not taken over: upstreamProxy must begin with http://" in note for note in result.notes)
+
+
+def test_authorities_that_it_has_are_told_with_what_to_do() -> None:
+    mounts = [*service()["Spec"]["TaskTemplate"]["ContainerSpec"]["Mounts"], mount("/etc/ssl/certs/corp.pem", "/srv/corp.pem")]
+    notes = found(mounts=mounts, env=["SSL_CERT_FILE=/certs/corp.pem"]).notes
+    told = [note for note in notes if "name it in upstreamCa" in note]
+    assert "(SSL_CERT_FILE=/certs/corp.pem)" in told[0]
+    assert "(/etc/ssl/certs/corp.pem)" in told[1]
+    assert len(told) == 2
+    assert not [note for note in found().notes if "upstreamCa" in note]
 
 
 def test_credentials_are_named_and_never_copied() -> None:

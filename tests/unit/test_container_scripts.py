@@ -294,6 +294,149 @@ def test_nobody_serves_metrics_where_nobody_asked_for_it(container: Container) -
     assert container.start() == ["started: serve /c.yml", "0"]
 
 
+SAYS_ITS_WAY_OUT = """#!/bin/sh
+for name in HTTP_PROXY HTTPS_PROXY NO_PROXY SSL_CERT_FILE SSL_CERT_DIR; do eval "echo $name=\\${$name-}"; done
+"""
+NO_WAY = ["HTTP_PROXY=", "HTTPS_PROXY=", "NO_PROXY=", "SSL_CERT_FILE=", "SSL_CERT_DIR="]
+
+
+def way_out(container: Container, *words: str) -> list[str]:
+    """What the registry finds in its environment."""
+    container.program("registry", SAYS_ITS_WAY_OUT)
+    return container.start("/bin/sh", "/own/start", "/c.yml", *words, "DIGEST=sha256:0")
+
+
+def test_the_registry_goes_straight_where_nothing_is_said(container: Container) -> None:
+    assert way_out(container) == NO_WAY
+
+
+def test_the_registry_finds_its_proxy_where_go_looks(container: Container) -> None:
+    proxy = "http://proxy.example.com:3128"
+    told = way_out(container, f"PROXY={proxy}", "NO_PROXY=localhost,.corp")
+    assert told == [f"HTTP_PROXY={proxy}", f"HTTPS_PROXY={proxy}", "NO_PROXY=localhost,.corp", *NO_WAY[3:]]
+
+
+def test_a_proxy_with_a_password_comes_from_a_file_character_for_character(container: Container) -> None:
+    proxy = "http://us%24er:$(id)'`p%40s=s*@proxy.example.com:3128"
+    (container.own / "secret").write_text(proxy)
+    told = way_out(container, "PROXY_FILE=/own/secret", "NO_PROXY=localhost")
+    assert told == [f"HTTP_PROXY={proxy}", f"HTTPS_PROXY={proxy}", "NO_PROXY=localhost", *NO_WAY[3:]]
+
+
+def test_without_that_file_the_registry_does_not_go_another_way(container: Container) -> None:
+    told = way_out(container, "PROXY_FILE=/own/nowhere", "NO_PROXY=localhost")
+    assert told[-1] == "registry mirror: the proxy on the way to the upstream is not known: /own/nowhere is missing"
+    assert not any(line.startswith("HTTP_PROXY") for line in told)
+
+
+def test_authorities_are_read_besides_those_of_the_image(container: Container) -> None:
+    usual = "/etc/ssl/certs:/etc/pki/tls/certs"
+    assert way_out(container, "CA=/etc/upstream-ca") == [*NO_WAY[:4], f"SSL_CERT_DIR={usual}:/etc/upstream-ca"]
+
+
+ANSWERS = {
+    True: """#!/bin/sh
+nc -ll -p 5000 -e /bin/sh -c 'read -r _ path _; echo "$path" >> /own/asked
+while read -r line; do case $line in ?) break ;; esac; done # what is not read resets the connection
+case $path in /v2/) status=200 ;; *) status=STATUS ;; esac; printf "HTTP/1.1 $status whatever\\r\\n\\r\\n"' &
+""",
+    False: """#!/bin/sh
+/usr/bin/python3 -c '
+import http.server
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        open("/own/asked", "a").write(self.path + "\\n")
+        self.send_response(200 if self.path == "/v2/" else STATUS)
+        self.end_headers()
+http.server.HTTPServer(("127.0.0.1", 5000), Answer).serve_forever()' 2> /dev/null &
+""",
+}
+"""Plays the registry on its own port, with busybox or without: STATUS is what is answered for a layer."""
+
+
+class Tags:
+    """Links to tags in the cache, and a registry whose upstream has a word of its own for a layer that nobody has."""
+
+    def __init__(self, container: Container, status: int) -> None:
+        self.container = container
+        server = ANSWERS[container.root.busybox is not None].replace("STATUS", str(status))
+        container.program("registry", server + FAKE_REGISTRY.partition("\n")[2])
+
+    def confirmed(self, name: str, *, days: float) -> Path:
+        """A tag that the upstream has confirmed so many days ago."""
+        link = self.container.link("sha256:" + "0" * 64, tag=name)
+        then = time.time() - days * 86400
+        os.utime(link, (then, then))
+        return link
+
+    def start(self, *words: str) -> list[str]:
+        """The log of a start, but for the registry's."""
+        log = self.container.start("/bin/sh", "/own/start", "/c.yml", *words, "CHECK=library/y")
+        return [line for line in log if not line.startswith("started: ")]
+
+    def left(self) -> list[str]:
+        """The tags that are still there."""
+        found = (self.container.cache / REPOSITORIES).glob("library/x/_manifests/tags/*/current/link")
+        return sorted(path.parent.parent.name for path in found)
+
+
+def test_a_tag_that_the_upstream_has_not_confirmed_for_long_is_forgotten_and_said(container: Container) -> None:
+    tags = Tags(container, 404)
+    for name, days in {"gone": 30.1, "asked-yesterday": 1, "nearly": 29.9}.items():
+        tags.confirmed(name, days=days)
+    layer = container.layer(GOOD)
+    (log,) = tags.start("TAG_DAYS=30")
+    assert log == (
+        "registry mirror: a tag was forgotten that the upstream has not confirmed for long: library/x/_manifests/tags/gone"
+    )
+    assert tags.left() == ["asked-yesterday", "nearly"]
+    assert layer.exists()
+    asked = (container.own / "asked").read_text().splitlines()
+    assert [path.rpartition(":")[0] for path in asked if path != "/v2/"] == ["/v2/library/y/blobs/sha256"]
+    assert len(asked[-1].rpartition(":")[2]) == 64
+
+
+@pytest.mark.parametrize("status", [200, 401, 403, 429, 500, 503])
+def test_no_tag_is_forgotten_while_the_upstream_does_not_answer(container: Container, status: int) -> None:
+    tags = Tags(container, status)
+    tags.confirmed("gone", days=99)
+    assert tags.start("TAG_DAYS=30") == []
+    assert tags.left() == ["gone"]
+
+
+def test_where_nothing_is_said_of_days_nothing_is_forgotten_and_nobody_asked(container: Container) -> None:
+    tags = Tags(container, 404)
+    tags.confirmed("gone", days=999)
+    assert tags.start() == []
+    assert tags.left() == ["gone"]
+    assert not (container.own / "asked").exists()
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_name_of_a_tag_is_a_line_or_a_word_of_a_command(container: Container, name: str) -> None:
+    tags = Tags(container, 404)
+    tags.confirmed(name.replace("/", "∕"), days=99)
+    (container.own / "asked").touch()
+    before = container.outside()
+    log = tags.start("TAG_DAYS=30")
+    assert container.outside() == before
+    assert (container.root.folder / "victim/file").read_text() == "precious"
+    assert tags.left() == []
+    assert [line.startswith("registry mirror: a tag was forgotten") and line.isprintable() for line in log] == [True]
+
+
+def test_no_link_out_of_the_cache_is_followed_to_a_tag(container: Container) -> None:
+    tags = Tags(container, 404)
+    away = container.root.folder / "victim/tree/_manifests/tags/a/current/link"
+    away.parent.mkdir(parents=True)
+    away.write_text("short")
+    os.utime(away, (0, 0))
+    (container.cache / REPOSITORIES / "library").mkdir(parents=True)
+    (container.cache / REPOSITORIES / "library/x").symlink_to("/victim/tree")
+    assert tags.start("TAG_DAYS=30") == []
+    assert away.exists()
+
+
 def helper(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
     script = tmp_path / "helper"
     script.write_text(registry.script("credential-helper.sh"))

@@ -9,15 +9,15 @@ OLD, NEW = "sha256:" + "1" * 64, "sha256:" + "2" * 64
 FILE = f"""# A comment.
 config:
   swarm-registry-mirror:hostname: mirror.example.com
-  swarm-registry-mirror:image: registry:3.1.1  # the registry
+  swarm-registry-mirror:image: registry:3.1.2  # the registry
   swarm-registry-mirror:varnishImage: "varnish:7.7.0@{OLD}"
 """
 
 
 def test_every_image_is_pinned_and_the_rest_of_the_file_stays() -> None:
     text, done = pin(FILE, lambda reference: NEW)
-    assert text == FILE.replace("registry:3.1.1 ", f"registry:3.1.1@{NEW} ").replace(OLD, NEW)
-    assert [(key, tag) for key, tag, _ in done] == [("image", "registry:3.1.1"), ("varnishImage", "varnish:7.7.0")]
+    assert text == FILE.replace("registry:3.1.2 ", f"registry:3.1.2@{NEW} ").replace(OLD, NEW)
+    assert [(key, tag) for key, tag, _ in done] == [("image", "registry:3.1.2"), ("varnishImage", "varnish:7.7.0")]
 
 
 def test_a_tag_that_has_moved_is_said_and_one_that_has_not_is_left() -> None:

@@ -63,6 +63,11 @@ def test_two_mirrors_of_ours_break_no_policy(two_mirrors: list[dict[str, Any]]) 
     assert rules.check(two_mirrors) == []
 
 
+def test_a_proxys_password_is_no_credential_of_a_registry() -> None:
+    nobody: dict[str, Any] = {"upstream_username": None, "upstream_token": None, "allow_from": []}
+    assert rules.check(declared("mirror", upstream_proxy=pulumi.Output.secret("http://u:p@proxy.test:3128"), **nobody)) == []
+
+
 def container(resource: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = resource["inputs"]["taskSpec"]["containerSpec"]
     return found

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import http.server
+import json
 import socket
 import socketserver
 import ssl
@@ -34,12 +35,23 @@ class Server:
         """What is answered for a layer that nobody has."""
         self.blobs: list[str] = []
         self.is_registry = True
+        self.refused = ""
+        """What Varnish tells of the upstream's word to the mirror itself."""
+        self.said: object = None
+        """The body of an answer about a layer, by GET."""
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
+                if "/blobs/" in self.path:
+                    body = b"" if outer.said is None else json.dumps(outer.said).encode()
+                    self.send_response(outer.upstream_status)
+                    self.send_header("Content-Length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
+                    return
                 status, is_registry = outer.answers[min(outer.asked, len(outer.answers) - 1)]
                 outer.asked += 1
                 self.send_response(status)
@@ -57,6 +69,8 @@ class Server:
                     self.send_response(outer.manifest_status)
                 if outer.is_registry:
                     self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
+                if outer.refused:
+                    self.send_header("Mirror-Upstream-Status", outer.refused)
                 self.end_headers()
 
             def log_message(self, format: str, *args: object) -> None:
@@ -129,10 +143,55 @@ def test_the_upstream_is_there_if_it_says_that_nobody_has_a_layer(server: Server
     assert one != other, "what was asked for once could have been remembered"
 
 
-@pytest.mark.parametrize("status", [200, 401, 429, 500, 502, 503])
+@pytest.mark.parametrize("status", [200, 429, 500, 502, 503])
 def test_any_other_answer_is_not_the_upstreams(server: Server, status: int) -> None:
     server.upstream_status = status
     assert f"does not reach its upstream now ({status} " in (probe.upstream_fault(server.url, IMAGE) or "")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_an_upstream_that_does_not_let_the_mirror_in_is_told_from_one_that_is_away(server: Server, status: int) -> None:
+    """The registry passes that on (3.1.2); behind Varnish it is a 404 with a header."""
+    words = f"does not let the mirror in ({status}); check upstreamUsername and upstreamToken"
+    server.upstream_status = status
+    assert words in (probe.upstream_fault(server.url, IMAGE) or "")
+    server.upstream_status, server.refused = 404, str(status)
+    assert words in (probe.upstream_fault(server.url, IMAGE) or "")
+    server.refused = "200 or anything else"
+    assert probe.upstream_fault(server.url, IMAGE) is None
+
+
+def test_a_tag_that_the_mirror_cannot_have_is_told_by_what_the_upstream_says_to_it(server: Server) -> None:
+    server.manifest_status, server.refused = 404, "401"
+    server.upstream_status = 404
+    assert "does not let the mirror in (401)" in (probe.ask(server.url, IMAGE).fault or "")
+
+
+PROXY_IS_AWAY = 'Get "https://r.test/v2/": proxyconnect tcp: dial tcp 10.0.0.9:3128: connect: connection refused'
+
+
+def test_the_registrys_own_words_tell_what_stands_in_the_way(server: Server) -> None:
+    server.upstream_status, server.said = 500, {"errors": [{"code": "UNKNOWN", "detail": PROXY_IS_AWAY}]}
+    found = probe.upstream_fault(server.url, IMAGE) or ""
+    assert found.endswith(f"(upstreamProxy, upstreamCa); the registry says: {PROXY_IS_AWAY}")
+
+
+@pytest.mark.parametrize(
+    "said", [None, [], {"errors": []}, {"errors": [{"detail": {"a": 1}}]}, {"errors": [{}]}, {"errors": 5}, "x" * 70_000]
+)
+def test_without_such_words_the_fault_is_the_same(server: Server, said: object) -> None:
+    server.upstream_status, server.said = 500, said
+    assert (probe.upstream_fault(server.url, IMAGE) or "").endswith("(upstreamProxy, upstreamCa)")
+
+
+def test_no_password_and_no_escape_sequence_in_them_is_repeated(server: Server) -> None:
+    detail = "invalid proxy address http://user:CANARY@p.test:1\x1b[2J\n" + "y" * 1000
+    server.upstream_status, server.said = 500, {"errors": [{"detail": detail}]}
+    found = probe.upstream_fault(server.url, IMAGE) or ""
+    assert "http://[hidden]@p.test:1" in found
+    assert "CANARY" not in found
+    assert found.isprintable()
+    assert len(found) < 800
 
 
 def test_nor_is_a_404_of_somebody_elses(server: Server) -> None:

@@ -57,6 +57,7 @@ def test_an_editor_underlines_what_the_settings_would_refuse(key: str, value: ob
 def test_every_arg_has_a_key() -> None:
     fields = {field.name for field in dataclasses.fields(RegistryMirrorArgs)} - {
         "private_key",
+        "upstream_ca",
         "network_id",
         "daemon_keys_are_secret",
     }

@@ -1,5 +1,6 @@
 """What differs between the registry's majors: where it reads its configuration, and what may stand in it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -69,8 +70,41 @@ def test_profiler_and_variables_never_leave_the_container() -> None:
 
 
 def test_the_script_is_asked_for_the_metrics_by_a_word() -> None:
-    assert registry.words("/c.yml", metrics=True) == ["/c.yml", "METRICS=5002"]
-    assert registry.words("/c.yml", metrics=False) == ["/c.yml"]
+    assert words(metrics=True) == ["/c.yml", "METRICS=5002"]
+    assert words() == ["/c.yml"]
+
+
+def words(*, metrics: bool = False, tag_days: int = 0, way_out: Sequence[str] = ()) -> list[str]:
+    return registry.words("/c.yml", metrics=metrics, tag_days=tag_days, check_repository="library/x", way_out=way_out)
+
+
+def test_the_script_is_told_when_to_forget_a_tag_and_whom_to_ask_first() -> None:
+    assert words(tag_days=30) == ["/c.yml", "TAG_DAYS=30", "CHECK=library/x"]
+
+
+def test_without_a_word_about_the_way_out_the_script_is_told_none() -> None:
+    assert registry.way_out(None, False, ["localhost"], False) == []
+
+
+def test_a_proxy_in_the_clear_is_a_word_and_one_that_is_a_secret_is_a_file() -> None:
+    assert registry.way_out("http://p:1", False, ["a", "b"], False) == ["PROXY=http://p:1", "NO_PROXY=a,b"]
+    assert registry.way_out(None, True, ["a"], False) == ["PROXY_FILE=/run/secrets/upstream-proxy", "NO_PROXY=a"]
+
+
+def test_authorities_are_a_folder_whether_there_is_a_proxy_or_not() -> None:
+    assert registry.way_out(None, False, [], True) == ["CA=/etc/upstream-ca"]
+    assert words(way_out=["CA=/etc/upstream-ca"]) == ["/c.yml", "CA=/etc/upstream-ca"]
+
+
+MACHINE = ["localhost", "127.0.0.0/8", "::1", "mirror", "tasks.mirror"]
+
+
+@pytest.mark.parametrize(
+    ("upstream", "inside"),
+    [(HUB, []), ("http://harbor:5000", ["harbor"]), ("http://10.0.0.1", []), ("http://[2001:db8::1]:5000", [])],
+)
+def test_the_swarms_own_names_never_go_through_the_proxy(upstream: str, inside: list[str]) -> None:
+    assert registry.without_proxy("mirror", upstream, ["localhost", ".corp"]) == [*MACHINE, *inside, ".corp"]
 
 
 def test_the_configuration_begins_with_the_mark_by_which_it_is_known() -> None:

@@ -11,6 +11,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
+from components.registry_mirror import rules
 from review import pack
 from review import report as reports
 from review.configuration import KEY_FILE, Redacted, Secrets, secrets_of
@@ -323,6 +324,27 @@ def test_an_empty_or_very_short_secret_garbles_nothing(text: str) -> None:
     assert cleaned("splunk-token at port 5000", upstreamToken=text) == "splunk-token at port 5000"
     if text:
         assert cleaned(secret(text), upstreamToken=text) == placeholder("upstreamToken")
+
+
+PROXY = "http://user:CANARY-proxy@proxy.example.com:3128"
+
+
+def encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def test_a_proxy_with_a_password_becomes_one_that_the_room_has_too() -> None:
+    assert cleaned(secret(encoded(PROXY)), upstreamProxy=PROXY) == encoded(placeholder("upstreamProxy"))
+    assert cleaned(secret(encoded(PROXY.replace("CANARY", "ROTATED"))), upstreamProxy=PROXY) == BLANK
+    assert rules.proxy(placeholder("upstreamProxy")) is None
+
+
+def test_a_proxy_that_is_a_secret_is_one_in_the_room_because_another_resource_carries_it_there() -> None:
+    key = "swarm-registry-mirror:upstreamProxy"
+    found = file_without_secrets(f"config:\n  {key}: {{secure: v1:abc}}\n", {})
+    assert (found.config["config"], found.marked) == ({}, {key: placeholder("upstreamProxy")})
+    plain = file_without_secrets(f"config:\n  {key}: http://proxy.example.com:3128\n", {})
+    assert (plain.config["config"], plain.marked) == ({key: "http://proxy.example.com:3128"}, {})
 
 
 def test_the_names_of_resources_are_never_rewritten() -> None:

@@ -336,11 +336,19 @@ sub vcl_backend_fetch {
         unset bereq.http.X-Known;
     }
     unset bereq.http.X-Lease;
+    unset bereq.http.X-Refused;
     unset bereq.http.X-Mirror-Namespace;
     return (fetch);
 }
 
 sub vcl_backend_response {
+    # 401 and 403 are the upstream's answer to the mirror's account (registry 3.1.2 passes them on; Docker Hub says 401 to an image
+    # that does not exist, too). A client would take it for one to its own: it asks its user for a password, and tells of this in
+    # place of what the upstream itself answers it. Of a 404 it only learns to ask elsewhere.
+    if (beresp.status == 401 || beresp.status == 403) {
+        set bereq.http.X-Refused = beresp.status;
+        return (error(404, "the upstream does not let the mirror have this"));
+    }
     set beresp.grace = 0s;
     set beresp.keep = 0s;
     # The key is ours alone.
@@ -387,5 +395,18 @@ sub vcl_backend_response {
 }
 
 sub vcl_backend_error {
+    if (bereq.http.X-Refused) {
+        set beresp.http.Mirror-Upstream-Status = bereq.http.X-Refused;
+        set beresp.http.Docker-Distribution-Api-Version = "registry/2.0";
+        set beresp.http.Content-Type = "application/json";
+        if (bereq.url ~ "/manifests/") {
+            synthetic("""{"errors": [{"code": "MANIFEST_UNKNOWN", "message": "the mirror: """ + beresp.reason + """"}]}""");
+        } else {
+            synthetic("""{"errors": [{"code": "BLOB_UNKNOWN", "message": "the mirror: """ + beresp.reason + """"}]}""");
+        }
+        set beresp.ttl = 0s;
+        set beresp.uncacheable = true;
+        return (deliver);
+    }
     return (abandon);
 }

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Starts the registry on its cache. Runs in the registry's container, at every start of it.
 #
-#   start-registry.sh CONFIGURATION [METRICS=<port>] [other words, ignored]
+#   start-registry.sh CONFIGURATION [METRICS=<port>] [TAG_DAYS=<days> CHECK=<repository>]
+#                     [PROXY=<url> or PROXY_FILE=<path>] [NO_PROXY=<list>] [CA=<folder>] [other words, ignored]
 #
 # What a crash, a power cut or a full disk may have left in the cache is repaired, each with one line in the log. Nothing that
 # can be fetched again is worth serving wrong. It deliberately changes nothing outside the cache: it runs in a container only,
@@ -9,9 +10,17 @@
 # may write to the storage chooses the names.
 set -u
 config=$1
-metrics=''
+metrics='' tag_days=0 check='' proxy='' proxy_file='' no_proxy='' authorities=''
 for word in "$@"; do
-  case $word in METRICS=*) metrics=${word#*=} ;; esac
+  case $word in
+    METRICS=*) metrics=${word#*=} ;;
+    TAG_DAYS=*) tag_days=${word#*=} ;;
+    CHECK=*) check=${word#*=} ;;
+    PROXY=*) proxy=${word#*=} ;;
+    PROXY_FILE=*) proxy_file=${word#*=} ;;
+    NO_PROXY=*) no_proxy=${word#*=} ;;
+    CA=*) authorities=${word#*=} ;;
+  esac
 done
 CACHE=/var/lib/registry
 DAY=86400
@@ -23,6 +32,24 @@ if [ $$ -ne 1 ] && [ ! -e /.dockerenv ]; then
   say "this script removes files below $CACHE and runs in the registry's container only; nothing was done"
   exit 1
 fi
+
+if [ -n "$proxy_file" ] && ! proxy=$(cat "$proxy_file"); then
+  say "the proxy on the way to the upstream is not known: $proxy_file is missing"
+  exit 1
+fi
+
+# Starts the registry in place of this script. How it reaches its upstream is in the environment of that one process, where Go
+# looks, and so neither in the service nor with what else runs here. Of authorities Go reads one file and every folder, so one
+# folder more takes none of the image's own away (crypto/x509 root_unix.go).
+start_registry() {
+  if [ -n "$proxy" ]; then
+    export HTTP_PROXY="$proxy" HTTPS_PROXY="$proxy" NO_PROXY="$no_proxy"
+  fi
+  if [ -n "$authorities" ]; then
+    export SSL_CERT_DIR="${SSL_CERT_DIR:-/etc/ssl/certs:/etc/pki/tls/certs}:$authorities"
+  fi
+  exec $confined registry serve "$config"
+}
 
 # Every path from here on is relative: the cache cannot be exchanged for a link under our feet.
 if ! cd -P "$CACHE"; then
@@ -55,7 +82,7 @@ confined=''
 setpriv --no-new-privs true 2> /dev/null && confined='setpriv --no-new-privs'
 
 for needed in find sha256sum touch tr; do
-  command -v $needed > /dev/null || { say "the cache is not checked: this image has no $needed"; exec $confined registry serve "$config"; }
+  command -v $needed > /dev/null || { say "the cache is not checked: this image has no $needed"; start_registry; }
 done
 
 # What `find` runs gets names as arguments. In the log a name has no character that could end a line or move a cursor.
@@ -64,6 +91,10 @@ plain() { printf %s "$1" | tr -c "A-Za-z0-9._/:@+-" "?"; }
 '
 DAMAGED_LINK=$NAMES'for link; do
   rm -f "$link" && say "a damaged link was removed, the upstream has it: docker/registry/v2/repositories/$(plain "${link#./}")"
+done'
+FORGOTTEN_TAG=$NAMES'for link; do
+  tag=${link%/current/link}
+  rm -f "$link" && say "a tag was forgotten that the upstream has not confirmed for long: $(plain "${tag#./}")"
 done'
 # Only what the registry itself could have written: a folder named by 64 digits.
 DAMAGED_LAYER=$NAMES'for data; do
@@ -110,6 +141,29 @@ remove_unfinished() (
     find . -xdev -mindepth 3 -type d -path './*/_uploads/*' -prune -mtime +0 -exec sh -c "$UNFINISHED" sh {} + 2> /dev/null
 )
 
+# Whether the upstream answers, and lets the mirror in: 404 for a layer that nobody has (as in node_agent/probe.py). The registry
+# asks it by HEAD, which Docker Hub does not count.
+upstream_answers() {
+  nobodys=$(head -c 32 /dev/urandom | sha256sum)
+  wget -S -q -O /dev/null "http://127.0.0.1:5000/v2/$check/blobs/sha256:${nobodys%% *}" 2>&1 | grep -q '^ *HTTP/1\.[01] 404'
+}
+
+# The registry asks its upstream about a tag each time, and writes the tag's link anew if it is there. If not, it serves what it
+# has, for ever: to it an upstream that says no is one that is ill (distribution registry/proxy/proxytagservice.go). So a link that
+# is old is a tag that is gone, or that nobody has asked for. It is forgotten while the upstream answers, which then says itself
+# what it is. Only the link goes: manifests and layers are right for ever, by their digests.
+forget_tags() (
+  seconds=0
+  until wget -q -O /dev/null http://127.0.0.1:5000/v2/ 2> /dev/null; do
+    [ $seconds -lt 60 ] || exit 0
+    seconds=$((seconds + 1))
+    sleep 1
+  done
+  upstream_answers || exit 0
+  enter repositories && find . -xdev -mindepth 6 -type f -path './*/_manifests/tags/*/current/link' -mtime "+$((tag_days - 1))" \
+    -exec sh -c "$FORGOTTEN_TAG" sh {} + 2>&1 | grep "^registry mirror: " >&2
+)
+
 repair() {
   [ ! -L .checked ] || rm -f .checked
   now=$(date +%s)
@@ -121,7 +175,11 @@ repair() {
 }
 
 # Beside the registry, because reading a large cache takes long, and again every day.
-(while :; do repair; sleep $DAY; done) &
+(while :; do
+  repair
+  [ "$tag_days" -eq 0 ] || forget_tags
+  sleep $DAY
+done) &
 
 # The registry serves its metrics beside Go's profiler and variables (net/http/pprof, expvar), which are nobody's business. So
 # that server listens on the loopback, and this answers with its metrics, whatever is asked, one client at a time. A client that
@@ -144,4 +202,4 @@ if [ -n "$metrics" ]; then
   fi
 fi
 
-exec $confined registry serve "$config"
+start_registry

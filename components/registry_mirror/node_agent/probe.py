@@ -8,6 +8,7 @@ kept apart: does the mirror serve an image (`fault`), and does it reach its upst
 import base64
 import glob
 import http.client
+import json
 import os
 import socket
 import ssl
@@ -15,6 +16,7 @@ import time
 from typing import NamedTuple, Optional
 from urllib.parse import unquote, urlsplit
 
+from .. import plain_text
 from . import https
 
 MANIFESTS = ", ".join(
@@ -37,6 +39,9 @@ SECONDS = 10
 
 ALL = 3
 """Times SECONDS: for all questions on one connection, however slowly the answers come."""
+
+UPSTREAM_STATUS = "Mirror-Upstream-Status"
+"""Header in which Varnish tells what the upstream said to the mirror itself, where no client should take that for its own."""
 
 NEVER = 0.0
 LONG = float("inf")
@@ -92,9 +97,9 @@ def ask(url: str, image: Optional[str] = None, proxy: Optional[str] = None) -> A
         repository, _, tag = image.rpartition(":")
         manifest = "/v2/%s/manifests/%s" % (repository, tag)
         status = _head(connection, manifest)
-        if status == 404:
+        if status in (401, 403, 404):
             # The registry says 404 too where it cannot ask (registry/proxy/proxytagservice.go falls back to its own tags).
-            upstream = _judge_upstream(url, _head(connection, _unknown_blob(repository)))
+            upstream = _ask_upstream(connection, url, repository)
             if upstream is not None:
                 return Answer(upstream, LONG)
             status = _head(connection, manifest)  # once more: the upstream may have come back between the two
@@ -110,14 +115,15 @@ def upstream_fault(url: str, image: str, proxy: Optional[str] = None) -> Optiona
 
     Asked for a layer of `image`'s repository that nobody has: 404 is then the upstream's own word, and the registry answers 500
     where it cannot ask (distribution registry/proxy/proxyblobstore.go `Stat`, registry/handlers/blob.go `GetBlob`; seen on
-    3.1.1 with an upstream that is away, refuses, wants a token, or answers 429). A manifest by a tag would not do: the registry
-    falls back to its own tags and says 404 in both cases. Varnish lets HEAD of a layer pass.
+    3.1.1 with an upstream that is away, refuses, wants a token, or answers 429), or from 3.1.2 on what the upstream answered
+    (401, 403, 429). A manifest by a tag would not do: the registry falls back to its own tags and says 404 in both cases. Varnish
+    lets HEAD of a layer pass.
     """
     if _is_beyond_us(proxy):
         return None
     connection = _connection(url, proxy)
     try:
-        return _judge_upstream(url, _head(connection, _unknown_blob(image.rpartition(":")[0])))
+        return _ask_upstream(connection, url, image.rpartition(":")[0])
     except (OSError, http.client.HTTPException) as error:
         return _judge_failure(url, proxy, error).fault
     finally:
@@ -159,13 +165,37 @@ def _root(connection: https.Connection) -> "tuple[int, Optional[str]]":
 
 
 def _head(connection: https.Connection, path: str) -> int:
-    """Status of a HEAD request; 0 for a 404 that is not a registry's, such as Traefik's."""
+    """Status of a HEAD request; 0 for a 404 that is not a registry's, such as Traefik's. What the upstream said to the mirror
+    comes before what the mirror makes of it (`container/mirror.vcl`)."""
     connection.request("HEAD", path, headers={"Accept": MANIFESTS, "User-Agent": "swarm-registry-mirror"})
     answer = connection.getresponse()
     answer.read()
     if answer.status == 404 and not answer.getheader("Docker-Distribution-Api-Version"):
         return 0
-    return answer.status
+    upstreams = answer.getheader(UPSTREAM_STATUS, "")
+    return int(upstreams) if upstreams in ("401", "403") else answer.status
+
+
+def _ask_upstream(connection: https.Connection, url: str, repository: str) -> Optional[str]:
+    """Why the upstream does not answer, with the registry's own words where it has some."""
+    path = _unknown_blob(repository)
+    fault = _judge_upstream(url, _head(connection, path))
+    said = None if fault is None else _registrys_words(connection, path)
+    return fault if said is None else "%s; the registry says: %s" % (fault, said)
+
+
+def _registrys_words(connection: https.Connection, path: str) -> Optional[str]:
+    """What the registry tells of an error that is its own, like a proxy that refuses or a certificate that it does not trust."""
+    try:
+        connection.request("GET", path, headers={"User-Agent": "swarm-registry-mirror"})
+        answer = connection.getresponse()
+        body = connection.body(answer)
+        if answer.status < 500 or body is None:
+            return None
+        said = json.loads(body)["errors"][0]["detail"]
+    except (OSError, http.client.HTTPException, ValueError, TypeError, LookupError):
+        return None  # it adds something to a fault that is found already
+    return plain_text.one_line(plain_text.without_credentials(said), 300) if isinstance(said, str) else None
 
 
 def _judge_failure(url: str, proxy: Optional[str], error: Exception) -> Answer:
@@ -219,8 +249,12 @@ def _judge_manifest(url: str, image: str, status: int) -> Answer:
 def _judge_upstream(url: str, status: int) -> Optional[str]:
     if status == 404:
         return None
+    if status in (401, 403):
+        words = "the upstream of the mirror %s does not let the mirror in (%d); check upstreamUsername and upstreamToken"
+        return words % (url, status) + ", or set them: it may want an account of everybody"
     words = "the mirror %s does not reach its upstream now (%d for a layer that nobody has, where a registry says 404)"
-    return words % (url, status) + "; check the upstream's address, certificate and credentials, and the way out of the swarm"
+    words += "; check the upstream's address, certificate and credentials, and the way out of the swarm"
+    return words % (url, status) + " (upstreamProxy, upstreamCa)"
 
 
 def _judge(url: str, status: int, version: Optional[str]) -> Answer:
