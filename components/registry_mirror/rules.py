@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from .coalesce import VARNISH_FLOOR
+from .coalesce import LARGEST_DISK_MIB, SMALLEST_DISK_MIB, VARNISH_FLOOR
 from .node_agent import keys
 from .plain_text import one_line, without_credentials
 from .registry import RegistryVersion
@@ -369,6 +369,14 @@ def not_negative(value: int) -> str | None:
 def memory(value: int) -> str | None:
     """MiB of a container's memory."""
     return None if value >= 64 else "must be 64 (MiB) or more"
+
+
+def coalesce_disk(value: int) -> str | None:
+    """MiB of a machine's disk for layers that are being pulled."""
+    if value == 0 or SMALLEST_DISK_MIB <= value <= LARGEST_DISK_MIB:
+        return None
+    limits = f"{SMALLEST_DISK_MIB} to {LARGEST_DISK_MIB} (MiB; that is 1 TiB)"
+    return f"must be 0, for no disk, or {limits}; a layer fits into it up to fifteen sixteenths"
 
 
 def unique(values: Iterable[tuple[str, str]], what: str) -> list[Fault]:

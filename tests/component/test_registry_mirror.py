@@ -13,7 +13,7 @@ import pulumi
 import pulumi_docker as docker
 import pytest
 
-from components.registry_mirror import InvalidArgs, RegistryMirror, answer, render
+from components.registry_mirror import InvalidArgs, RegistryMirror, answer, coalesce, render
 from components.registry_mirror.component import _learn_network, _network_id
 from components.registry_mirror.registry import DRAIN_TIMEOUT, RegistryVersion, registry_config
 from tests.recorder import COMMAND, COMPONENT, LOCAL, NETWORK, SECRET, SERVICE, Recorder, Registered, run
@@ -264,6 +264,30 @@ def test_varnish_is_in_front_and_the_registry_behind_is_hidden_from_traefik() ->
     task = found.named("mirror-front").inputs["taskSpec"]
     assert [mount.get("source") for mount in task["containerSpec"]["mounts"]] == [None], "it is no second writer"
     assert task["resources"]["limits"]["memoryBytes"] > 512 * 1024 * 1024
+
+
+def test_the_disk_for_large_layers_is_a_word_of_varnishs_command_and_another_one_is_an_update_of_it() -> None:
+    def command(**more: Any) -> list[str]:
+        words: list[str] = build(**more).named("mirror-front").inputs["taskSpec"]["containerSpec"]["commands"]
+        return words
+
+    assert "DISK=4096" in command()
+    assert "DISK=100" in command(coalesce_disk=100)
+    assert len(set(command()) ^ set(command(coalesce_disk=100))) == 4, "the word, and the digest by which the gate knows the task"
+    other, usual = build(coalesce_disk=100), build()
+    changed = [one.name for one, two in zip(usual.resources, other.resources, strict=True) if one.inputs != two.inputs]
+    assert sorted(changed) == ["mirror-front", "mirror-ready"]
+    assert request(other.named("mirror-ready"))["disk"] == 100
+    assert request(build(coalesce=False, varnish_image=None).named("mirror-ready"))["disk"] == 0
+
+
+def test_a_preview_says_what_the_two_sizes_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(pulumi.log, "info", lambda text, *_: said.append(text))
+    build(preview=True, coalesce_memory=600, coalesce_disk=1600)
+    assert said == [coalesce.meaning(600, 1600)]
+    build(preview=True, coalesce=False, varnish_image=None)
+    assert len(said) == 1
 
 
 def test_without_varnish_traefik_leads_to_the_registry() -> None:

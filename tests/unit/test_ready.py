@@ -65,6 +65,7 @@ class Swarm:
         self.is_manager = True
         self.answer = probe.Answer(None)
         self.upstream: str | None = None
+        self.disk: tuple[int, int] | None = (4096, 4096)
         self.log = ""
         self.now = 0.0
         self.later: dict[float, Callable[[], None]] = {}
@@ -94,6 +95,7 @@ def swarm(monkeypatch: pytest.MonkeyPatch) -> Swarm:
     monkeypatch.setattr(engine, "run", found.run)
     monkeypatch.setattr(probe, "ask", lambda *_: found.answer)
     monkeypatch.setattr(probe, "upstream_fault", lambda *_: found.upstream)
+    monkeypatch.setattr(probe, "disk", lambda *_: found.disk)
     monkeypatch.setattr(ready, "time", found)
     return found
 
@@ -101,7 +103,7 @@ def swarm(monkeypatch: pytest.MonkeyPatch) -> Swarm:
 def request(folder: Path) -> dict[str, Any]:
     return {
         "mirror": "https://mirror.example.com", "services": [{"service": "mirror", "image": NEW, "word": "new"}],
-        "check_image": "library/hello-world:latest", "network": "traefik_public", "allow_from": [], "timeout": 60,
+        "check_image": "library/hello-world:latest", "network": "traefik_public", "allow_from": [], "timeout": 60, "disk": 4096,
         "unit": "docker", "daemon_json": str(folder / "daemon.json"),
     }  # fmt: skip
 
@@ -161,6 +163,51 @@ def test_one_that_has_served_is_ready_with_a_warning(swarm: Swarm, tmp_path: Pat
     swarm.upstream = None
     assert ready.wait_again(request(tmp_path)) == "ready"
     assert capsys.readouterr().err == ""
+
+
+LITTLE_DISK = (
+    "READY WITH LESS DISK THAN coalesceDisk SAYS: Varnish took 1200 MiB of 4096, half of what its machine has free; layers of"
+    " over 1125 MiB that do not fit into memory are downloaded once for each client; make room there (it looks at its next start), or"
+    " set coalesceDisk to 1200"
+)
+
+
+@pytest.mark.parametrize("act", [ready.wait, ready.wait_again])
+def test_a_disk_that_cannot_give_what_varnish_was_told_to_take_is_a_warning(
+    swarm: Swarm, tmp_path: Path, act: Callable[[dict[str, Any]], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    swarm.tasks = [task(1, NEW, "new")]
+    swarm.disk = (1200, 4096)
+    assert act(request(tmp_path)) == "ready"
+    assert capsys.readouterr().err == f"registry mirror: {LITTLE_DISK}\n"
+    assert swarm.now == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted", "seconds"),
+    [
+        ((4096, 4096), 4096, 0),
+        (None, 4096, 0),  # without Varnish, by an earlier version of it, or where something takes the header away
+        ((1200, 4096), 0, 0),  # no disk is wanted: nobody is asked
+        ((1200, 8192), 4096, 21),  # the old task answers for longer than Traefik takes: no word about the new one is right
+    ],
+)
+def test_otherwise_nothing_is_said_of_the_disk(
+    swarm: Swarm, tmp_path: Path, said: tuple[int, int] | None, wanted: int, seconds: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    swarm.tasks, swarm.disk = [task(1, NEW, "new")], said
+    assert ready.wait({**request(tmp_path), "disk": wanted}) == "ready"
+    assert capsys.readouterr().err == ""
+    assert swarm.now == seconds
+
+
+def test_what_the_old_task_says_of_the_disk_is_not_taken_for_the_new_ones_word(
+    swarm: Swarm, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    swarm.tasks, swarm.disk = [task(1, NEW, "new")], (8192, 8192)
+    swarm.later[5.0] = lambda: setattr(swarm, "disk", (1200, 4096))
+    assert ready.wait(request(tmp_path)) == "ready"
+    assert LITTLE_DISK in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("act", [ready.wait, ready.wait_again])

@@ -9,10 +9,11 @@ import base64
 import glob
 import http.client
 import os
+import re
 import socket
 import ssl
 import time
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Tuple
 from urllib.parse import unquote, urlsplit
 
 from . import https
@@ -37,6 +38,10 @@ SECONDS = 10
 
 ALL = 3
 """Times SECONDS: for all questions on one connection, however slowly the answers come."""
+
+DISK_HEADER = "X-Mirror-Disk"
+"""With Varnish's answer to `/v2/` (`container/mirror.vcl`): `<taken> of <asked>`, MiB of its machine's disk. Only that one
+knows what was free on it."""
 
 NEVER = 0.0
 LONG = float("inf")
@@ -122,6 +127,29 @@ def upstream_fault(url: str, image: str, proxy: Optional[str] = None) -> Optiona
         return _judge_failure(url, proxy, error).fault
     finally:
         connection.close()
+
+
+def disk(url: str, proxy: Optional[str] = None) -> "Optional[Tuple[int, int]]":
+    """MiB of its machine's disk that Varnish took for large layers, and how many it was told to take.
+
+    None where nobody says so: without Varnish, by one of an earlier version, or where nobody answers.
+    """
+    if _is_beyond_us(proxy):
+        return None
+    connection = _connection(url, proxy)
+    try:
+        connection.request("GET", "/v2/", headers={"User-Agent": "swarm-registry-mirror"})
+        answer = connection.getresponse()
+        connection.body(answer)
+        said = _TAKEN_OF_ASKED.fullmatch(answer.getheader(DISK_HEADER) or "")
+        return (int(said.group(1)), int(said.group(2))) if said else None
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+_TAKEN_OF_ASKED = re.compile("([0-9]{1,9}) of ([0-9]{1,9})")
 
 
 def _is_beyond_us(proxy: Optional[str]) -> bool:

@@ -27,6 +27,7 @@ def wait(request: Dict[str, Any]) -> str:
     """
     url, image, proxy = request["mirror"], request["check_image"], _start(request)
     _until_ready(request, proxy, lambda: probe.upstream_fault(url, image, proxy))
+    _warn_of_the_disk(request, proxy)
     return "ready"
 
 
@@ -40,7 +41,27 @@ def wait_again(request: Dict[str, Any]) -> str:
     upstream = probe.upstream_fault(request["mirror"], request["check_image"], proxy)
     if upstream is not None:
         print(printed_complaint("READY ONLY WITH WHAT IS IN ITS CACHE: " + upstream), file=sys.stderr)
+    _warn_of_the_disk(request, proxy)
     return "ready"
+
+
+def _warn_of_the_disk(request: Dict[str, Any], proxy: Optional[str]) -> None:
+    """Say on stderr if Varnish's machine had less disk than it was told to take; only that machine knows, and Varnish says it.
+
+    Until Traefik has taken the new task over, the old one answers: that is told by what it was told to take.
+    """
+    wanted, deadline = request["disk"], time.monotonic() + probe.TRAEFIK_LOOKS
+    found = probe.disk(request["mirror"], proxy) if wanted else None
+    while found is not None and found[1] != wanted and time.monotonic() <= deadline:
+        time.sleep(POLL_SECONDS)
+        found = probe.disk(request["mirror"], proxy)
+    if found is not None and found[1] == wanted and found[0] < wanted:
+        words = (
+            "READY WITH LESS DISK THAN coalesceDisk SAYS: Varnish took %d MiB of %d, half of what its machine has free; layers of"
+            " over %d MiB that do not fit into memory are downloaded once for each client; make room there (it looks at its next"
+            " start), or set coalesceDisk to %d"
+        )
+        print(printed_complaint(words % (found[0], wanted, found[0] * 15 // 16, found[0])), file=sys.stderr)
 
 
 def _start(request: Dict[str, Any]) -> Optional[str]:
