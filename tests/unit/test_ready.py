@@ -167,8 +167,8 @@ def test_one_that_has_served_is_ready_with_a_warning(swarm: Swarm, tmp_path: Pat
 
 LITTLE_DISK = (
     "READY WITH LESS DISK THAN coalesceDisk SAYS: Varnish took 1200 MiB of 4096, half of what its machine has free; layers of"
-    " over 1125 MiB that do not fit into memory are downloaded once for each client; make room there (it looks at its next start), or"
-    " set coalesceDisk to 1200"
+    " over 1125 MiB that do not fit into memory are downloaded once for each client; make room there (it looks at its next"
+    " start), or set coalesceDisk to 1200"
 )
 
 
