@@ -70,7 +70,7 @@ KEYS = {
     "cacheVolume": Key("string", "cache_volume", "docker volume for the cache instead; needs a constraint to one machine"),
     "configPath": Key("string", "config_path", "the registry's configuration file, on shared storage"),
     "traefik": Key("string", "traefik", "generation of Traefik: `v1`, `v2`, `v3.0` (before 3.2.2) or `v3`", choices=DIALECTS),
-    "entrypoint": Key("string", "entrypoint", "Traefik's entrypoint for HTTPS"),
+    "entrypoint": Key("string", "entrypoint", "Traefik's entrypoint for HTTPS; several: `websecure,internal`"),
     "certResolver": Key("string", "cert_resolver", "Traefik's certificate resolver; without it, Traefik's default certificate"),
     "traefikLabels": Key("object", "traefik_labels", "further labels, like `traefik.constraint-label: traefik-public`"),
     "allowFrom": Key("array", "allow_from", "networks that may use the mirror; required with credentials, else everybody may"),

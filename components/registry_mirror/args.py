@@ -125,7 +125,7 @@ class RegistryMirrorArgs:
     traefik: str = "v3"
     """Generation of the Traefik that reads the labels: v1, v2, v3.0 (before 3.2.2) or v3."""
     entrypoint: str = "websecure"
-    """Traefik's entrypoint for HTTPS."""
+    """Traefik's entrypoint for HTTPS, or several with commas between them: `websecure,internal`."""
     cert_resolver: str | None = None
     """Traefik's certificate resolver; left out, Traefik's default certificate."""
     allow_from: Sequence[str] = ()
@@ -135,7 +135,9 @@ class RegistryMirrorArgs:
     publish_unencrypted_port_5000: bool = False
     """The recipe's `5000:5000`: plain HTTP, past Traefik, on every node. For a swarm that still has clients of it."""
     traefik_labels: Mapping[str, str] = field(default_factory=dict)
-    """Further labels of the service that Traefik leads to, like `traefik.constraint-label: traefik-public`; none of our own."""
+    """Further labels of the service that Traefik leads to, like `traefik.constraint-label: traefik-public`; none of our own, but
+    that middlewares of its router come behind that of `allow_from`. Those that are not about routers and the like are on the
+    service whose metrics are read, too."""
     placement_constraints: Sequence[str] = ()
     """Swarm constraints for where the mirror's tasks may run, like `node.labels.storage == shared`."""
     memory: int = 1024
@@ -183,7 +185,7 @@ class RegistryMirrorArgs:
             *rules.check("cachePath", self.cache_path, rules.absolute_path),
             *rules.check("configPath", self.config_path, rules.absolute_path),
             *self._cache_faults(),
-            *rules.check("entrypoint", self.entrypoint, rules.name),
+            *rules.check("entrypoint", self.entrypoint, rules.entrypoints),
             *rules.check("traefik", self.traefik, rules.traefik),
             *(fault for key, value in self.traefik_labels.items() for fault in rules.label(f"traefikLabels.{key}", key, value)),
             *self._access_faults(),
@@ -232,7 +234,8 @@ class RegistryMirrorArgs:
         return [
             Fault(f"traefikLabels.{key}", value, "is a label that the mirror has by itself; remove it")
             for key, value in self.traefik_labels.items()
-            if key.lower() in {name.lower() for name in own}
+            # Middlewares can be several; one that hides the mirror's own cannot be given (`traefik.joined`).
+            if key.lower() in {name.lower() for name in own} and not key.lower().endswith(".middlewares")
         ]
 
     def own_labels(self, service: str) -> dict[str, str]:

@@ -93,7 +93,8 @@ class RegistryMirror(pulumi.ComponentResource):
                         "disk": args.coalesce_disk if args.coalesce else 0,
                         "unit": args.manager_node.service,
                         "daemon_json": args.manager_node.daemon_json,
-                        "labels": services.labels,  # not used there; a changed route is a reason to look again
+                        # What a constraint of Traefik's is held against; and a changed route is a reason to look again.
+                        "labels": services.labels,
                         "timeout": args.ready_timeout,
                     },
                 )

@@ -174,6 +174,17 @@ def name(value: str) -> str | None:
     return None if _NAME.fullmatch(value) else "must be 1 to 63 letters, digits, hyphens or underscores, the first no hyphen"
 
 
+def entrypoints(value: str) -> str | None:
+    """Traefik's entrypoints, in the words of its label."""
+    names = value.split(",")
+    if all(name(part) is None for part in names) and len(set(names)) == len(names):
+        return None
+    return (
+        "must be the name of an entrypoint of Traefik, or several different ones with commas and no spaces between them, like"
+        " websecure,internal; each has 1 to 63 letters, digits, hyphens or underscores"
+    )
+
+
 def swarm_name(value: str) -> str | None:
     """The name of a service or a network."""
     if len(value) <= 63 and _SWARM_NAME.fullmatch(value):
@@ -295,6 +306,8 @@ def label(key: str, name: str, value: object) -> list[Fault]:
         return [Fault(key, None, "must be a label's name: without spaces, = or control characters")]
     if not isinstance(value, str) or not value.isprintable():
         return [Fault(key, value, "must be a text of one line")]
+    if name.lower().endswith(".middlewares") and not all(part.strip() for part in value.split(",")):
+        return [Fault(key, value, "must be names of middlewares with commas between them")]
     return []
 
 

@@ -67,6 +67,9 @@ class Swarm:
         self.upstream: str | None = None
         self.disk: tuple[int, int] | None = (4096, 4096)
         self.log = ""
+        self.services: list[dict[str, Any]] | None = []
+        """Of the swarm; None: docker does not say."""
+        self.looks = 0
         self.now = 0.0
         self.later: dict[float, Callable[[], None]] = {}
 
@@ -78,6 +81,11 @@ class Swarm:
             return "\n".join(str(number) for number, _ in enumerate(self.tasks))
         if words[:3] == ("inspect", "--type", "task"):
             return json.dumps(self.tasks)
+        if words[:2] in (("service", "ls"), ("service", "inspect")):
+            if self.services is None:
+                raise engine.EngineProblem("docker does not answer")
+            self.looks += words[1] == "ls"
+            return json.dumps(self.services) if words[1] == "inspect" else "id" * len(self.services)
         assert command[0] == "sh"
         return self.log
 
@@ -104,7 +112,7 @@ def request(folder: Path) -> dict[str, Any]:
     return {
         "mirror": "https://mirror.example.com", "services": [{"service": "mirror", "image": NEW, "word": "new"}],
         "check_image": "library/hello-world:latest", "network": "traefik_public", "allow_from": [], "timeout": 60, "disk": 4096,
-        "unit": "docker", "daemon_json": str(folder / "daemon.json"),
+        "unit": "docker", "daemon_json": str(folder / "daemon.json"), "labels": [{"traefik.enable": "true"}],
     }  # fmt: skip
 
 
@@ -228,3 +236,45 @@ def test_what_may_pass_is_waited_for(swarm: Swarm, tmp_path: Path) -> None:
     swarm.later[12.0] = lambda: setattr(swarm, "answer", probe.Answer(None))
     assert ready.wait(request(tmp_path)) == "ready"
     assert swarm.now == 12
+
+
+CONSTRAINED = {
+    "Spec": {"Name": "edge", "TaskTemplate": {"ContainerSpec": {"Args": ["--providers.swarm.constraints=Label(`a`, `b`)"]}}}
+}
+
+
+def test_a_constraint_of_traefik_that_hides_the_mirror_is_named_and_looked_for_once(swarm: Swarm, tmp_path: Path) -> None:
+    swarm.tasks, swarm.services = [task(1, NEW, "new")], [CONSTRAINED]
+    swarm.answer = probe.Answer("Traefik has no route (404)?", probe.LONG, no_route=True)
+    with pytest.raises(ready.NotReady) as failed:
+        ready.wait(request(tmp_path))
+    assert str(failed.value).endswith(
+        "Traefik has no route (404)? The Traefik of the service edge takes only what meets its constraint Label(`a`, `b`);"
+        " the mirror needs these traefikLabels for it: a: b"
+    )
+    assert swarm.looks == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "services"),
+    [
+        (probe.Answer("no route", probe.LONG, no_route=True), []),  # no Traefik of this swarm has one
+        (probe.Answer("no route", probe.LONG, no_route=True), None),
+        (probe.Answer("Traefik reaches no mirror (502)", probe.LONG), [CONSTRAINED]),  # so it knows the mirror
+    ],
+)
+def test_otherwise_no_constraint_is_named(
+    swarm: Swarm, tmp_path: Path, answer: probe.Answer, services: list[dict[str, Any]] | None
+) -> None:
+    swarm.tasks, swarm.answer, swarm.services = [task(1, NEW, "new")], answer, services
+    with pytest.raises(ready.NotReady) as failed:
+        ready.wait(request(tmp_path))
+    assert str(failed.value).endswith(f"so no node was touched: {answer.fault}")
+
+
+def test_a_mirror_whose_task_has_gone_meanwhile_is_not_called_hidden(swarm: Swarm, tmp_path: Path) -> None:
+    swarm.tasks, swarm.services = [task(1, NEW, "new")], [CONSTRAINED]
+    swarm.answer = probe.Answer("Traefik has no route (404)?", probe.LONG, no_route=True)
+    swarm.later[50.0] = swarm.tasks.clear
+    with pytest.raises(ready.NotReady, match=r"docker has not made a task of the service mirror with this configuration yet$"):
+        ready.wait(request(tmp_path))

@@ -59,6 +59,8 @@ class Answer(NamedTuple):
     """Seconds within which the fault may pass by itself; a node waits no longer."""
     final: bool = False
     """Nothing that happens in the swarm can make it pass, so the gate need not wait either."""
+    no_route: bool = False
+    """Traefik answered, and knows no mirror."""
 
     @property
     def concerns_the_mirror(self) -> bool:
@@ -259,7 +261,7 @@ def _judge(url: str, status: int, version: Optional[str]) -> Answer:
         return Answer(words % url, TRAEFIK_LOOKS)
     if status == 404:
         words = "Traefik has no route to the mirror (404 from %s/v2/); does it watch this swarm and this network?"
-        return Answer(words % url, LONG)
+        return Answer(words % url, LONG, no_route=True)
     if status in (502, 503, 504):
         words = "Traefik has a route but reaches no mirror (%d from %s/v2/); is its task running?"
         return Answer(words % (status, url), LONG)

@@ -11,7 +11,7 @@ import time
 from typing import Any, Callable, Dict, List, Optional
 
 from ..answer import printed_complaint
-from . import daemon_json, dockerd_view, engine, files, probe
+from . import constraint, daemon_json, dockerd_view, engine, files, probe
 
 POLL_SECONDS = 0.5
 
@@ -80,17 +80,34 @@ def _until_ready(request: Dict[str, Any], proxy: Optional[str], upstream: Callab
     """Wait until nothing is wrong. Raises NotReady."""
     deadline = time.monotonic() + request["timeout"]
     while True:
-        wrong = _tasks_fault(request) or _hidden_addresses(request)
+        wrong, hidden = _tasks_fault(request) or _hidden_addresses(request), False
         if wrong is None:
             answer = probe.ask(request["mirror"], request["check_image"], proxy)
             if answer.final:
                 raise NotReady("the mirror is not ready, so no node was touched: %s" % answer.fault)
-            wrong = answer.fault or upstream()
+            wrong, hidden = answer.fault or upstream(), answer.no_route
         if wrong is None:
             return
         if time.monotonic() > deadline:
+            wrong += _hiding_constraint(request) if hidden else ""
             raise NotReady("the mirror is not ready after %d s, so no node was touched: %s" % (request["timeout"], wrong))
         time.sleep(POLL_SECONDS)
+
+
+def _hiding_constraint(request: Dict[str, Any]) -> str:
+    """Behind "no route": the constraint of a Traefik that our services do not meet. Looked for once, when the time is over."""
+    try:
+        found = constraint.fault(request["labels"], _services())
+    except (engine.EngineProblem, ValueError):
+        return ""  # what is wrong is said already; this would only have said why
+    return "" if found is None else " " + found
+
+
+def _services() -> List[Dict[str, Any]]:
+    """Every service of the swarm. Raises engine.EngineProblem."""
+    names = engine.run("docker", "service", "ls", "--quiet").split()
+    found: List[Dict[str, Any]] = json.loads(engine.run("docker", "service", "inspect", *names)) if names else []
+    return found
 
 
 def _hidden_addresses(request: Dict[str, Any]) -> Optional[str]:
@@ -102,8 +119,7 @@ def _hidden_addresses(request: Dict[str, Any]) -> Optional[str]:
         return None
     try:
         network = engine.run("docker", "network", "inspect", "--format", "{{.ID}}", request["network"]).strip()
-        names = engine.run("docker", "service", "ls", "--quiet").split()
-        services: List[Dict[str, Any]] = json.loads(engine.run("docker", "service", "inspect", *names)) if names else []
+        services = _services()
     except engine.EngineProblem as error:
         return "the swarm's services cannot be looked at: %s" % error
     for service in services:
