@@ -58,7 +58,7 @@ for file in etc/hosts etc/resolv.conf etc/varnish/mirror.vcl usr/local/bin/start
   mount --bind "$files/${file##*/}" "$root/$file"
 done
 exec chroot "$root" /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-  setpriv --reuid varnish --regid varnish --clear-groups --inh-caps=-all --bounding-set=-all "$@"
+  setpriv --reuid varnish --regid varnish --clear-groups --inh-caps=-all --bounding-set=-all --pdeathsig KILL "$@"
 """
 libc = ctypes.CDLL(None, use_errno=True)
 

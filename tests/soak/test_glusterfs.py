@@ -22,14 +22,19 @@ from tests.lab_fixture import Lab, Mirror
 LAYERS = [60 << 20] * 2
 IMAGE = "library/soak-layers:1"
 BYTES = sum(LAYERS)
+SMALL_MIB = 100
+"""Of a volume that has room for one of the two layers."""
 START = (
-    "test -e /dev/fuse || mknod /dev/fuse c 10 229; mkdir -p /var/lib/docker/bricks /mnt/gluster; mount --make-rshared /;"
+    "set -e; test -e /dev/fuse || mknod /dev/fuse c 10 229; mkdir -p /var/lib/docker/bricks/small /mnt/gluster;"
+    f" mount -t tmpfs -o size={SMALL_MIB}m tmpfs /var/lib/docker/bricks/small; mount --make-rshared /;"
     " docker run --detach --name gluster --privileged --network host"
     " --mount type=bind,source=/var/lib/docker/bricks,target=/bricks"
     " --mount type=bind,source=/mnt/gluster,target=/mnt/gluster,bind-propagation=rshared lab/glusterfs:1"
 )
-SMALL_MIB = 100
-"""Of a volume that has room for one of the two layers."""
+STOP = (
+    "for m in /mnt/gluster/*; do umount -l $m; done; docker rm --force gluster; umount -l /var/lib/docker/bricks/small;"
+    " rm -rf /var/lib/docker/bricks"
+)
 
 READ = f"""
 import hashlib, http.client, json, ssl, sys
@@ -81,18 +86,18 @@ class Gluster:
             self.until("node1", f"gluster --mode=script peer probe {node.address}")
         self.until("node1", "test $(gluster pool list | grep -c Connected) = 3")
 
-    def volume(self, name: str, *, mib: int | None = None) -> None:
-        """A volume whose every brick is a folder of its machine's disk, or a file system of so many MiB."""
+    def volume(self, name: str) -> None:
+        """A volume with a brick on each machine, which each machine mounts."""
+        bricks = " ".join(f"{node.address}:/bricks/{name}/brick" for node in NODES)
         for node in self.lab.nodes:
-            self.inside(node, f"mkdir -p /bricks/{name} /mnt/gluster/{name}")
-            if mib is not None:
-                self.inside(node, f"mount -t tmpfs -o size={mib}m tmpfs /bricks/{name}; mkdir /bricks/{name}/brick")
-        bricks = " ".join(f"{node.address}:/bricks/{name}{'' if mib is None else '/brick'}" for node in NODES)
+            self.inside(node, f"mkdir -p /bricks/{name}")
         self.until("node1", f"gluster --mode=script volume create {name} replica 3 {bricks} force")
         self.until("node1", f"gluster --mode=script volume start {name}")
         for node in self.lab.nodes:
-            self.until(node, f"mount -t glusterfs localhost:/{name} /mnt/gluster/{name}")
-            self.lab.on(node, f"grep -q ' /mnt/gluster/{name} fuse.glusterfs ' /proc/mounts")
+            mount = f"glusterfs --volfile-server=localhost --volfile-id={name} /mnt/gluster/{name}"
+            mounted = f"grep -q ' /mnt/gluster/{name} fuse.glusterfs ' /proc/mounts"
+            self.until(node, f"mkdir -p /mnt/gluster/{name}; {mounted} || {mount}; {mounted}")
+            self.lab.on(node, mounted)
 
     def until(self, node: str, script: str, seconds: float = 60) -> None:
         """Run a script in a machine's container until it succeeds. Raises SandboxError with its last words."""
@@ -105,14 +110,14 @@ class Gluster:
     def heal(self, volume: str) -> None:
         """Have dead bricks run again, and wait until they have what they missed."""
         self.until("node1", f"gluster --mode=script volume start {volume} force")
-        left = f"gluster volume heal {volume} info | sed -n 's/^Number of entries: //p' | sort -u"
-        self.until("node1", f'gluster volume heal {volume} >/dev/null; sleep 1; test "$({left})" = 0', 120)
+        # Once is not enough: a brick that is only just back has not been asked yet.
+        left = f"gluster volume heal {volume} info | sed -n 's/^Number of entries: //p' | tr -d '\\n'"
+        healed = f'gluster volume heal {volume} >/dev/null && for i in 1 2 3; do sleep 1; test "$({left})" = 000 || exit 1; done'
+        self.until("node1", healed, 120)
 
     def stop(self) -> None:
         for node in self.lab.nodes:
-            self.lab.on(
-                node, "for m in /mnt/gluster/*; do umount -l $m; done; docker rm --force gluster; rm -rf /var/lib/docker/bricks"
-            )
+            self.lab.on(node, STOP)
 
 
 @dataclass
@@ -175,7 +180,7 @@ def gluster(lab: Lab) -> Iterator[Gluster]:
     found = Gluster(lab)
     found.start()
     found.volume("cache")
-    found.volume("small", mib=SMALL_MIB)
+    found.volume("small")
     yield found
     found.stop()
 
