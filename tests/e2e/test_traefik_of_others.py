@@ -86,7 +86,7 @@ def ask_until(words: str, lab: Lab, port: int) -> str:
 
 def test_a_constraint_that_hides_the_mirror_is_named_with_the_label_and_no_node_is_touched(lab: Lab, mirror: Mirror) -> None:
     before = lab.connections("node2", "node3")
-    mirror.configure(readyTimeout=6)
+    mirror.configure(readyTimeout=45)
     reason = mirror.up_fails()
     assert f"The Traefik of the service traefik takes only what meets its constraint {CONSTRAINT}" in reason
     assert "the mirror needs these traefikLabels for it: traefik.constraint-label: traefik-public" in reason
