@@ -60,9 +60,13 @@ def layer(digest):
     if answer.status != 200:
         return "refused"
     return "cut off" if size != wanted else "whole" if "sha256:" + found.hexdigest() == digest else "WRONG"
-manifest = json.loads(get("/v2/" + sys.argv[1] + "/manifests/" + sys.argv[2]).read())
+answer = get("/v2/" + sys.argv[1] + "/manifests/" + sys.argv[2])
+if answer.status != 200:
+    print('["refused", "refused"]')
+    sys.exit()
+layers = [one["digest"] for one in json.loads(answer.read())["layers"]]
 with ThreadPoolExecutor() as pool:
-    print(json.dumps(list(pool.map(layer, [one["digest"] for one in manifest["layers"]]))))
+    print(json.dumps(list(pool.map(layer, layers))))
 """
 
 
