@@ -281,11 +281,12 @@ def _route(name: str, labels: Mapping[str, str], notes: list[str]) -> dict[str, 
         notes.append(f"the middlewares of its router ({settings['middlewares']}) are removed by the first `pulumi up`")
     values = {"hostname": _hostname(settings["rule"])}
     for key, label in (("entrypoint", "entrypoints"), ("certResolver", "tls.certresolver")):
-        value = settings.get(label, "").partition(",")[0].strip()
-        if value and rules.name(value) is None:
+        value = ",".join(part.strip() for part in settings.get(label, "").split(","))
+        wrong = (rules.entrypoints if key == "entrypoint" else rules.name)(value)
+        if value and wrong is None:
             values[key] = value
         elif value:
-            notes.append(f"{label} {value!r} is not taken over: {key} {rules.name(value)}")
+            notes.append(f"{label} {value!r} is not taken over: {key} {wrong}")
     return values
 
 

@@ -4,7 +4,6 @@ Owns certificates, SSH keys, `docker swarm init/join` and the Traefik service. I
 that is the product's work.
 """
 
-import json
 import shlex
 import subprocess
 import time
@@ -22,6 +21,13 @@ TRAEFIK_DYNAMIC = """tls:
         certFile: /certificates/mirror.crt
         keyFile: /certificates/mirror.key
 """
+
+
+TRAEFIK_ARGUMENTS = (
+    "--providers.swarm.endpoint=unix:///var/run/docker.sock", "--providers.swarm.exposedByDefault=false",
+    f"--providers.swarm.network={TRAEFIK_NETWORK}", "--providers.swarm.refreshSeconds=2",
+    "--providers.file.filename=/certificates/dynamic.yml", "--entrypoints.websecure.address=:443",
+)  # fmt: skip
 
 
 def make_keys(folder: LabFolder) -> None:
@@ -102,19 +108,14 @@ def start_traefik(sandbox: Sandbox, folder: LabFolder) -> None:
         " --publish mode=host,target=443,published=443"
         " --mount type=bind,source=/var/run/docker.sock,target=/var/run/docker.sock"
         " --mount type=bind,source=/var/data/traefik,target=/certificates,readonly"
-        f" {TRAEFIK.repository}:{TRAEFIK.tag}@{digest}"
-        " --providers.swarm.endpoint=unix:///var/run/docker.sock --providers.swarm.exposedByDefault=false"
-        f" --providers.swarm.network={TRAEFIK_NETWORK} --providers.swarm.refreshSeconds=2"
-        " --providers.file.filename=/certificates/dynamic.yml --entrypoints.websecure.address=:443",
+        f" {TRAEFIK.repository}:{TRAEFIK.tag}@{digest} {shlex.join(TRAEFIK_ARGUMENTS)}",
         timeout=120,
     )  # fmt: skip
 
 
-def change_traefik(sandbox: Sandbox, image: str, argument: str) -> None:
-    """Have the service run another Traefik, with one more argument (or none) than `start_traefik` gives."""
-    first = run_on(sandbox, MANAGER, "docker service inspect --format '{{json .Spec.TaskTemplate.ContainerSpec.Args}}' traefik")
-    usual = [word for word in json.loads(first) if not word.startswith("--core.")]
-    words = shlex.join([*usual, *([argument] if argument else [])])
+def change_traefik(sandbox: Sandbox, image: str, *arguments: str) -> None:
+    """Have the service run another Traefik, with more arguments than `start_traefik` gives, or just those."""
+    words = shlex.join([*TRAEFIK_ARGUMENTS, *arguments])
     run_on(
         sandbox, MANAGER,
         f"docker service update --quiet --image {image} --args {shlex.quote(words)} --update-order stop-first traefik",

@@ -21,6 +21,8 @@ AT_ONCE = 16
 """Connections at the same time when only looking; sshd's own limit is per machine, so this is for the computer that asks."""
 HUB = "https://registry-1.docker.io"
 
+MIB = 1024 * 1024
+
 SECONDS = 120
 """For a run on a node; one that waits for a mirror which is being moved takes most of a minute."""
 
@@ -111,7 +113,8 @@ def stats(args: RegistryMirrorArgs, service: str, private_key: str) -> Stats:
         except answers.BadAnswer as error:
             return node.name, {}, str(error)
 
-    return gather(_on_all(args.nodes, ask, AT_ONCE))
+    asked = args.coalesce_disk * MIB if args.coalesce else None
+    return gather(_on_all(args.nodes, ask, AT_ONCE), asked)
 
 
 def _members(args: RegistryMirrorArgs, service: str, private_key: str) -> tuple[dict[str, Mapping[str, Any]] | None, str]:

@@ -19,6 +19,10 @@ class Stats:
     """From the upstream."""
     coalesced: int | None = None
     """Requests that Varnish answered from what another one had just fetched."""
+    disk_bytes: int | None = None
+    """Of its machine's disk that Varnish has for large layers."""
+    disk_asked_bytes: int | None = None
+    """How much `coalesceDisk` says; None without Varnish."""
     cached_bytes: int | None = None
     """On the shared storage."""
     quota: dict[str, int] | None = None
@@ -31,9 +35,9 @@ class Stats:
         return asdict(self)
 
 
-def gather(answers: Iterable[tuple[str, dict[str, Any], str]]) -> Stats:
-    """`answers`: node, what it knows, and why it could not be asked."""
-    found: dict[str, Any] = {"faults": []}
+def gather(answers: Iterable[tuple[str, dict[str, Any], str]], disk_asked: int | None = None) -> Stats:
+    """`answers`: node, what it knows, and why it could not be asked; `disk_asked`: bytes of disk that Varnish is to take."""
+    found: dict[str, Any] = {"faults": [], "disk_asked_bytes": disk_asked}
     for node, known, fault in answers:
         if fault:
             found["faults"].append(f"{node}: {fault}")
@@ -46,6 +50,7 @@ def gather(answers: Iterable[tuple[str, dict[str, Any], str]]) -> Stats:
             found |= {"node": node, "quota": known.get("quota")}
         if known.get("varnish") is not None:
             found["coalesced"] = found.get("coalesced", 0) + known["varnish"]["hit"]
+            found["disk_bytes"] = known["varnish"].get("disk")
         if known.get("cached") is not None:
             found["cached_bytes"] = known["cached"]
     return Stats(**found)
@@ -63,8 +68,19 @@ def as_rows(stats: Stats) -> list[tuple[str, str]]:
         ("bytes served by the registry", _bytes(stats.served_bytes)),
         ("bytes fetched from the upstream", _bytes(stats.fetched_bytes)),
         ("on the shared storage", _bytes(stats.cached_bytes)),
+        ("disk for large layers", _disk(stats)),
         ("Docker Hub pulls left", f"{quota['left']} of {quota['of']} in {quota['hours']} h" if quota else "not known"),
     ]
+
+
+def _disk(stats: Stats) -> str:
+    """What Varnish has, and a word where that is less than it was told to take."""
+    has, asked = stats.disk_bytes, stats.disk_asked_bytes
+    if asked is None:
+        return "none, without Varnish"
+    if has is None or has >= asked:
+        return _bytes(has)
+    return f"{_bytes(has)}, LESS THAN the {_bytes(asked)} of coalesceDisk: half of what was free on its machine"
 
 
 def _number(value: int | None) -> str:

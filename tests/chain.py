@@ -383,11 +383,12 @@ class Chain:
 
     def counter(self, name: str) -> int:
         """One of varnishstat's."""
+        return int(self.in_varnish("varnishstat", "-n", "/tmp/varnish", "-1", "-f", name).split()[1])
+
+    def in_varnish(self, *command: str) -> str:
+        """Output of a command in Varnish's container."""
         inside = ["nsenter", "--target", str(self.varnish_processes()[0]), "--mount", "--pid", "--root", "--wd=/"]
-        text = subprocess.run(
-            [*inside, "varnishstat", "-n", "/tmp/varnish", "-1", "-f", name], capture_output=True, text=True, check=True
-        )
-        return int(text.stdout.split()[1])
+        return subprocess.run([*inside, *command], capture_output=True, text=True, check=True).stdout
 
     def reset(self) -> None:
         Upstream.requests.clear()

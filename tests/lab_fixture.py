@@ -48,9 +48,9 @@ class Lab:
         """Have a tag of the upstream mean another image: `proof`, or `other`, which differs from it by a label."""
         images.tag_at_hub(self.sandbox, reference, image)
 
-    def traefik(self, image: str, argument: str) -> None:
-        """Have Traefik be another one, with one argument more."""
-        swarm.change_traefik(self.sandbox, image, argument)
+    def traefik(self, image: str, *arguments: str) -> None:
+        """Have Traefik be another one, with these arguments more than usual."""
+        swarm.change_traefik(self.sandbox, image, *arguments)
 
     def connections(self, *nodes: str) -> int:
         """SSH connections that the nodes' sshds have seen since they booted."""

@@ -12,7 +12,7 @@ from typing import Any
 import pulumi
 
 from . import kinds, rules
-from .coalesce import front_name
+from .coalesce import DISK_MIB, front_name
 from .node_agent import keys
 from .registry import CACHE_WRITE_SECONDS, RegistryVersion
 from .rules import Fault, InvalidArgs
@@ -82,6 +82,9 @@ class RegistryMirrorArgs:
     """Varnish 7.3 or later, with tag and digest: `varnish:7.7.0@sha256:…`. Needed to coalesce."""
     coalesce_memory: int = 512
     """MiB in which Varnish holds what is being pulled; layers of more than half of it are kept on its disk."""
+    coalesce_disk: int = DISK_MIB
+    """MiB of the disk of Varnish's machine for the layers that memory does not hold, never more than half of what is free there;
+    0: none, and these layers are a download for each client."""
     nodes: Sequence[SwarmNode]
     """Every node that uses the mirror, in the order in which they are told; the first that is not the manager is the canary."""
     private_key: pulumi.Input[str] | None = field(default=None, repr=False)
@@ -134,7 +137,7 @@ class RegistryMirrorArgs:
     traefik: str = "v3"
     """Generation of the Traefik that reads the labels: v1, v2, v3.0 (before 3.2.2) or v3."""
     entrypoint: str = "websecure"
-    """Traefik's entrypoint for HTTPS."""
+    """Traefik's entrypoint for HTTPS, or several with commas between them: `websecure,internal`."""
     cert_resolver: str | None = None
     """Traefik's certificate resolver; left out, Traefik's default certificate."""
     allow_from: Sequence[str] = ()
@@ -144,7 +147,9 @@ class RegistryMirrorArgs:
     publish_unencrypted_port_5000: bool = False
     """The recipe's `5000:5000`: plain HTTP, past Traefik, on every node. For a swarm that still has clients of it."""
     traefik_labels: Mapping[str, str] = field(default_factory=dict)
-    """Further labels of the service that Traefik leads to, like `traefik.constraint-label: traefik-public`; none of our own."""
+    """Further labels of the service that Traefik leads to, like `traefik.constraint-label: traefik-public`; none of our own, but
+    that middlewares of its router come behind that of `allow_from`. Those that are not about routers and the like are on the
+    service whose metrics are read, too."""
     placement_constraints: Sequence[str] = ()
     """Swarm constraints for where the mirror's tasks may run, like `node.labels.storage == shared`."""
     memory: int = 1024
@@ -193,7 +198,7 @@ class RegistryMirrorArgs:
             *rules.check("cachePath", self.cache_path, rules.absolute_path),
             *rules.check("configPath", self.config_path, rules.absolute_path),
             *self._cache_faults(),
-            *rules.check("entrypoint", self.entrypoint, rules.name),
+            *rules.check("entrypoint", self.entrypoint, rules.entrypoints),
             *rules.check("traefik", self.traefik, rules.traefik),
             *(fault for key, value in self.traefik_labels.items() for fault in rules.label(f"traefikLabels.{key}", key, value)),
             *self._access_faults(),
@@ -243,7 +248,8 @@ class RegistryMirrorArgs:
         return [
             Fault(f"traefikLabels.{key}", value, "is a label that the mirror has by itself; remove it")
             for key, value in self.traefik_labels.items()
-            if key.lower() in {name.lower() for name in own}
+            # Middlewares can be several; one that hides the mirror's own cannot be given (`traefik.joined`).
+            if key.lower() in {name.lower() for name in own} and not key.lower().endswith(".middlewares")
         ]
 
     def own_labels(self, service: str) -> dict[str, str]:
@@ -319,6 +325,7 @@ class RegistryMirrorArgs:
         return [
             *rules.check("varnishImage", self.varnish_image, rules.varnish_image),
             *rules.check("coalesceMemory", self.coalesce_memory, rules.memory),
+            *rules.check("coalesceDisk", self.coalesce_disk, rules.coalesce_disk),
         ]
 
     def _way_out_faults(self) -> list[Fault]:

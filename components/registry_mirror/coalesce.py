@@ -18,8 +18,13 @@ WRITABLE = "/tmp"
 configurations, which have to be executable (a tmpfs of a service is mounted noexec), and what is too large for memory."""
 
 DISK_MIB = 4096
-"""Of the node's own disk for layers that are too large for memory (more than half of it), or for which it has no room. Never
-more than half of what is free there. A layer of up to 15/16 of this is one download for all who want it at the same moment."""
+"""Of the node's own disk, unless `coalesceDisk` says otherwise, for layers that are too large for memory (more than half of it),
+or for which it has no room. Never more than half of what is free there. A layer of up to 15/16 of this is one download for all
+who want it at the same moment."""
+SMALLEST_DISK_MIB = 64
+"""Less than this is not begun (`container/start-varnish.sh`): a layer that fits into it fits into the least memory, too."""
+LARGEST_DISK_MIB = 1024 * 1024
+"""A TiB. More than that is a slip: it is what is being pulled within ten minutes, and goes with the task."""
 
 PASSES = 512
 """How many bodies may be passed on at the same moment where there is no room to keep them. Docker is sent to the upstream
@@ -38,12 +43,25 @@ def front_name(service: str) -> str:
     return f"{service}-front"
 
 
+def meaning(memory: int, disk: int) -> str:
+    """What the two sizes mean to somebody who pulls, in one line. `memory` and `disk` in MiB, as for `words`."""
+    in_memory, on_disk = memory // 2, disk * 15 // 16
+    kept = f"layers of up to {_size(in_memory)} are kept in memory while they are pulled"
+    if on_disk > in_memory:
+        kept += f", of up to {_size(on_disk)} on the disk of Varnish's machine (if half of what is free there is {_size(disk)})"
+    return f"{kept}; a larger one is downloaded once for each client that wants it while the cache does not have it yet"
+
+
+def _size(mib: int) -> str:
+    return f"{mib} MiB" if mib < 10 * 1024 else f"{mib / 1024:.0f} GiB"
+
+
 def words(service: str, memory: int, disk: int = DISK_MIB) -> list[str]:
     """The arguments of `container/start-varnish.sh`, as `NAME=value`.
 
     Args:
         service: Name of the registry's swarm service.
         memory: Varnish's store in memory, in MiB (`coalesceMemory`).
-        disk: Its store on the node's disk, in MiB; 0 for none.
+        disk: Its store on the node's disk, in MiB (`coalesceDisk`); 0 for none.
     """
     return [f"REGISTRY={service}", f"PORT={PORT}", f"MEMORY={memory}", f"DISK={disk}", f"PASSES={PASSES}"]

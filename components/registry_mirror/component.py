@@ -12,7 +12,7 @@ import pulumi
 import pulumi_docker as docker
 from pulumi_command import remote
 
-from . import advisories, answer, claims, render, rules, ship
+from . import advisories, answer, claims, coalesce, render, rules, ship
 from .args import InvalidProgram, RegistryMirrorArgs
 from .node import agent_command, restart_command, roll_out
 from .registry import MARKER, RegistryVersion, registry_config
@@ -61,6 +61,8 @@ class RegistryMirror(pulumi.ComponentResource):
         )
         for warning in advisories.warnings(args.image, args.varnish_image if args.coalesce else None):
             pulumi.warn(warning, self)
+        if args.coalesce:
+            pulumi.log.info(coalesce.meaning(args.coalesce_memory, args.coalesce_disk), self)
         identity = claims.identity(name, self)
         claim = claims.declare(name, args, service, identity, self)
         network_id = self._network_id(name, args, claim)
@@ -88,9 +90,11 @@ class RegistryMirror(pulumi.ComponentResource):
                         "check_image": args.check_image,
                         "network": args.network,
                         "allow_from": list(args.allow_from),
+                        "disk": args.coalesce_disk if args.coalesce else 0,
                         "unit": args.manager_node.service,
                         "daemon_json": args.manager_node.daemon_json,
-                        "labels": services.labels,  # not used there; a changed route is a reason to look again
+                        # What a constraint of Traefik's is held against; and a changed route is a reason to look again.
+                        "labels": services.labels,
                         "timeout": args.ready_timeout,
                     },
                 )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from .coalesce import VARNISH_FLOOR
+from .coalesce import LARGEST_DISK_MIB, SMALLEST_DISK_MIB, VARNISH_FLOOR
 from .node_agent import keys
 from .plain_text import one_line, without_credentials
 from .registry import RegistryVersion
@@ -237,6 +237,17 @@ def name(value: str) -> str | None:
     return None if _NAME.fullmatch(value) else "must be 1 to 63 letters, digits, hyphens or underscores, the first no hyphen"
 
 
+def entrypoints(value: str) -> str | None:
+    """Traefik's entrypoints, in the words of its label."""
+    names = value.split(",")
+    if all(name(part) is None for part in names) and len(set(names)) == len(names):
+        return None
+    return (
+        "must be the name of an entrypoint of Traefik, or several different ones with commas and no spaces between them, like"
+        " websecure,internal; each has 1 to 63 letters, digits, hyphens or underscores"
+    )
+
+
 def swarm_name(value: str) -> str | None:
     """The name of a service or a network."""
     if len(value) <= 63 and _SWARM_NAME.fullmatch(value):
@@ -358,6 +369,8 @@ def label(key: str, name: str, value: object) -> list[Fault]:
         return [Fault(key, None, "must be a label's name: without spaces, = or control characters")]
     if not isinstance(value, str) or not value.isprintable():
         return [Fault(key, value, "must be a text of one line")]
+    if name.lower().endswith(".middlewares") and not all(part.strip() for part in value.split(",")):
+        return [Fault(key, value, "must be names of middlewares with commas between them")]
     return []
 
 
@@ -432,6 +445,14 @@ def not_negative(value: int) -> str | None:
 def memory(value: int) -> str | None:
     """MiB of a container's memory."""
     return None if value >= 64 else "must be 64 (MiB) or more"
+
+
+def coalesce_disk(value: int) -> str | None:
+    """MiB of a machine's disk for layers that are being pulled."""
+    if value == 0 or SMALLEST_DISK_MIB <= value <= LARGEST_DISK_MIB:
+        return None
+    limits = f"{SMALLEST_DISK_MIB} to {LARGEST_DISK_MIB} (MiB; that is 1 TiB)"
+    return f"must be 0, for no disk, or {limits}; a layer fits into it up to fifteen sixteenths"
 
 
 def unique(values: Iterable[tuple[str, str]], what: str) -> list[Fault]:

@@ -152,9 +152,12 @@ class MirrorServices:
     def _registry_labels(self) -> dict[str, str]:
         args = self._args
         labels = (
-            {} if args.coalesce else {**traefik.mirror_labels(self._service, registry.PORT, self._route), **args.traefik_labels}
+            {}
+            if args.coalesce
+            else traefik.joined(traefik.mirror_labels(self._service, registry.PORT, self._route), args.traefik_labels)
         )
         if args.metrics_from:
+            labels |= traefik.about_the_service(args.traefik_labels)
             labels |= traefik.metrics_labels(self._service, registry.METRICS_PORT, self._route, args.metrics_from)
         return labels or traefik.hidden_labels()
 
@@ -166,7 +169,7 @@ class MirrorServices:
             self._file("start-varnish", start, coalesce.START),
             self._file("vcl", configuration, coalesce.CONFIGURATION),
         ]
-        words = coalesce.words(self._service, args.coalesce_memory)
+        words = coalesce.words(self._service, args.coalesce_memory, args.coalesce_disk)
         word = render.digest_word(render.digest(start, configuration, json.dumps(words)))
         front = coalesce.front_name(self._service)
         container = docker.ServiceTaskSpecContainerSpecArgs(
@@ -184,7 +187,7 @@ class MirrorServices:
             f"{self._name}-front",
             front,
             container,
-            {**traefik.mirror_labels(front, coalesce.PORT, self._route), **args.traefik_labels},
+            traefik.joined(traefik.mirror_labels(front, coalesce.PORT, self._route), args.traefik_labels),
             memory=args.coalesce_memory + coalesce.OVERHEAD_MIB,
             order="start-first",  # it holds nothing that two could spoil, so an update is not noticed
             ports=[],

@@ -37,7 +37,7 @@ _MODULES = {
     "node": _agent("node_agent", *_NODE),
     "claim": _agent("node_agent", "files", "engine", "routes", "storage", "claim"),
     "storage": _agent("node_agent", "files", "storage"),
-    "ready": _agent("node_agent", "files", "daemon_json", "engine", "https", "probe", "dockerd_view", "ready"),
+    "ready": _agent("node_agent", "files", "daemon_json", "engine", "https", "probe", "dockerd_view", "constraint", "ready"),
     "stats": _agent("node_agent", "files", "engine", "stats"),
     # What the rolling restart sends to the nodes, and itself.
     "restart": _agent("node_agent", *_NODE, "restart", "swarm"),

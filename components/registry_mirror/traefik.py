@@ -4,12 +4,14 @@ Reading only, and never the catalogue: a pull needs GET and HEAD of named images
 pulled is nobody's business. Owns labels; which port they lead to is the caller's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 DIALECTS = ("v1", "v2", "v3.0", "v3")
 """v3.0: up to 3.2.1, which does not know `traefik.swarm.*` yet. v3 from 3.2.2 on, where `traefik.docker.*` is deprecated, and
 both together make Traefik refuse the service (traefik pkg/provider/docker/shared_labels.go)."""
+
+_OF_ONE_SERVICE = ("traefik.http.", "traefik.tcp.", "traefik.udp.")
 
 _SAFE = "Host(`{host}`) && PathPrefix(`/v2/`) && (Method(`GET`) || Method(`HEAD`)) && !PathPrefix(`/v2/_`)"
 # Not every Traefik 2 may know `!`, so what a pull asks for is listed instead.
@@ -27,6 +29,7 @@ class Route:
     hostname: str
     network: str
     entrypoint: str
+    """Name of the entrypoint, or several with commas between them."""
     cert_resolver: str | None = None
     allow_from: Sequence[str] = ()
     """Networks that may use it; empty means everybody who reaches Traefik."""
@@ -38,6 +41,23 @@ def mirror_labels(service: str, port: int, route: Route) -> dict[str, str]:
         return _recipe_labels(port, route)
     rule = (_SAFE_V2 if route.dialect == "v2" else _SAFE).format(host=route.hostname)
     return _labels(service, port, route, rule, route.allow_from)
+
+
+def joined(own: Mapping[str, str], further: Mapping[str, str]) -> dict[str, str]:
+    """Our labels and a user's. Of what both have there are middlewares only (`args.py`): his come behind ours, or who is not
+    on the allow-list would get to his. Traefik does not tell capitals from small letters in a label's name."""
+    names = {key.lower(): key for key in own}
+    found = dict(own)
+    for key, value in further.items():
+        mine = names.get(key.lower())
+        found[mine or key] = value if mine is None else f"{own[mine]},{value}"
+    return found
+
+
+def about_the_service(further: Mapping[str, str]) -> dict[str, str]:
+    """Those of a user's labels that are about a service as such, like the label of a constraint, and may stand on several: a
+    router or middleware that two services define differently is one that Traefik leaves out."""
+    return {key: value for key, value in further.items() if not key.lower().startswith(_OF_ONE_SERVICE)}
 
 
 def metrics_labels(service: str, port: int, route: Route, scrapers: Sequence[str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ import pulumi
 import pulumi_docker as docker
 import pytest
 
-from components.registry_mirror import InvalidArgs, RegistryMirror, render
+from components.registry_mirror import InvalidArgs, RegistryMirror, coalesce, render
 from components.registry_mirror.registry import DRAIN_TIMEOUT, RegistryVersion, registry_config
 from tests.recorder import COMMAND, COMPONENT, LOCAL, NETWORK, SECRET, SERVICE, Recorder, Registered, run
 from tests.unit.test_args import PRIVATE_KEY, args, node
@@ -230,6 +230,58 @@ def test_varnish_is_in_front_and_the_registry_behind_is_hidden_from_traefik() ->
     task = found.named("mirror-front").inputs["taskSpec"]
     assert [mount.get("source") for mount in task["containerSpec"]["mounts"]] == [None], "it is no second writer"
     assert task["resources"]["limits"]["memoryBytes"] > 512 * 1024 * 1024
+
+
+FURTHER = {"traefik.constraint-label": "traefik-public", "traefik.http.routers.mirror-front.priority": "9"}
+
+
+def test_every_service_that_traefik_reads_meets_its_constraint_and_a_router_is_on_one_of_them() -> None:
+    found = build(metrics_from=["10.9.0.0/16"], traefik_labels=FURTHER)
+    assert FURTHER.items() <= labels(found, "mirror-front").items()
+    registry = labels(found, "mirror-service")
+    assert registry["traefik.constraint-label"] == "traefik-public"
+    assert not [key for key in registry if key.endswith(".priority")]
+    assert labels(build(traefik_labels=FURTHER), "mirror-service") == {"traefik.enable": "false"}
+
+
+@pytest.mark.parametrize("coalesce", [True, False])
+def test_middlewares_of_a_users_own_come_behind_the_list_of_who_may_use_the_mirror(coalesce: bool) -> None:
+    router = f"traefik.http.routers.mirror{'-front' if coalesce else ''}.middlewares"
+    found = build(coalesce=coalesce, allow_from=["10.0.0.0/8"], traefik_labels={router: "log@file"})
+    name = "mirror-front" if coalesce else "mirror-service"
+    assert labels(found, name)[router] == f"{name.removesuffix('-service')}-from,log@file"
+    with pytest.raises(InvalidArgs, match="is a label that the mirror has by itself"):
+        build(coalesce=coalesce, traefik_labels={router.replace("middlewares", "rule"): "Host(`x`)"})
+
+
+def test_the_mirror_answers_at_several_entrypoints() -> None:
+    assert labels(build(entrypoint="websecure,internal"), "mirror-front")["traefik.http.routers.mirror-front.entrypoints"] == (
+        "websecure,internal"
+    )
+
+
+def test_the_disk_for_large_layers_is_a_word_of_varnishs_command_and_another_one_is_an_update_of_it() -> None:
+    def command(**more: Any) -> list[str]:
+        words: list[str] = build(**more).named("mirror-front").inputs["taskSpec"]["containerSpec"]["commands"]
+        return words
+
+    assert "DISK=4096" in command()
+    assert "DISK=100" in command(coalesce_disk=100)
+    assert len(set(command()) ^ set(command(coalesce_disk=100))) == 4, "the word, and the digest by which the gate knows the task"
+    other, usual = build(coalesce_disk=100), build()
+    changed = [one.name for one, two in zip(usual.resources, other.resources, strict=True) if one.inputs != two.inputs]
+    assert sorted(changed) == ["mirror-front", "mirror-ready"]
+    assert request(other.named("mirror-ready"))["disk"] == 100
+    assert request(build(coalesce=False, varnish_image=None).named("mirror-ready"))["disk"] == 0
+
+
+def test_a_preview_says_what_the_two_sizes_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(pulumi.log, "info", lambda text, *_: said.append(text))
+    build(preview=True, coalesce_memory=600, coalesce_disk=1600)
+    assert said == [coalesce.meaning(600, 1600)]
+    build(preview=True, coalesce=False, varnish_image=None)
+    assert len(said) == 1
 
 
 def test_without_varnish_traefik_leads_to_the_registry() -> None:

@@ -40,6 +40,7 @@ STEPS = (
     Settings("a published port, and other times", {"publishUnencryptedPort5000": True, "ttlHours": 9}, True, False),
     Settings("credentials", {"allowFrom": ALLOWED, "upstreamUsername": ACCOUNT[0], **CLEAR}, True, False, ACCOUNT[1], gate=True),
     Settings("Varnish's memory, and no credentials", {"coalesceMemory": 600}, True, True, gate=True),
+    Settings("Varnish's disk", {"coalesceMemory": 600, "coalesceDisk": 512}, False, True),
 )
 
 

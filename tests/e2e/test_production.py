@@ -386,13 +386,13 @@ def test_the_oldest_traefik_3_finds_the_mirror_by_the_labels_of_its_time(
     """v2's rules are read by Traefik 3.0 itself, which was made to understand them."""
     old = (lab.folder.root / f"{TRAEFIK_3_0.name}.digest").read_text().strip()
     new = (lab.folder.root / f"{TRAEFIK.name}.digest").read_text().strip()
-    lab.traefik(f"{IMAGES_HOST}/traefik:{TRAEFIK_3_0.tag}@{old}", "--core.defaultRuleSyntax=v2" if dialect == "v2" else "")
+    lab.traefik(f"{IMAGES_HOST}/traefik:{TRAEFIK_3_0.tag}@{old}", *(["--core.defaultRuleSyntax=v2"] if dialect == "v2" else []))
     try:
         mirror.configure(traefik=dialect, **({} if dialect == "v2" else {"allowFrom": ["198.18.0.0/24"]}))
         mirror.up()
         production.pull("node2")
         assert production.ask("node2", "/v2/_catalog") == "404"
     finally:
-        lab.traefik(f"{IMAGES_HOST}/traefik:{TRAEFIK.tag}@{new}", "")
+        lab.traefik(f"{IMAGES_HOST}/traefik:{TRAEFIK.tag}@{new}")
     mirror.configure()
     mirror.up()

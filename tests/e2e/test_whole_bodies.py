@@ -1,5 +1,6 @@
 """Every body that the mirror begins is whole, whatever is asked of it at the same moment (tests/chain.py; no lab is started)."""
 
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from components.registry_mirror.node_agent import probe, stats
 from tests.chain import Chain, Upstream, own_network, random_bytes
 
 MB = 1_000_000
@@ -58,6 +60,30 @@ def test_bodies_that_do_not_fit_together_are_whole_all_the_same(
         time.sleep(4)
         Upstream.rate = 0
         assert all(pull(chain, "library/big", digests, 1))
+
+
+@pytest.mark.parametrize(("asked", "taken"), [(256, 256), (1_048_576, None), (0, 0)])
+def test_varnish_says_what_it_took_of_the_disk_and_never_takes_more_than_half_of_what_is_free(
+    network: None, tmp_path: Path, asked: int, taken: int | None
+) -> None:
+    with Chain(tmp_path, memory=64, disk=asked) as chain:
+        chain.wait_until_ready()
+        said = re.fullmatch("([0-9]+) of ([0-9]+)", chain.get("/v2/").headers[probe.DISK_HEADER])
+        assert said is not None
+        assert int(said.group(2)) == asked
+        if taken is None:
+            taken = int(said.group(1))
+            assert 64 <= taken < asked
+        else:
+            assert int(said.group(1)) == taken
+        inside = chain.in_varnish("varnishstat", "-n", "/tmp/varnish", "-j")
+        assert stats.hits(inside) is not None
+        assert (stats.hits(inside) or {})["disk"] == taken * 1024 * 1024
+        if asked > taken:
+            free = int(chain.in_varnish("df", "-Pm", "/tmp").splitlines()[-1].split()[3])
+            assert taken <= free / 2 + 64
+        digest = chain.content.blob("library/x", b"x")
+        assert probe.DISK_HEADER not in chain.get(f"/v2/library/x/blobs/{digest}").headers, "pulls get no word more than before"
 
 
 def test_slow_clients_that_hold_what_is_stored_do_not_cost_others_their_bodies(network: None, tmp_path: Path) -> None:

@@ -235,7 +235,7 @@ def test_of_several_routers_the_one_with_tls_is_taken_whole() -> None:
         "traefik.http.routers.plain.entrypoints": "http",
         "traefik.http.routers.plain.middlewares": "to-https",
         "traefik.http.routers.secure.rule": 'Host("Mirror.example.com") && PathPrefix("/v2/")',
-        "traefik.http.routers.secure.entrypoints": "https,other",
+        "traefik.http.routers.secure.entrypoints": "https, other",
         "traefik.http.routers.secure.tls": "true",
         "traefik.http.routers.secure.tls.certresolver": "le",
         "traefik.http.routers.nothing.priority": "5",
@@ -243,7 +243,7 @@ def test_of_several_routers_the_one_with_tls_is_taken_whole() -> None:
     for order in (labels, dict(reversed(labels.items()))):
         result = found(traefik("v3.4"), labels=order)
         values = result.values
-        assert (values["hostname"], values["entrypoint"], values["certResolver"]) == ("mirror.example.com", "https", "le")
+        assert (values["hostname"], values["entrypoint"], values["certResolver"]) == ("mirror.example.com", "https,other", "le")
         assert "of its routers, secure is taken over; plain are removed by the first `pulumi up`" in result.notes
 
 

@@ -77,6 +77,17 @@ def test_all_faults_are_reported_together() -> None:
         ({"varnish_image": f"varnish:7.1.1@{DIGEST}"}, "varnishImage", "7.3.0 or later"),
         ({"varnish_image": "varnish:7.7.0"}, "varnishImage", "`make pin` looks it up"),
         ({"coalesce_memory": 5}, "coalesceMemory", "64 (MiB)"),
+        ({"entrypoint": "websecure, internal"}, "entrypoint", "several different ones with commas and no spaces"),
+        ({"entrypoint": "websecure,"}, "entrypoint", "several different ones"),
+        ({"entrypoint": "web,web"}, "entrypoint", "several different ones"),
+        (
+            {"traefik_labels": {"traefik.http.routers.x.middlewares": "a,,b"}},
+            "traefikLabels.traefik.http.routers.x.middlewares",
+            "names of middlewares with commas",
+        ),
+        ({"coalesce_disk": -1}, "coalesceDisk", "must be 0, for no disk, or 64 to 1048576 (MiB"),
+        ({"coalesce_disk": 63}, "coalesceDisk", "must be 0, for no disk, or 64 to 1048576 (MiB"),
+        ({"coalesce_disk": 1_048_577}, "coalesceDisk", "must be 0, for no disk, or 64 to 1048576 (MiB"),
         ({"image": f"registry:2.8.3@{DIGEST}"}, "image", "acceptRegistry2: true"),
         ({"image": f"registry:2.8.1@{DIGEST}", "accept_registry_2": True}, "image", "CVE-2026-33540"),
         ({"image": f"registry:3.1.0@{DIGEST}", "accept_registry_2": True}, "image", "CVE-2026-33540"),
@@ -187,6 +198,10 @@ def test_pulumi_prints_the_faults_and_no_traceback() -> None:
         VOLUME,
         {"cache_nfs": "[2001:db8::1]:/a"},
         {"coalesce": False, "varnish_image": None},
+        {"entrypoint": "websecure,internal"},
+        {"coalesce_disk": 0},
+        {"coalesce_disk": 64},
+        {"coalesce_disk": 1_048_576},
     ],
 )
 def test_what_is_allowed_is_taken(changed: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ MARKER = "# Written by swarm-registry-mirror"
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["why"])
 def test_whether_traefik_may_lead_the_mirrors_requests_elsewhere(case: dict[str, Any]) -> None:
-    assert routes.leads_here(case["labels"], "m.test", "websecure") is case["leads"]
+    assert routes.leads_here(case["labels"], "m.test", case.get("entrypoint", "websecure")) is case["leads"]
 
 
 class Swarm:

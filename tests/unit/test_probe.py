@@ -39,6 +39,7 @@ class Server:
         """What Varnish tells of the upstream's word to the mirror itself."""
         self.said: object = None
         """The body of an answer about a layer, by GET."""
+        self.disk: str | None = None
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -57,6 +58,8 @@ class Server:
                 self.send_response(status)
                 if is_registry:
                     self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
+                if outer.disk is not None:
+                    self.send_header(probe.DISK_HEADER, outer.disk)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
@@ -102,6 +105,31 @@ def test_a_manifest_is_asked_for_without_being_pulled(server: Server) -> None:
     ((path, accept),) = server.manifests
     assert path == "/v2/library/hello-world/manifests/latest"
     assert "application/vnd.oci.image.index.v1+json" in accept
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ("1200 of 4096", (1200, 4096)),
+        ("0 of 4096", (0, 4096)),
+        (None, None),
+        ("", None),
+        ("-1 of 4096", None),
+        ("1200", None),
+        ("1200 of 4096 of 1", None),
+        ("9" * 5000 + " of 1", None),
+    ],
+)
+def test_varnish_says_what_it_took_of_its_disk(server: Server, said: str | None, found: tuple[int, int] | None) -> None:
+    server.disk = said
+    assert probe.disk(server.url) == found
+
+
+def test_nobody_says_so_where_nobody_answers_or_only_docker_could_ask(server: Server) -> None:
+    assert probe.disk("https://localhost:1") is None
+    server.disk = "1 of 2"
+    assert probe.disk(server.url, "socks5://localhost:1") is None
+    assert server.asked == 0
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])

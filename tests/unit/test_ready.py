@@ -65,7 +65,11 @@ class Swarm:
         self.is_manager = True
         self.answer = probe.Answer(None)
         self.upstream: str | None = None
+        self.disk: tuple[int, int] | None = (4096, 4096)
         self.log = ""
+        self.services: list[dict[str, Any]] | None = []
+        """Of the swarm; None: docker does not say."""
+        self.looks = 0
         self.now = 0.0
         self.later: dict[float, Callable[[], None]] = {}
 
@@ -77,6 +81,11 @@ class Swarm:
             return "\n".join(str(number) for number, _ in enumerate(self.tasks))
         if words[:3] == ("inspect", "--type", "task"):
             return json.dumps(self.tasks)
+        if words[:2] in (("service", "ls"), ("service", "inspect")):
+            if self.services is None:
+                raise engine.EngineProblem("docker does not answer")
+            self.looks += words[1] == "ls"
+            return json.dumps(self.services) if words[1] == "inspect" else "id" * len(self.services)
         assert command[0] == "sh"
         return self.log
 
@@ -94,6 +103,7 @@ def swarm(monkeypatch: pytest.MonkeyPatch) -> Swarm:
     monkeypatch.setattr(engine, "run", found.run)
     monkeypatch.setattr(probe, "ask", lambda *_: found.answer)
     monkeypatch.setattr(probe, "upstream_fault", lambda *_: found.upstream)
+    monkeypatch.setattr(probe, "disk", lambda *_: found.disk)
     monkeypatch.setattr(ready, "time", found)
     return found
 
@@ -101,8 +111,8 @@ def swarm(monkeypatch: pytest.MonkeyPatch) -> Swarm:
 def request(folder: Path) -> dict[str, Any]:
     return {
         "mirror": "https://mirror.example.com", "services": [{"service": "mirror", "image": NEW, "word": "new"}],
-        "check_image": "library/hello-world:latest", "network": "traefik_public", "allow_from": [], "timeout": 60,
-        "unit": "docker", "daemon_json": str(folder / "daemon.json"),
+        "check_image": "library/hello-world:latest", "network": "traefik_public", "allow_from": [], "timeout": 60, "disk": 4096,
+        "unit": "docker", "daemon_json": str(folder / "daemon.json"), "labels": [{"traefik.enable": "true"}],
     }  # fmt: skip
 
 
@@ -163,6 +173,51 @@ def test_one_that_has_served_is_ready_with_a_warning(swarm: Swarm, tmp_path: Pat
     assert capsys.readouterr().err == ""
 
 
+LITTLE_DISK = (
+    "READY WITH LESS DISK THAN coalesceDisk SAYS: Varnish took 1200 MiB of 4096, half of what its machine has free; layers of"
+    " over 1125 MiB that do not fit into memory are downloaded once for each client; make room there (it looks at its next"
+    " start), or set coalesceDisk to 1200"
+)
+
+
+@pytest.mark.parametrize("act", [ready.wait, ready.wait_again])
+def test_a_disk_that_cannot_give_what_varnish_was_told_to_take_is_a_warning(
+    swarm: Swarm, tmp_path: Path, act: Callable[[dict[str, Any]], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    swarm.tasks = [task(1, NEW, "new")]
+    swarm.disk = (1200, 4096)
+    assert act(request(tmp_path)) == "ready"
+    assert capsys.readouterr().err == f"registry mirror: {LITTLE_DISK}\n"
+    assert swarm.now == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted", "seconds"),
+    [
+        ((4096, 4096), 4096, 0),
+        (None, 4096, 0),  # without Varnish, by an earlier version of it, or where something takes the header away
+        ((1200, 4096), 0, 0),  # no disk is wanted: nobody is asked
+        ((1200, 8192), 4096, 21),  # the old task answers for longer than Traefik takes: no word about the new one is right
+    ],
+)
+def test_otherwise_nothing_is_said_of_the_disk(
+    swarm: Swarm, tmp_path: Path, said: tuple[int, int] | None, wanted: int, seconds: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    swarm.tasks, swarm.disk = [task(1, NEW, "new")], said
+    assert ready.wait({**request(tmp_path), "disk": wanted}) == "ready"
+    assert capsys.readouterr().err == ""
+    assert swarm.now == seconds
+
+
+def test_what_the_old_task_says_of_the_disk_is_not_taken_for_the_new_ones_word(
+    swarm: Swarm, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    swarm.tasks, swarm.disk = [task(1, NEW, "new")], (8192, 8192)
+    swarm.later[5.0] = lambda: setattr(swarm, "disk", (1200, 4096))
+    assert ready.wait(request(tmp_path)) == "ready"
+    assert LITTLE_DISK in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("act", [ready.wait, ready.wait_again])
 def test_what_no_waiting_mends_ends_the_gate_at_once(swarm: Swarm, tmp_path: Path, act: Callable[[dict[str, Any]], str]) -> None:
     swarm.tasks = [task(1, NEW, "new")]
@@ -181,3 +236,45 @@ def test_what_may_pass_is_waited_for(swarm: Swarm, tmp_path: Path) -> None:
     swarm.later[12.0] = lambda: setattr(swarm, "answer", probe.Answer(None))
     assert ready.wait(request(tmp_path)) == "ready"
     assert swarm.now == 12
+
+
+CONSTRAINED = {
+    "Spec": {"Name": "edge", "TaskTemplate": {"ContainerSpec": {"Args": ["--providers.swarm.constraints=Label(`a`, `b`)"]}}}
+}
+
+
+def test_a_constraint_of_traefik_that_hides_the_mirror_is_named_and_looked_for_once(swarm: Swarm, tmp_path: Path) -> None:
+    swarm.tasks, swarm.services = [task(1, NEW, "new")], [CONSTRAINED]
+    swarm.answer = probe.Answer("Traefik has no route (404)?", probe.LONG, no_route=True)
+    with pytest.raises(ready.NotReady) as failed:
+        ready.wait(request(tmp_path))
+    assert str(failed.value).endswith(
+        "Traefik has no route (404)? The Traefik of the service edge takes only what meets its constraint Label(`a`, `b`);"
+        " the mirror needs these traefikLabels for it: a: b"
+    )
+    assert swarm.looks == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "services"),
+    [
+        (probe.Answer("no route", probe.LONG, no_route=True), []),  # no Traefik of this swarm has one
+        (probe.Answer("no route", probe.LONG, no_route=True), None),
+        (probe.Answer("Traefik reaches no mirror (502)", probe.LONG), [CONSTRAINED]),  # so it knows the mirror
+    ],
+)
+def test_otherwise_no_constraint_is_named(
+    swarm: Swarm, tmp_path: Path, answer: probe.Answer, services: list[dict[str, Any]] | None
+) -> None:
+    swarm.tasks, swarm.answer, swarm.services = [task(1, NEW, "new")], answer, services
+    with pytest.raises(ready.NotReady) as failed:
+        ready.wait(request(tmp_path))
+    assert str(failed.value).endswith(f"so no node was touched: {answer.fault}")
+
+
+def test_a_mirror_whose_task_has_gone_meanwhile_is_not_called_hidden(swarm: Swarm, tmp_path: Path) -> None:
+    swarm.tasks, swarm.services = [task(1, NEW, "new")], [CONSTRAINED]
+    swarm.answer = probe.Answer("Traefik has no route (404)?", probe.LONG, no_route=True)
+    swarm.later[50.0] = swarm.tasks.clear
+    with pytest.raises(ready.NotReady, match=r"docker has not made a task of the service mirror with this configuration yet$"):
+        ready.wait(request(tmp_path))

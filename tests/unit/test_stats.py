@@ -25,7 +25,9 @@ def test_the_registrys_counters_are_summed_over_blobs_and_manifests() -> None:
 @pytest.mark.parametrize("wrap", [lambda values: {"counters": values}, lambda values: values])
 def test_varnish_is_understood_with_its_counters_apart_or_not(wrap: object) -> None:
     values = {"MAIN.cache_hit": {"value": 7}, "MAIN.cache_miss": {"value": 3}}
-    assert stats.hits(json.dumps(wrap(values))) == {"hit": 7, "miss": 3}  # type: ignore[operator]
+    assert stats.hits(json.dumps(wrap(values))) == {"hit": 7, "miss": 3, "disk": 0}  # type: ignore[operator]
+    values |= {"SMF.disk.g_bytes": {"value": 5}, "SMF.disk.g_space": {"value": 6}}
+    assert stats.hits(json.dumps(wrap(values))) == {"hit": 7, "miss": 3, "disk": 11}  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(
@@ -69,6 +71,21 @@ def test_what_nobody_knows_is_said_to_be_unknown() -> None:
     rows = dict(as_rows(Stats()))
     assert rows["the registry runs on"] == "NO NODE of the list"
     assert rows["of them from the cache"] == rows["on the shared storage"] == "not known"
+
+
+@pytest.mark.parametrize(
+    ("has", "asked", "said"),
+    [
+        (4 << 30, 4 << 30, "4.3 GB"),
+        (1 << 30, 4 << 30, "1.1 GB, LESS THAN the 4.3 GB of coalesceDisk: half of what was free on its machine"),
+        (None, 4 << 30, "not known"),
+        (0, 0, "0 B"),
+        (None, None, "none, without Varnish"),
+    ],
+)
+def test_a_disk_that_gave_less_than_it_was_asked_for_is_said(has: int | None, asked: int | None, said: str) -> None:
+    varnish = None if has is None else {"hit": 0, "miss": 0, "disk": has}
+    assert dict(as_rows(gather([("n1", {"varnish": varnish}, "")], asked)))["disk for large layers"] == said
 
 
 @pytest.mark.parametrize("value", ["1e999", "1.2.3", "e", "+", "1e"])

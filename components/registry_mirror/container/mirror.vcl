@@ -301,6 +301,10 @@ sub vcl_deliver {
     set req.http.X-Lease = resp.http.X-Lease;
     C{ (void)hold(ctx, VRT_GetHdr(ctx, &VGC_HDR_REQ_X_2d_Lease), 1); }C
     unset resp.http.X-Lease;
+    # How many MiB of this machine's disk were taken, and were asked for: known only here, and the gate tells a person.
+    if (req.url == "/v2/") {
+        set resp.http.X-Mirror-Disk = "@TAKEN@ of @ASKED@";
+    }
 }
 
 sub vcl_synth {

@@ -63,7 +63,7 @@ address() {
 
 configuration() {
   sed -e "s/@ADDRESS@/$1/" -e "s/@SMALL@/$(leasable $SMALL)/" -e "s/@MEMORY@/$(leasable "$memory")/" \
-    -e "s/@DISK@/$(leasable "$disk")/" -e "s/@LARGEST@/$((memory * MIB / 2))/" -e "s/@PASSES@/$passes/" \
+    -e "s/@DISK@/$(leasable "$disk")/" -e "s/@TAKEN@/$disk/" -e "s/@ASKED@/$asked/" -e "s/@LARGEST@/$((memory * MIB / 2))/" -e "s/@PASSES@/$passes/" \
     /etc/varnish/mirror.vcl > "/tmp/mirror-$2.vcl"
 }
 
@@ -71,6 +71,7 @@ configuration() {
 leasable() { echo $(($1 * MIB / 16 * 15)); }
 
 # Large bodies are on this machine's disk, of which never more than half of what is free is taken.
+asked=$disk
 free=$(df -Pk /tmp | tail -n 1 | tr -s ' ' | cut -d ' ' -f 4)
 if [ "$disk" -gt $((free / 2048)) ]; then
   disk=$((free / 2048))

@@ -10,10 +10,11 @@ import glob
 import http.client
 import json
 import os
+import re
 import socket
 import ssl
 import time
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Tuple
 from urllib.parse import unquote, urlsplit
 
 from .. import plain_text
@@ -42,6 +43,9 @@ ALL = 3
 
 UPSTREAM_STATUS = "Mirror-Upstream-Status"
 """Header in which Varnish tells what the upstream said to the mirror itself, where no client should take that for its own."""
+DISK_HEADER = "X-Mirror-Disk"
+"""With Varnish's answer to `/v2/` (`container/mirror.vcl`): `<taken> of <asked>`, MiB of its machine's disk. Only that one
+knows what was free on it."""
 
 NEVER = 0.0
 LONG = float("inf")
@@ -59,6 +63,8 @@ class Answer(NamedTuple):
     """Seconds within which the fault may pass by itself; a node waits no longer."""
     final: bool = False
     """Nothing that happens in the swarm can make it pass, so the gate need not wait either."""
+    no_route: bool = False
+    """Traefik answered, and knows no mirror."""
 
     @property
     def concerns_the_mirror(self) -> bool:
@@ -128,6 +134,29 @@ def upstream_fault(url: str, image: str, proxy: Optional[str] = None) -> Optiona
         return _judge_failure(url, proxy, error).fault
     finally:
         connection.close()
+
+
+def disk(url: str, proxy: Optional[str] = None) -> "Optional[Tuple[int, int]]":
+    """MiB of its machine's disk that Varnish took for large layers, and how many it was told to take.
+
+    None where nobody says so: without Varnish, by one of an earlier version, or where nobody answers.
+    """
+    if _is_beyond_us(proxy):
+        return None
+    connection = _connection(url, proxy)
+    try:
+        connection.request("GET", "/v2/", headers={"User-Agent": "swarm-registry-mirror"})
+        answer = connection.getresponse()
+        connection.body(answer)
+        said = _TAKEN_OF_ASKED.fullmatch(answer.getheader(DISK_HEADER) or "")
+        return (int(said.group(1)), int(said.group(2))) if said else None
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+_TAKEN_OF_ASKED = re.compile("([0-9]{1,9}) of ([0-9]{1,9})")
 
 
 def _is_beyond_us(proxy: Optional[str]) -> bool:
@@ -265,7 +294,7 @@ def _judge(url: str, status: int, version: Optional[str]) -> Answer:
         return Answer(words % url, TRAEFIK_LOOKS)
     if status == 404:
         words = "Traefik has no route to the mirror (404 from %s/v2/); does it watch this swarm and this network?"
-        return Answer(words % url, LONG)
+        return Answer(words % url, LONG, no_route=True)
     if status in (502, 503, 504):
         words = "Traefik has a route but reaches no mirror (%d from %s/v2/); is its task running?"
         return Answer(words % (status, url), LONG)

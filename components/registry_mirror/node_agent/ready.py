@@ -11,7 +11,7 @@ import time
 from typing import Any, Callable, Dict, List, Optional
 
 from ..answer import printed_complaint
-from . import daemon_json, dockerd_view, engine, files, probe
+from . import constraint, daemon_json, dockerd_view, engine, files, probe
 
 POLL_SECONDS = 0.5
 
@@ -27,6 +27,7 @@ def wait(request: Dict[str, Any]) -> str:
     """
     url, image, proxy = request["mirror"], request["check_image"], _start(request)
     _until_ready(request, proxy, lambda: probe.upstream_fault(url, image, proxy))
+    _warn_of_the_disk(request, proxy)
     return "ready"
 
 
@@ -40,7 +41,27 @@ def wait_again(request: Dict[str, Any]) -> str:
     upstream = probe.upstream_fault(request["mirror"], request["check_image"], proxy)
     if upstream is not None:
         print(printed_complaint("READY ONLY WITH WHAT IS IN ITS CACHE: " + upstream), file=sys.stderr)
+    _warn_of_the_disk(request, proxy)
     return "ready"
+
+
+def _warn_of_the_disk(request: Dict[str, Any], proxy: Optional[str]) -> None:
+    """Say on stderr if Varnish's machine had less disk than it was told to take; only that machine knows, and Varnish says it.
+
+    Until Traefik has taken the new task over, the old one answers: that is told by what it was told to take.
+    """
+    wanted, deadline = request["disk"], time.monotonic() + probe.TRAEFIK_LOOKS
+    found = probe.disk(request["mirror"], proxy) if wanted else None
+    while found is not None and found[1] != wanted and time.monotonic() <= deadline:
+        time.sleep(POLL_SECONDS)
+        found = probe.disk(request["mirror"], proxy)
+    if found is not None and found[1] == wanted and found[0] < wanted:
+        words = (
+            "READY WITH LESS DISK THAN coalesceDisk SAYS: Varnish took %d MiB of %d, half of what its machine has free; layers of"
+            " over %d MiB that do not fit into memory are downloaded once for each client; make room there (it looks at its next"
+            " start), or set coalesceDisk to %d"
+        )
+        print(printed_complaint(words % (found[0], wanted, found[0] * 15 // 16, found[0])), file=sys.stderr)
 
 
 def _start(request: Dict[str, Any]) -> Optional[str]:
@@ -59,17 +80,34 @@ def _until_ready(request: Dict[str, Any], proxy: Optional[str], upstream: Callab
     """Wait until nothing is wrong. Raises NotReady."""
     deadline = time.monotonic() + request["timeout"]
     while True:
-        wrong = _tasks_fault(request) or _hidden_addresses(request)
+        wrong, hidden = _tasks_fault(request) or _hidden_addresses(request), False
         if wrong is None:
             answer = probe.ask(request["mirror"], request["check_image"], proxy)
             if answer.final:
                 raise NotReady("the mirror is not ready, so no node was touched: %s" % answer.fault)
-            wrong = answer.fault or upstream()
+            wrong, hidden = answer.fault or upstream(), answer.no_route
         if wrong is None:
             return
         if time.monotonic() > deadline:
+            wrong += _hiding_constraint(request) if hidden else ""
             raise NotReady("the mirror is not ready after %d s, so no node was touched: %s" % (request["timeout"], wrong))
         time.sleep(POLL_SECONDS)
+
+
+def _hiding_constraint(request: Dict[str, Any]) -> str:
+    """Behind "no route": the constraint of a Traefik that our services do not meet. Looked for once, when the time is over."""
+    try:
+        found = constraint.fault(request["labels"], _services())
+    except (engine.EngineProblem, ValueError):
+        return ""  # what is wrong is said already; this would only have said why
+    return "" if found is None else " " + found
+
+
+def _services() -> List[Dict[str, Any]]:
+    """Every service of the swarm. Raises engine.EngineProblem."""
+    names = engine.run("docker", "service", "ls", "--quiet").split()
+    found: List[Dict[str, Any]] = json.loads(engine.run("docker", "service", "inspect", *names)) if names else []
+    return found
 
 
 def _hidden_addresses(request: Dict[str, Any]) -> Optional[str]:
@@ -81,8 +119,7 @@ def _hidden_addresses(request: Dict[str, Any]) -> Optional[str]:
         return None
     try:
         network = engine.run("docker", "network", "inspect", "--format", "{{.ID}}", request["network"]).strip()
-        names = engine.run("docker", "service", "ls", "--quiet").split()
-        services: List[Dict[str, Any]] = json.loads(engine.run("docker", "service", "inspect", *names)) if names else []
+        services = _services()
     except engine.EngineProblem as error:
         return "the swarm's services cannot be looked at: %s" % error
     for service in services:

@@ -15,7 +15,10 @@ _OLD_RULE = re.compile(r"traefik\.(?:[^.]+\.)?frontend\.rule")
 
 
 def leads_here(labels: Dict[str, str], hostname: str, entrypoint: str) -> bool:
-    """Whether requests for `https://<hostname>/v2/` that come in at an entrypoint may be led to the service with these labels."""
+    """Whether requests for `https://<hostname>/v2/` that come in at an entrypoint may be led to the service with these labels.
+
+    `entrypoint`: one, or several with commas between them, of which any counts.
+    """
     known = {key.lower(): value for key, value in labels.items()}
     if known.get("traefik.enable", "").lower() == "false":
         return False
@@ -23,7 +26,7 @@ def leads_here(labels: Dict[str, str], hostname: str, entrypoint: str) -> bool:
         router = _RULE.fullmatch(key)
         if router is not None:
             points = known.get("traefik.http.routers.%s.entrypoints" % router.group(1), "")
-            here = not points or entrypoint in [point.strip() for point in points.split(",")]
+            here = not points or not set(entrypoint.split(",")).isdisjoint(point.strip() for point in points.split(","))
             if here and _matches(rule, hostname.lower()):
                 return True
         elif _OLD_RULE.fullmatch(key) and _matches_old(rule, hostname.lower()):

@@ -55,11 +55,18 @@ def counters(text: str) -> Dict[str, int]:
 
 
 def hits(text: str) -> Optional[Dict[str, int]]:
-    """Varnish's hits and misses of what `varnishstat -j` prints; None where that cannot be read."""
+    """Varnish's hits and misses of what `varnishstat -j` prints, and `disk`: bytes of disk that it has for large layers.
+
+    None where that cannot be read.
+    """
     try:
         report = json.loads(text)
         values = report.get("counters", report)  # newer ones have them apart
-        return {name: int(values["MAIN.cache_" + name]["value"]) for name in ("hit", "miss")}
+        found = {name: int(values["MAIN.cache_" + name]["value"]) for name in ("hit", "miss")}
+        # A store on disk counts under SMF; without one there is another kind of store by that name (start-varnish.sh).
+        parts = [values.get("SMF.disk." + name, {"value": 0})["value"] for name in ("g_bytes", "g_space")]
+        found["disk"] = sum(int(part) for part in parts)
+        return found
     except (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
