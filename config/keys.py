@@ -42,6 +42,7 @@ KEYS = {
     "varnishImage": Key("string", "varnish_image", "Varnish 7.3 or later, `repository:tag@sha256:…`; needed to coalesce"),
     "varnishDigestFile": Key("string", "", "file that holds its digest, where `varnishImage` has none"),
     "coalesceMemory": Key("integer", "coalesce_memory", "MiB for what is being pulled; layers over half of it go to the disk"),
+    "coalesceDisk": Key("integer", "coalesce_disk", "MiB of its machine's disk for large layers while they are pulled; 0: none"),
     "nodes": Key("array", "nodes", "every node that uses the mirror; see below", required=True),
     "without": Key("array", "", "names of nodes to leave out for now; `make up UNREACHABLE=skip-and-report` sets it"),
     "manager": Key("string", "manager", "name of the node on which the service and the shared storage are looked after"),

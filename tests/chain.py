@@ -51,7 +51,7 @@ set -e
 root=$1 files=$2; shift 2
 mount --bind "$TREE" "$root"
 mount -o remount,bind,ro "$root"
-mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+$WRITABLE "$root/tmp"
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
 for file in etc/hosts etc/resolv.conf etc/varnish/mirror.vcl usr/local/bin/start-mirror; do
@@ -112,14 +112,48 @@ def varnish_tree() -> Path:
     return tree
 
 
+class Long:
+    """A body too long to be held: one block of random bytes over and over, each with its number, so no two places are alike."""
+
+    BLOCK = 1 << 20
+
+    def __init__(self, size: int, seed: int = 0) -> None:
+        self._size = size
+        self._block = random.Random(seed).randbytes(self.BLOCK)
+        self._digest = ""
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice) -> bytes:
+        start, stop, _ = part.indices(self._size)
+        first = start // self.BLOCK
+        blocks = (number.to_bytes(8, "big") + self._block[8:] for number in range(first, -(-stop // self.BLOCK)))
+        return b"".join(blocks)[start - first * self.BLOCK : stop - first * self.BLOCK]
+
+    @property
+    def digest(self) -> str:
+        if not self._digest:
+            found = hashlib.sha256()
+            for start in range(0, self._size, self.BLOCK):
+                found.update(self[start : start + self.BLOCK])
+            self._digest = f"sha256:{found.hexdigest()}"
+        return self._digest
+
+
+def digest_of(body: bytes | Long) -> str:
+    """Its name as a blob."""
+    return body.digest if isinstance(body, Long) else f"sha256:{hashlib.sha256(body).hexdigest()}"
+
+
 @dataclass
 class Content:
-    """What the upstream has: path -> (media type, bytes)."""
+    """What the upstream has: path -> (media type, body)."""
 
-    answers: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    answers: dict[str, tuple[str, bytes | Long]] = field(default_factory=dict)
 
-    def blob(self, name: str, content: bytes) -> str:
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    def blob(self, name: str, content: bytes | Long) -> str:
+        digest = digest_of(content)
         self.answers[f"/v2/{name}/blobs/{digest}"] = ("application/octet-stream", content)
         return digest
 
@@ -157,6 +191,8 @@ class Upstream(BaseHTTPRequestHandler):
     sent: ClassVar[Counter[str]] = Counter()
     rate = 0
     """Bytes a second of one connection; 0 is without limit."""
+    broken_off_at: ClassVar[list[int]] = []
+    """After how many bytes each of the next bodies breaks off, with its connection."""
 
     def do_GET(self) -> None:
         type(self).requests[self.path] += 1
@@ -164,7 +200,7 @@ class Upstream(BaseHTTPRequestHandler):
         self.send_response(200 if media_type or self.path == "/v2/" else 404)
         self.send_header("Content-Length", str(len(body)))
         if media_type:
-            digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
+            digest = digest_of(body)
             self.send_header("Content-Type", media_type)
             self.send_header("Docker-Content-Digest", digest)
             self.send_header("ETag", f'"{digest}"')
@@ -172,11 +208,15 @@ class Upstream(BaseHTTPRequestHandler):
         if self.command == "HEAD":
             return
         step = max(self.rate // 20, 65536) if self.rate else 1 << 20
-        for start in range(0, len(body), step):
-            self.wfile.write(body[start : start + step])
-            type(self).sent[self.path] += len(body[start : start + step])
+        end = self.broken_off_at.pop(0) if self.broken_off_at else len(body)
+        for start in range(0, min(end, len(body)), step):
+            piece = body[start : min(start + step, end)]
+            self.wfile.write(piece)
+            type(self).sent[self.path] += len(piece)
             if self.rate:
                 time.sleep(step / self.rate)
+        if end < len(body):
+            self.close_connection = True
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -231,27 +271,53 @@ class Answer:
         return f"sha256:{hashlib.sha256(self.body).hexdigest()}"
 
 
+@dataclass
+class Received:
+    """What a client got of a body that it did not keep."""
+
+    status: int
+    headers: Mapping[str, str]
+    digest: str
+    size: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether a client takes it for all that was promised."""
+        return self.size == int(self.headers["Content-Length"])
+
+
 class Chain:
     """The running parts. Use as a context, in `own_network`."""
 
     def __init__(
-        self, folder: Path, *, memory: int = 64, disk: int = 256, search: str = "", names: "dict[str, list[str]] | None" = None
+        self,
+        folder: Path,
+        *,
+        memory: int = 64,
+        disk: int = 256,
+        search: str = "",
+        names: "dict[str, list[str]] | None" = None,
+        writable: str = "mount -t tmpfs -o mode=1777 tmpfs",
+        cache_write_seconds: int = registry.CACHE_WRITE_SECONDS,
+        edit: Callable[[str], str] = str,
     ) -> None:
+        """`writable` mounts Varnish's /tmp (its target is appended); `edit` changes the script that starts Varnish."""
         self.content = Content()
         self.folder = folder
         self.resolver = Resolver({f"tasks.{SERVICE}": [REGISTRY]} if names is None else names)
         self._memory, self._disk = memory, disk
         self._search = search
+        self._writable, self._cache_write_seconds, self._edit = writable, cache_write_seconds, edit
         self._stack = contextlib.ExitStack()
         self.log = folder / "varnish.log"
 
     def __enter__(self) -> "Chain":
-        Upstream.content, Upstream.rate = self.content, 0
+        Upstream.content, Upstream.rate, Upstream.broken_off_at = self.content, 0, []
         self.reset()
         self.resolver.start()
         self._stack.callback(self.resolver.close)
         self.serve(UPSTREAM, 80, Upstream)
-        self._start_registry()
+        self.start_registry()
         self._start_varnish()
         return self
 
@@ -265,12 +331,14 @@ class Chain:
         self._stack.callback(server.server_close)
         self._stack.callback(server.shutdown)
 
-    def _start_registry(self) -> None:
+    def start_registry(self, address: str = REGISTRY) -> None:
+        """A task of the registry, on the cache that there is."""
         version = registry.RegistryVersion.of("registry:3.1.1")
         assert version is not None
-        config = yaml.safe_load(registry.registry_config(SERVICE, f"http://{UPSTREAM}", version))
+        text = registry.registry_config(SERVICE, f"http://{UPSTREAM}", version, cache_write_seconds=self._cache_write_seconds)
+        config = yaml.safe_load(text)
         del config["proxy"]["exec"]
-        config["http"]["addr"] = f"{REGISTRY}:{registry.PORT}"
+        config["http"]["addr"] = f"{address}:{registry.PORT}"
         config["storage"]["filesystem"]["rootdirectory"] = str(self.folder / "cache")
         (self.folder / "config.yml").write_text(yaml.safe_dump(config))
         argv = [str(BIN / "registry"), "serve", str(self.folder / "config.yml")]
@@ -279,7 +347,7 @@ class Chain:
     def _start_varnish(self) -> None:
         (self.folder / "resolv.conf").write_text(f"nameserver 127.0.0.53\n{f'search {self._search}' if self._search else ''}\n")
         (self.folder / "mirror.vcl").write_text(registry.script("mirror.vcl"))
-        (self.folder / "start-mirror").write_text(registry.script("start-varnish.sh"))
+        (self.folder / "start-mirror").write_text(self._edit(registry.script("start-varnish.sh")))
         (self.folder / "hosts").write_text("127.0.0.1 localhost\n")
         for name in ("hosts", "resolv.conf", "mirror.vcl", "start-mirror"):
             (self.folder / name).chmod(0o644)
@@ -288,7 +356,7 @@ class Chain:
         words = coalesce.words(SERVICE, self._memory, self._disk)
         argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", "/bin/sh", "-c", SETUP, "sh",
                 str(self.root), str(self.folder), "/bin/sh", coalesce.START, *words, "DIGEST=sha256:0"]  # fmt: skip
-        self.varnish = self._process(argv, self.log, {**os.environ, "TREE": str(varnish_tree())})
+        self.varnish = self._process(argv, self.log, {**os.environ, "TREE": str(varnish_tree()), "WRITABLE": self._writable})
 
     def _process(self, argv: list[str], log: Path, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
         with log.open("wb") as output:
@@ -318,6 +386,25 @@ class Chain:
             connection.request(method, path, headers={**({"Accept": accept} if accept is not None else {}), **(headers or {})})
             response = connection.getresponse()
             return Answer(response.status, dict(response.headers), response.read())
+        finally:
+            connection.close()
+
+    def receive(self, path: str, start: int = 0, size: "int | None" = None, *, timeout: float = 60) -> Received:
+        """A body read as it comes, whole or from a byte on (and so many bytes of it, after which the client goes away).
+
+        A body that breaks off is what came of it.
+        """
+        connection = http.client.HTTPConnection(VARNISH, coalesce.PORT, timeout=timeout)
+        found, read, body = hashlib.sha256(), 0, bytearray(1 << 18)
+        try:
+            connection.request("GET", path, headers={"Range": f"bytes={start}-"} if start else {})
+            response = connection.getresponse()
+            with contextlib.suppress(OSError, http.client.IncompleteRead):
+                while (size is None or read < size) and (count := response.readinto(body)):
+                    count = count if size is None else min(count, size - read)
+                    found.update(memoryview(body)[:count])
+                    read += count
+            return Received(response.status, dict(response.headers), f"sha256:{found.hexdigest()}", read)
         finally:
             connection.close()
 

@@ -12,7 +12,7 @@ from typing import Any
 import pulumi
 
 from . import kinds, rules
-from .coalesce import front_name
+from .coalesce import DISK_MIB, front_name
 from .node_agent import keys
 from .registry import CACHE_WRITE_SECONDS, RegistryVersion
 from .rules import Fault, InvalidArgs
@@ -82,6 +82,9 @@ class RegistryMirrorArgs:
     """Varnish 7.3 or later, with tag and digest: `varnish:7.7.0@sha256:…`. Needed to coalesce."""
     coalesce_memory: int = 512
     """MiB in which Varnish holds what is being pulled; layers of more than half of it are kept on its disk."""
+    coalesce_disk: int = DISK_MIB
+    """MiB of its machine's disk for them, never more than half of what is free there; 0: none. A layer that is larger than 15/16
+    of this is downloaded once for each of those who want it at the same moment."""
     nodes: Sequence[SwarmNode]
     """Every node that uses the mirror, in the order in which they are told; the first that is not the manager is the canary."""
     private_key: pulumi.Input[str] | None = field(default=None, repr=False)
@@ -305,6 +308,7 @@ class RegistryMirrorArgs:
         return [
             *rules.check("varnishImage", self.varnish_image, rules.varnish_image),
             *rules.check("coalesceMemory", self.coalesce_memory, rules.memory),
+            *rules.check("coalesceDisk", self.coalesce_disk, rules.disk),
         ]
 
     def _access_faults(self) -> list[Fault]:

@@ -18,8 +18,9 @@ WRITABLE = "/tmp"
 configurations, which have to be executable (a tmpfs of a service is mounted noexec), and what is too large for memory."""
 
 DISK_MIB = 4096
-"""Of the node's own disk for layers that are too large for memory (more than half of it), or for which it has no room. Never
-more than half of what is free there. A layer of up to 15/16 of this is one download for all who want it at the same moment."""
+"""Of the node's own disk for layers that are too large for memory (more than half of it), or for which it has no room, unless
+`coalesceDisk` says otherwise. Never more than half of what is free there. A layer of up to 15/16 of this is one download for all
+who want it at the same moment; a larger one is one for each."""
 
 PASSES = 512
 """How many bodies may be passed on at the same moment where there is no room to keep them. Docker is sent to the upstream
@@ -44,6 +45,6 @@ def words(service: str, memory: int, disk: int = DISK_MIB) -> list[str]:
     Args:
         service: Name of the registry's swarm service.
         memory: Varnish's store in memory, in MiB (`coalesceMemory`).
-        disk: Its store on the node's disk, in MiB; 0 for none.
+        disk: Its store on the node's disk, in MiB (`coalesceDisk`); 0 for none.
     """
     return [f"REGISTRY={service}", f"PORT={PORT}", f"MEMORY={memory}", f"DISK={disk}", f"PASSES={PASSES}"]

@@ -371,6 +371,11 @@ def memory(value: int) -> str | None:
     return None if value >= 64 else "must be 64 (MiB) or more"
 
 
+def disk(value: int) -> str | None:
+    """MiB of a machine's disk, of which `container/start-varnish.sh` takes nothing below 64."""
+    return None if value == 0 or value >= 64 else "must be 0 (nothing on the disk) or 64 (MiB) or more"
+
+
 def unique(values: Iterable[tuple[str, str]], what: str) -> list[Fault]:
     """Faults for every value that an earlier key has already; `values` are (key, value)."""
     first: dict[str, str] = {}

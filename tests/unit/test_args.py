@@ -77,6 +77,7 @@ def test_all_faults_are_reported_together() -> None:
         ({"varnish_image": f"varnish:7.1.1@{DIGEST}"}, "varnishImage", "7.3.0 or later"),
         ({"varnish_image": "varnish:7.7.0"}, "varnishImage", "`make pin` looks it up"),
         ({"coalesce_memory": 5}, "coalesceMemory", "64 (MiB)"),
+        ({"coalesce_disk": 63}, "coalesceDisk", "0 (nothing on the disk) or 64 (MiB)"),
         ({"image": f"registry:2.8.3@{DIGEST}"}, "image", "acceptRegistry2: true"),
         ({"image": f"registry:2.8.1@{DIGEST}", "accept_registry_2": True}, "image", "CVE-2026-33540"),
         ({"image": f"registry:3.1.0@{DIGEST}", "accept_registry_2": True}, "image", "CVE-2026-33540"),
