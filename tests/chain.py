@@ -35,7 +35,7 @@ from lab.plan import LABS
 from tools.toolchain import BIN
 
 CLONE_NEWNET = 0x40000000
-VARNISH, REGISTRY, UPSTREAM = "10.77.0.1", "10.77.0.2", "10.77.0.4"
+VARNISH, REGISTRY, OTHER_TASK, UPSTREAM = "10.77.0.1", "10.77.0.2", "10.77.0.3", "10.77.0.4"
 STRANGER = "10.99.0.9"
 """On this machine, and in no network of Varnish's."""
 SERVICE = "registry-mirror"
@@ -77,7 +77,10 @@ def own_network() -> Iterator[None]:
             "link set far up",
             f"address add {STRANGER}/32 dev lo",
         ]
-        for command in [*commands, *(f"address add {address}/24 dev chain" for address in (VARNISH, REGISTRY, UPSTREAM))]:
+        for command in [
+            *commands,
+            *(f"address add {address}/24 dev chain" for address in (VARNISH, REGISTRY, OTHER_TASK, UPSTREAM)),
+        ]:
             subprocess.run(["ip", *command.split()], check=True)
         yield
     finally:
@@ -282,8 +285,8 @@ class Received:
 
     @property
     def complete(self) -> bool:
-        """Whether a client takes it for all that was promised."""
-        return self.size == int(self.headers["Content-Length"])
+        """Whether a client takes it for all that it asked for."""
+        return self.status < 300 and self.size == int(self.headers["Content-Length"])
 
 
 class Chain:
@@ -301,7 +304,7 @@ class Chain:
         cache_write_seconds: int = registry.CACHE_WRITE_SECONDS,
         edit: Callable[[str], str] = str,
     ) -> None:
-        """`writable` mounts Varnish's /tmp (its target is appended); `edit` changes the script that starts Varnish."""
+        """`writable` mounts Varnish's /tmp (its target is appended); `edit` changes Varnish's script and configuration."""
         self.content = Content()
         self.folder = folder
         self.resolver = Resolver({f"tasks.{SERVICE}": [REGISTRY]} if names is None else names)
@@ -346,7 +349,7 @@ class Chain:
 
     def _start_varnish(self) -> None:
         (self.folder / "resolv.conf").write_text(f"nameserver 127.0.0.53\n{f'search {self._search}' if self._search else ''}\n")
-        (self.folder / "mirror.vcl").write_text(registry.script("mirror.vcl"))
+        (self.folder / "mirror.vcl").write_text(self._edit(registry.script("mirror.vcl")))
         (self.folder / "start-mirror").write_text(self._edit(registry.script("start-varnish.sh")))
         (self.folder / "hosts").write_text("127.0.0.1 localhost\n")
         for name in ("hosts", "resolv.conf", "mirror.vcl", "start-mirror"):
@@ -367,7 +370,8 @@ class Chain:
         return running
 
     def wait_until_ready(self) -> None:
-        self.wait_for(lambda: self.get("/v2/").status == 200)
+        """Varnish compiles its configuration first: a second of a processor, of which a busy computer has few."""
+        self.wait_for(lambda: self.get("/v2/").status == 200, seconds=120)
 
     def wait_for(self, condition: Callable[[], bool], seconds: float = 30) -> None:
         deadline = time.monotonic() + seconds
@@ -408,12 +412,13 @@ class Chain:
         finally:
             connection.close()
 
-    def open(self, path: str) -> http.client.HTTPResponse:
+    def open(self, path: str, headers: "Mapping[str, str] | None" = None, address: str = VARNISH) -> http.client.HTTPResponse:
         """A request whose body is not read yet, over a connection that takes little of it."""
-        connection = http.client.HTTPConnection(VARNISH, coalesce.PORT, timeout=60)
+        port = coalesce.PORT if address == VARNISH else registry.PORT
+        connection = http.client.HTTPConnection(address, port, timeout=60)
         connection.connect()
         connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        connection.request("GET", path)
+        connection.request("GET", path, headers=headers or {})
         return connection.getresponse()
 
     @staticmethod
@@ -430,13 +435,16 @@ class Chain:
                     found.append(int(entry.name))
         return sorted(found)
 
+    def inside(self, *command: str) -> "subprocess.CompletedProcess[str]":
+        """A command in Varnish's container."""
+        enter = ["nsenter", "--target", str(self.varnish_processes()[0]), "--mount", "--pid", "--root", "--wd=/"]
+        return subprocess.run([*enter, *command], capture_output=True, text=True, check=False)
+
     def counter(self, name: str) -> int:
         """One of varnishstat's."""
-        inside = ["nsenter", "--target", str(self.varnish_processes()[0]), "--mount", "--pid", "--root", "--wd=/"]
-        text = subprocess.run(
-            [*inside, "varnishstat", "-n", "/tmp/varnish", "-1", "-f", name], capture_output=True, text=True, check=True
-        )
-        return int(text.stdout.split()[1])
+        found = self.inside("varnishstat", "-n", "/tmp/varnish", "-1", "-f", name)
+        found.check_returncode()
+        return int(found.stdout.split()[1])
 
     def reset(self) -> None:
         Upstream.requests.clear()

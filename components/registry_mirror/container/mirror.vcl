@@ -329,11 +329,9 @@ sub vcl_hash {
     return (lookup);
 }
 
+# Who asks with HEAD, too, begins the one download: the registry itself fetches the whole layer before it answers that, and once
+# for each (distribution registry/handlers/blob.go and proxy/proxyblobstore.go); here the answer is there with the first byte.
 sub vcl_miss {
-    # Varnish would fetch the whole layer to answer it.
-    if (req.method == "HEAD" && req.url ~ "/blobs/[^/]+$") {
-        return (pass);
-    }
     # A layer that there was no room for a moment ago: if the registry has it by now, it sends the part and not all of it.
     if (req.is_hitmiss && req.http.Range) {
         return (pass);
