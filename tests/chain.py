@@ -48,6 +48,7 @@ DOCKERS_ACCEPT = ", ".join((DOCKER_LIST, OCI_INDEX, DOCKER_MANIFEST, OCI_MANIFES
 
 SETUP = """
 set -e
+[ -z "$CGROUP" ] || echo $$ > "$CGROUP/cgroup.procs"
 root=$1 files=$2; shift 2
 mount --bind "$TREE" "$root"
 mount -o remount,bind,ro "$root"
@@ -211,7 +212,7 @@ class Upstream(BaseHTTPRequestHandler):
         if self.command == "HEAD":
             return
         step = max(self.rate // 20, 65536) if self.rate else 1 << 20
-        end = self.broken_off_at.pop(0) if self.broken_off_at else len(body)
+        end = self.broken_off_at.pop(0) if body and self.broken_off_at else len(body)
         for start in range(0, min(end, len(body)), step):
             piece = body[start : min(start + step, end)]
             self.wfile.write(piece)
@@ -301,16 +302,17 @@ class Chain:
         search: str = "",
         names: "dict[str, list[str]] | None" = None,
         writable: str = "mount -t tmpfs -o mode=1777 tmpfs",
-        cache_write_seconds: int = registry.CACHE_WRITE_SECONDS,
         edit: Callable[[str], str] = str,
+        cgroup: Path | None = None,
     ) -> None:
-        """`writable` mounts Varnish's /tmp (its target is appended); `edit` changes Varnish's script and configuration."""
+        """Of Varnish: `writable` mounts its /tmp (the target is appended), `edit` changes its script and configuration, and
+        `cgroup` is its control group."""
         self.content = Content()
         self.folder = folder
         self.resolver = Resolver({f"tasks.{SERVICE}": [REGISTRY]} if names is None else names)
         self._memory, self._disk = memory, disk
         self._search = search
-        self._writable, self._cache_write_seconds, self._edit = writable, cache_write_seconds, edit
+        self._writable, self._edit, self._cgroup = writable, edit, cgroup
         self._stack = contextlib.ExitStack()
         self.log = folder / "varnish.log"
 
@@ -338,8 +340,7 @@ class Chain:
         """A task of the registry, on the cache that there is."""
         version = registry.RegistryVersion.of("registry:3.1.1")
         assert version is not None
-        text = registry.registry_config(SERVICE, f"http://{UPSTREAM}", version, cache_write_seconds=self._cache_write_seconds)
-        config = yaml.safe_load(text)
+        config = yaml.safe_load(registry.registry_config(SERVICE, f"http://{UPSTREAM}", version))
         del config["proxy"]["exec"]
         config["http"]["addr"] = f"{address}:{registry.PORT}"
         config["storage"]["filesystem"]["rootdirectory"] = str(self.folder / "cache")
@@ -359,7 +360,11 @@ class Chain:
         words = coalesce.words(SERVICE, self._memory, self._disk)
         argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", "/bin/sh", "-c", SETUP, "sh",
                 str(self.root), str(self.folder), "/bin/sh", coalesce.START, *words, "DIGEST=sha256:0"]  # fmt: skip
-        self.varnish = self._process(argv, self.log, {**os.environ, "TREE": str(varnish_tree()), "WRITABLE": self._writable})
+        self.varnish = self._process(
+            argv,
+            self.log,
+            {**os.environ, "TREE": str(varnish_tree()), "WRITABLE": self._writable, "CGROUP": str(self._cgroup or "")},
+        )
 
     def _process(self, argv: list[str], log: Path, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
         with log.open("wb") as output:
