@@ -59,7 +59,7 @@ for file in etc/hosts etc/resolv.conf etc/varnish/mirror.vcl usr/local/bin/start
   mount --bind "$files/${file##*/}" "$root/$file"
 done
 exec chroot "$root" /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-  setpriv --reuid varnish --regid varnish --clear-groups --inh-caps=-all --bounding-set=-all "$@"
+  setpriv --reuid varnish --regid varnish --clear-groups --inh-caps=-all --bounding-set=-all --pdeathsig KILL "$@"
 """
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -138,11 +138,15 @@ class Long:
     @property
     def digest(self) -> str:
         if not self._digest:
-            found = hashlib.sha256()
-            for start in range(0, self._size, self.BLOCK):
-                found.update(self[start : start + self.BLOCK])
-            self._digest = f"sha256:{found.hexdigest()}"
+            self._digest = self.digest_from(0)
         return self._digest
+
+    def digest_from(self, first: int) -> str:
+        """Of what follows a byte."""
+        found = hashlib.sha256()
+        for start in range(first, self._size, self.BLOCK):
+            found.update(self[start : start + self.BLOCK])
+        return f"sha256:{found.hexdigest()}"
 
 
 def digest_of(body: bytes | Long) -> str:
@@ -197,8 +201,13 @@ class Upstream(BaseHTTPRequestHandler):
     """Bytes a second of one connection; 0 is without limit."""
     broken_off_at: ClassVar[list[int]] = []
     """After how many bytes each of the next bodies breaks off, with its connection."""
+    cut = False
+    """Whether everything breaks off now."""
 
     def do_GET(self) -> None:
+        if self.cut:
+            self.close_connection = True
+            return
         type(self).requests[self.path] += 1
         media_type, body = self.content.answers.get(self.path, ("", b""))
         self.send_response(200 if media_type or self.path == "/v2/" else 404)
@@ -214,6 +223,9 @@ class Upstream(BaseHTTPRequestHandler):
         step = max(self.rate // 20, 65536) if self.rate else 1 << 20
         end = self.broken_off_at.pop(0) if body and self.broken_off_at else len(body)
         for start in range(0, min(end, len(body)), step):
+            if self.cut:
+                end = 0
+                break
             piece = body[start : min(start + step, end)]
             self.wfile.write(piece)
             type(self).sent[self.path] += len(piece)
@@ -287,7 +299,7 @@ class Received:
     @property
     def complete(self) -> bool:
         """Whether a client takes it for all that it asked for."""
-        return self.status < 300 and self.size == int(self.headers["Content-Length"])
+        return 200 <= self.status < 300 and self.size == int(self.headers["Content-Length"])
 
 
 class Chain:
@@ -304,24 +316,28 @@ class Chain:
         writable: str = "mount -t tmpfs -o mode=1777 tmpfs",
         edit: Callable[[str], str] = str,
         cgroup: Path | None = None,
+        cache: str = "",
     ) -> None:
         """Of Varnish: `writable` mounts its /tmp (the target is appended), `edit` changes its script and configuration, and
-        `cgroup` is its control group."""
+        `cgroup` is its control group. `cache` mounts the registry's cache."""
         self.content = Content()
         self.folder = folder
         self.resolver = Resolver({f"tasks.{SERVICE}": [REGISTRY]} if names is None else names)
         self._memory, self._disk = memory, disk
         self._search = search
-        self._writable, self._edit, self._cgroup = writable, edit, cgroup
+        self._writable, self._edit, self._cgroup, self._cache = writable, edit, cgroup, cache
+        (folder / "cache").mkdir()
         self._stack = contextlib.ExitStack()
         self.log = folder / "varnish.log"
 
     def __enter__(self) -> "Chain":
-        Upstream.content, Upstream.rate, Upstream.broken_off_at = self.content, 0, []
+        Upstream.content, Upstream.rate, Upstream.broken_off_at, Upstream.cut = self.content, 0, [], False
         self.reset()
         self.resolver.start()
         self._stack.callback(self.resolver.close)
         self.serve(UPSTREAM, 80, Upstream)
+        if self._cache:
+            self._mount_the_cache()
         self.start_registry()
         self._start_varnish()
         return self
@@ -336,6 +352,22 @@ class Chain:
         self._stack.callback(server.server_close)
         self._stack.callback(server.shutdown)
 
+    def _mount_the_cache(self) -> None:
+        """In a namespace that lasts longer than a task of the registry."""
+        argv = ["unshare", "--mount", "--propagation", "private", "/bin/sh", "-c", f'{self._cache} "$0" && exec sleep infinity',
+                str(self.folder / "cache")]  # fmt: skip
+        self._keeper = self._process(argv, self.folder / "keeper.log", dict(os.environ))
+        self.wait_for(lambda: Path(f"/proc/{self._keeper.pid}/comm").read_text() == "sleep\n")
+
+    def _beside_the_cache(self) -> list[str]:
+        """Goes before a command that is to see the registry's cache; the command takes its place."""
+        return ["nsenter", "--target", str(self._keeper.pid), "--mount"] if self._cache else []
+
+    def beside_the_registry(self, command: str) -> "subprocess.CompletedProcess[str]":
+        """A shell's command in the folder of the cache."""
+        argv = [*self._beside_the_cache(), "/bin/sh", "-c", f'cd "$0" && {command}', str(self.folder / "cache")]
+        return subprocess.run(argv, capture_output=True, text=True, check=False)
+
     def start_registry(self, address: str = REGISTRY) -> None:
         """A task of the registry, on the cache that there is."""
         version = registry.RegistryVersion.of("registry:3.1.1")
@@ -345,7 +377,7 @@ class Chain:
         config["http"]["addr"] = f"{address}:{registry.PORT}"
         config["storage"]["filesystem"]["rootdirectory"] = str(self.folder / "cache")
         (self.folder / "config.yml").write_text(yaml.safe_dump(config))
-        argv = [str(BIN / "registry"), "serve", str(self.folder / "config.yml")]
+        argv = [*self._beside_the_cache(), str(BIN / "registry"), "serve", str(self.folder / "config.yml")]
         self.registry = self._process(argv, self.folder / "registry.log", {"OTEL_TRACES_EXPORTER": "none", "PATH": "/bin"})
 
     def _start_varnish(self) -> None:
@@ -401,13 +433,17 @@ class Chain:
     def receive(self, path: str, start: int = 0, size: "int | None" = None, *, timeout: float = 60) -> Received:
         """A body read as it comes, whole or from a byte on (and so many bytes of it, after which the client goes away).
 
-        A body that breaks off is what came of it.
+        A body that breaks off is what came of it; no answer at all is one of status 0.
         """
         connection = http.client.HTTPConnection(VARNISH, coalesce.PORT, timeout=timeout)
         found, read, body = hashlib.sha256(), 0, bytearray(1 << 18)
         try:
             connection.request("GET", path, headers={"Range": f"bytes={start}-"} if start else {})
             response = connection.getresponse()
+        except (OSError, http.client.HTTPException):
+            connection.close()
+            return Received(0, {"Content-Length": "-1"}, "", 0)
+        try:
             with contextlib.suppress(OSError, http.client.IncompleteRead):
                 while (size is None or read < size) and (count := response.readinto(body)):
                     count = count if size is None else min(count, size - read)
@@ -416,6 +452,14 @@ class Chain:
             return Received(response.status, dict(response.headers), f"sha256:{found.hexdigest()}", read)
         finally:
             connection.close()
+
+    def receive_whole(self, path: str, seconds: float = 60) -> str:
+        """The digest of a body that comes whole within that time, as often as it has to be asked for."""
+        deadline = time.monotonic() + seconds
+        while not (received := self.receive(path)).complete:
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.1)
+        return received.digest
 
     def open(self, path: str, headers: "Mapping[str, str] | None" = None, address: str = VARNISH) -> http.client.HTTPResponse:
         """A request whose body is not read yet, over a connection that takes little of it."""
