@@ -89,6 +89,20 @@ def own_network() -> Iterator[None]:
         os.close(before)
 
 
+@contextlib.contextmanager
+def in_network(name: str) -> Iterator[None]:
+    """The calling thread in a network namespace that has a name; what it opens there stays there."""
+    before, named = os.open("/proc/thread-self/ns/net", os.O_RDONLY), os.open(f"/run/netns/{name}", os.O_RDONLY)
+    try:
+        if libc.setns(named, CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), f"{name}: cannot be entered")
+        yield
+    finally:
+        libc.setns(before, CLONE_NEWNET)
+        os.close(before)
+        os.close(named)
+
+
 def varnish_tree() -> Path:
     """The lab's image of Varnish as a folder; made once."""
     image = LABS / "images" / "varnish"
@@ -482,7 +496,8 @@ class Chain:
                 name = (entry / "comm").read_text()
                 if name.startswith(("varnishd", "cache-main")) and (entry / "ns/net").readlink() == ours:
                     found.append(int(entry.name))
-        return sorted(found)
+        # By their age; process ids begin anew at some point.
+        return sorted(found, key=lambda pid: int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]))
 
     def inside(self, *command: str) -> "subprocess.CompletedProcess[str]":
         """A command in Varnish's container."""
