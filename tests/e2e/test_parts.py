@@ -192,6 +192,15 @@ def test_a_body_that_breaks_off_because_the_registry_moves_is_whole_from_its_nex
     chain.wait_for(lambda: chain.receive(path).digest == body.digest)
 
 
+@with_room
+def test_a_dead_task_leaves_nothing_on_the_disk(chain: Chain) -> None:
+    chain.wait_for(lambda: chain.inside("test", "-e", "/tmp/bodies").returncode == 1)
+    body, path = new_layer(chain, 90)
+    assert chain.receive(path).digest == body.digest
+    named = int(chain.inside("du", "-sm", "--exclude=_.vsm*", "/tmp").stdout.split()[0])
+    assert named < 64 < chain.counter("SMF.disk.g_bytes") >> 20
+
+
 def test_who_fills_the_disk_breaks_off_no_body(tmp_path: Path) -> None:
     # A file system that reserves nothing by itself, as XFS does not.
     with own_network(), Chain(tmp_path, disk=256, writable="mount -t tmpfs -o size=300m,mode=1777 tmpfs") as chain:

@@ -102,6 +102,8 @@ varnish=$!
 trap 'kill -TERM $varnish 2> /dev/null' TERM INT
 
 while kill -0 $varnish 2> /dev/null; do
+  # Once Varnish has it open it needs no name, and goes with the process. Swarm keeps the last five dead tasks, and their volumes.
+  if [ -e /tmp/bodies ] && varnishadm -n $work ping > /dev/null 2>&1; then rm -f /tmp/bodies; fi
   found=$(address | tail -n 1)
   case $found in
     '' | "$current") ;;
