@@ -102,7 +102,7 @@ bench-mirror: tools  ## what the mirror saves, costs and survives: bytes, second
 	@$(PYTHON) -m tools.bench_mirror
 
 bench-fleet: tools  ## seconds until N nodes have a new image, beside the physical limit; NODES="1 4 8 16"
-	@$(VENV)/python -m tools.bench_fleet $(NODES)
+	@$(VENV)/python -m tests.bench_fleet $(NODES)
 
 reference: program-tools  ## write Pulumi.yaml's keys, the editors' schema and docs/configuration.md from config/keys.py
 	@$(VENV)/python -m config.reference

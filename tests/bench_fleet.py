@@ -5,7 +5,7 @@ every node's card their width, narrow enough for the processors of one computer 
 registry are the real ones (tests/chain.py), without Traefik and TLS; a node is a client that fetches three layers at a time, as
 docker does, and checks every digest. Each cell is an image that nobody has had.
 
-    python3 -m tools.bench_fleet [NODES …]
+    python3 -m tests.bench_fleet [NODES …]
 
 Environment: INTERNET, MIRROR and NODE are widths in Mbit/s, IMAGE the image's size in MB.
 """
