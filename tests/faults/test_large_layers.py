@@ -17,8 +17,6 @@ from tests.chain import Chain, Long, Upstream, own_network
 MB = 1_000_000
 REPEATS = int(os.environ.get("FAULT_REPEATS", "2"))
 SIZE = (1000 if REPEATS >= 20 else 100) * MB
-SECONDS = SIZE / 250 / MB
-"""How long a layer takes that nothing happens to."""
 CLIENTS = 3
 
 
@@ -71,16 +69,20 @@ def test_what_a_client_takes_for_complete_is_right_whatever_happens_on_the_way(
     chain: Chain, fault: Callable[[Chain], Callable[[], object]]
 ) -> None:
     chance = random.Random()
-    seen = 0
-    for _ in range(REPEATS):
+    seen, seconds = 0, 0.0
+    for repeat in range(REPEATS + 1):  # the first time nothing happens, which tells how long it takes
         body = Long(SIZE, chance.getrandbits(32))
         path = f"/v2/library/faults/blobs/{chain.content.blob('library/faults', body)}"
         Upstream.rate = 250 * MB
         starts = [0, 0, chance.randrange(1, SIZE)]
         with ThreadPoolExecutor(CLIENTS) as pool:
             asked = [pool.submit(chain.receive, path, start) for start in starts]
-            time.sleep(chance.uniform(0, SECONDS))
-            mend = fault(chain)
+            begun = time.monotonic()
+            if repeat == 0:
+                assert all(one.result().complete for one in asked)
+                seconds = time.monotonic() - begun
+            time.sleep(chance.uniform(0, 1.2 * seconds) if repeat else 0)
+            mend = fault(chain) if repeat else lambda: None
             received = [one.result() for one in asked]
         mend()
         for start, one in zip(starts, received, strict=True):
@@ -91,4 +93,4 @@ def test_what_a_client_takes_for_complete_is_right_whatever_happens_on_the_way(
         assert chain.receive_whole(path) == body.digest
         chain.beside_the_registry("find . -name data -delete")
         chain.content.answers.pop(path)
-    print(f"{fault.__name__}: {seen} of {REPEATS * CLIENTS} were complete all the same")
+    print(f"{fault.__name__}: {seen} of {(REPEATS + 1) * CLIENTS} were complete all the same")
