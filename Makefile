@@ -5,7 +5,7 @@ ENV ?= dev
 export SSH_USER
 VENV := .tools/venv/bin
 
-.PHONY: help program-tools up down test check faults soak unit lab lab-down lab-status tools preview save-state adopt policy shell ssh status repair stats advisories pin sudoers unlock forget bench-up bench-preview bench-rollout bench-mirror reference lock clean
+.PHONY: help program-tools up down test check faults soak unit lab lab-down lab-status tools preview save-state adopt policy shell ssh status repair stats advisories pin sudoers unlock forget bench-up bench-preview bench-rollout bench-mirror bench-fleet reference lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -100,6 +100,9 @@ program-tools:
 
 bench-mirror: tools  ## what the mirror saves, costs and survives: bytes, seconds, beside nginx, and when it is ill
 	@$(PYTHON) -m tools.bench_mirror
+
+bench-fleet: tools  ## seconds until N nodes have a new image, beside the physical limit; NODES="1 4 8 16"
+	@$(VENV)/python -m tests.bench_fleet $(NODES)
 
 reference: program-tools  ## write Pulumi.yaml's keys, the editors' schema and docs/configuration.md from config/keys.py
 	@$(VENV)/python -m config.reference

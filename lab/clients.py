@@ -64,6 +64,25 @@ print(json.dumps({"bytes": sum(poured), "seconds": time.monotonic() - begun}))
 """
 
 
+FIRST_BYTES = """
+import json, sys, threading, time, urllib.request as u
+def first_byte(found):
+    begun = time.monotonic()
+    with u.urlopen(sys.argv[1], timeout=240) as answer:
+        answer.read(1)
+        found.append(time.monotonic() - begun)
+        end.wait()
+end, leader, follower = threading.Event(), [], []
+threads = [threading.Thread(target=first_byte, args=[found]) for found in (leader, follower)]
+threads[0].start()
+time.sleep(1)
+threads[1].start()
+while not (leader and follower) and any(thread.is_alive() for thread in threads): time.sleep(0.01)
+end.set()
+print(json.dumps(leader + follower))
+"""
+
+
 @dataclass(frozen=True)
 class Fetched:
     """How many clients got the whole image, and seconds until the last had ended."""
@@ -73,10 +92,16 @@ class Fetched:
 
 
 def fetch(
-    sandbox: Sandbox, node: LabNode, number: int, url: str = f"https://{MIRROR_HOST}", image: str = f"library/{PROOF}"
+    sandbox: Sandbox,
+    node: LabNode,
+    number: int,
+    url: str = f"https://{MIRROR_HOST}",
+    image: str = f"library/{PROOF}",
+    *,
+    seconds: float = 300,
 ) -> Fetched:
-    """Have `number` clients on a node fetch an image at the same moment."""
-    found = run_on(sandbox, node, f'python3 -c "$(cat)" {url} {image} {number}', stdin=PROGRAM.encode(), timeout=300)
+    """Have `number` clients on a node fetch an image at the same moment, within so many seconds."""
+    found = run_on(sandbox, node, f'python3 -c "$(cat)" {url} {image} {number}', stdin=PROGRAM.encode(), timeout=seconds)
     return Fetched(**json.loads(found))
 
 
@@ -85,3 +110,9 @@ def pour(sandbox: Sandbox, node: LabNode, number: int, times: int, url: str, dig
     words = f'python3 -c "$(cat)" {url} {number} {times} {" ".join(digests)}'
     found = json.loads(run_on(sandbox, node, words, stdin=POUR.encode(), timeout=300))
     return float(found["bytes"]) / float(found["seconds"])
+
+
+def first_bytes(sandbox: Sandbox, node: LabNode, url: str) -> tuple[float, float]:
+    """Seconds until a body's first byte, for a client and for one that asks a second after it."""
+    first, second = json.loads(run_on(sandbox, node, f'python3 -c "$(cat)" {url}', stdin=FIRST_BYTES.encode(), timeout=300))
+    return float(first), float(second)

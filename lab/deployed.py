@@ -3,6 +3,8 @@
 It deliberately deploys nothing: that is the product's work.
 """
 
+import json
+
 from lab.internet import reset_counters
 from lab.machines import run_on
 from lab.plan import MANAGER, MIRROR_HOST, NODES, LabNode
@@ -10,6 +12,26 @@ from lab.sandbox import Sandbox
 
 SERVICE = "registry-mirror"
 CACHE = "/var/data/registry/registry-mirror-data"
+
+HELD = """
+import json, os, subprocess
+found = {}
+lines = subprocess.run(["docker", "ps", "--no-trunc", "--format", "{{.ID}} {{.Names}}"], stdout=subprocess.PIPE).stdout.decode()
+for identity, name in (line.split() for line in lines.splitlines()):
+    peak = ticks = 0
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if identity not in open("/proc/%s/cgroup" % process).read(): continue
+            status = open("/proc/%s/status" % process).read()
+            times = open("/proc/%s/stat" % process).read().rpartition(")")[2].split()
+        except OSError:
+            continue
+        peak += int(status.partition("VmHWM:")[2].split()[0])
+        ticks += int(times[11]) + int(times[12])
+    found[name.partition(".")[0]] = [peak / 1024, ticks / os.sysconf("SC_CLK_TCK")]
+print(json.dumps(found))
+"""
+"""Container -> highest resident memory of its processes in MiB, and seconds of processor time so far."""
 
 
 def wait_until_it_answers(sandbox: Sandbox, node: LabNode, seconds: float = 100) -> None:
@@ -39,3 +61,14 @@ def empty(sandbox: Sandbox) -> None:
     run_on(sandbox, MANAGER, f"rm -rf {CACHE}/docker {CACHE}/.checked")
     kill(sandbox)
     reset_counters(sandbox)
+
+
+def held(sandbox: Sandbox) -> dict[str, tuple[float, float]]:
+    """Container -> highest resident memory in MiB, seconds of processor time, as `HELD` finds them; where there is one on several
+    nodes, most of any."""
+    found: dict[str, tuple[float, float]] = {}
+    for node in NODES:
+        for name, (memory, seconds) in json.loads(run_on(sandbox, node, 'python3 -c "$(cat)"', stdin=HELD.encode())).items():
+            before = found.get(name, (0, 0))
+            found[name] = (max(memory, before[0]), max(seconds, before[1]))
+    return found

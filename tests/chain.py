@@ -35,7 +35,7 @@ from lab.plan import LABS
 from tools.toolchain import BIN
 
 CLONE_NEWNET = 0x40000000
-VARNISH, REGISTRY, UPSTREAM = "10.77.0.1", "10.77.0.2", "10.77.0.4"
+VARNISH, REGISTRY, OTHER_TASK, UPSTREAM = "10.77.0.1", "10.77.0.2", "10.77.0.3", "10.77.0.4"
 STRANGER = "10.99.0.9"
 """On this machine, and in no network of Varnish's."""
 SERVICE = "registry-mirror"
@@ -48,10 +48,11 @@ DOCKERS_ACCEPT = ", ".join((DOCKER_LIST, OCI_INDEX, DOCKER_MANIFEST, OCI_MANIFES
 
 SETUP = """
 set -e
+[ -z "$CGROUP" ] || echo $$ > "$CGROUP/cgroup.procs"
 root=$1 files=$2; shift 2
 mount --bind "$TREE" "$root"
 mount -o remount,bind,ro "$root"
-mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+$WRITABLE "$root/tmp"
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
 for file in etc/hosts etc/resolv.conf etc/varnish/mirror.vcl usr/local/bin/start-mirror; do
@@ -78,12 +79,29 @@ def own_network() -> Iterator[None]:
             "link set far up",
             f"address add {STRANGER}/32 dev lo",
         ]
-        for command in [*commands, *(f"address add {address}/24 dev chain" for address in (VARNISH, REGISTRY, UPSTREAM))]:
+        for command in [
+            *commands,
+            *(f"address add {address}/24 dev chain" for address in (VARNISH, REGISTRY, OTHER_TASK, UPSTREAM)),
+        ]:
             subprocess.run(["ip", *command.split()], check=True)
         yield
     finally:
         libc.setns(before, CLONE_NEWNET)
         os.close(before)
+
+
+@contextlib.contextmanager
+def in_network(name: str) -> Iterator[None]:
+    """The calling thread in a network namespace that has a name; what it opens there stays there."""
+    before, named = os.open("/proc/thread-self/ns/net", os.O_RDONLY), os.open(f"/run/netns/{name}", os.O_RDONLY)
+    try:
+        if libc.setns(named, CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), f"{name}: cannot be entered")
+        yield
+    finally:
+        libc.setns(before, CLONE_NEWNET)
+        os.close(before)
+        os.close(named)
 
 
 def varnish_tree() -> Path:
@@ -113,14 +131,52 @@ def varnish_tree() -> Path:
     return tree
 
 
+class Long:
+    """A body too long to be held: one block of random bytes over and over, each with its number, so no two places are alike."""
+
+    BLOCK = 1 << 20
+
+    def __init__(self, size: int, seed: int = 0) -> None:
+        self._size = size
+        self._block = random.Random(seed).randbytes(self.BLOCK)
+        self._digest = ""
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice) -> bytes:
+        start, stop, _ = part.indices(self._size)
+        first = start // self.BLOCK
+        blocks = (number.to_bytes(8, "big") + self._block[8:] for number in range(first, -(-stop // self.BLOCK)))
+        return b"".join(blocks)[start - first * self.BLOCK : stop - first * self.BLOCK]
+
+    @property
+    def digest(self) -> str:
+        if not self._digest:
+            self._digest = self.digest_from(0)
+        return self._digest
+
+    def digest_from(self, first: int) -> str:
+        """Of what follows a byte."""
+        found = hashlib.sha256()
+        for start in range(first, self._size, self.BLOCK):
+            found.update(self[start : start + self.BLOCK])
+        return f"sha256:{found.hexdigest()}"
+
+
+def digest_of(body: bytes | Long) -> str:
+    """Its name as a blob."""
+    return body.digest if isinstance(body, Long) else f"sha256:{hashlib.sha256(body).hexdigest()}"
+
+
 @dataclass
 class Content:
-    """What the upstream has: path -> (media type, bytes)."""
+    """What the upstream has: path -> (media type, body)."""
 
-    answers: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    answers: dict[str, tuple[str, bytes | Long]] = field(default_factory=dict)
 
-    def blob(self, name: str, content: bytes) -> str:
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    def blob(self, name: str, content: bytes | Long) -> str:
+        digest = digest_of(content)
         self.answers[f"/v2/{name}/blobs/{digest}"] = ("application/octet-stream", content)
         return digest
 
@@ -160,8 +216,15 @@ class Upstream(BaseHTTPRequestHandler):
     """Bytes a second of one connection; 0 is without limit."""
     refusal = 0
     """Status of every answer, as a registry words it; 0: it is well."""
+    broken_off_at: ClassVar[list[int]] = []
+    """After how many bytes each of the next bodies breaks off, with its connection."""
+    cut = False
+    """Whether everything breaks off now."""
 
     def do_GET(self) -> None:
+        if self.cut:
+            self.close_connection = True
+            return
         type(self).requests[self.path] += 1
         if self.refusal:
             self._refuse(self.refusal)
@@ -170,7 +233,7 @@ class Upstream(BaseHTTPRequestHandler):
         self.send_response(200 if media_type or self.path == "/v2/" else 404)
         self.send_header("Content-Length", str(len(body)))
         if media_type:
-            digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
+            digest = digest_of(body)
             self.send_header("Content-Type", media_type)
             self.send_header("Docker-Content-Digest", digest)
             self.send_header("ETag", f'"{digest}"')
@@ -178,11 +241,18 @@ class Upstream(BaseHTTPRequestHandler):
         if self.command == "HEAD":
             return
         step = max(self.rate // 20, 65536) if self.rate else 1 << 20
-        for start in range(0, len(body), step):
-            self.wfile.write(body[start : start + step])
-            type(self).sent[self.path] += len(body[start : start + step])
+        end = self.broken_off_at.pop(0) if body and self.broken_off_at else len(body)
+        for start in range(0, min(end, len(body)), step):
+            if self.cut:
+                end = 0
+                break
+            piece = body[start : min(start + step, end)]
+            self.wfile.write(piece)
+            type(self).sent[self.path] += len(piece)
             if self.rate:
                 time.sleep(step / self.rate)
+        if end < len(body):
+            self.close_connection = True
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -248,6 +318,21 @@ class Answer:
         return f"sha256:{hashlib.sha256(self.body).hexdigest()}"
 
 
+@dataclass
+class Received:
+    """What a client got of a body that it did not keep."""
+
+    status: int
+    headers: Mapping[str, str]
+    digest: str
+    size: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether a client takes it for all that it asked for."""
+        return 200 <= self.status < 300 and self.size == int(self.headers["Content-Length"])
+
+
 class Chain:
     """The running parts. Use as a context, in `own_network`."""
 
@@ -261,24 +346,37 @@ class Chain:
         names: "dict[str, list[str]] | None" = None,
         upstream: str = f"http://{UPSTREAM}",
         environment: "Mapping[str, str] | None" = None,
+        writable: str = "mount -t tmpfs -o mode=1777 tmpfs",
+        edit: Callable[[str], str] = str,
+        cgroup: Path | None = None,
+        cache: str = "",
     ) -> None:
-        """`environment`: what the registry finds, as its start script leaves it; given, it starts without its upstream, too."""
+        """`environment`: what the registry finds, as its start script leaves it; given, it starts without its upstream, too.
+
+        Of Varnish: `writable` mounts its /tmp (the target is appended), `edit` changes its script and configuration, and
+        `cgroup` is its control group. `cache` mounts the registry's cache.
+        """
         self._upstream, self._environment = upstream, environment
         self.content = Content()
         self.folder = folder
         self.resolver = Resolver({f"tasks.{SERVICE}": [REGISTRY]} if names is None else names)
         self._memory, self._disk = memory, disk
         self._search = search
+        self._writable, self._edit, self._cgroup, self._cache = writable, edit, cgroup, cache
+        (folder / "cache").mkdir()
         self._stack = contextlib.ExitStack()
         self.log = folder / "varnish.log"
 
     def __enter__(self) -> "Chain":
         Upstream.content, Upstream.rate, Upstream.refusal = self.content, 0, 0
+        Upstream.broken_off_at, Upstream.cut = [], False
         self.reset()
         self.resolver.start()
         self._stack.callback(self.resolver.close)
         self.serve(UPSTREAM, 80, Upstream)
-        self._start_registry()
+        if self._cache:
+            self._mount_the_cache()
+        self.start_registry()
         self._start_varnish()
         return self
 
@@ -296,7 +394,24 @@ class Chain:
         self._stack.callback(server.server_close)
         self._stack.callback(server.shutdown)
 
-    def _start_registry(self) -> None:
+    def _mount_the_cache(self) -> None:
+        """In a namespace that lasts longer than a task of the registry."""
+        argv = ["unshare", "--mount", "--propagation", "private", "/bin/sh", "-c", f'{self._cache} "$0" && exec sleep infinity',
+                str(self.folder / "cache")]  # fmt: skip
+        self._keeper = self._process(argv, self.folder / "keeper.log", dict(os.environ))
+        self.wait_for(lambda: Path(f"/proc/{self._keeper.pid}/comm").read_text() == "sleep\n")
+
+    def _beside_the_cache(self) -> list[str]:
+        """Goes before a command that is to see the registry's cache; the command takes its place."""
+        return ["nsenter", "--target", str(self._keeper.pid), "--mount"] if self._cache else []
+
+    def beside_the_registry(self, command: str) -> "subprocess.CompletedProcess[str]":
+        """A shell's command in the folder of the cache."""
+        argv = [*self._beside_the_cache(), "/bin/sh", "-c", f'cd "$0" && {command}', str(self.folder / "cache")]
+        return subprocess.run(argv, capture_output=True, text=True, check=False)
+
+    def start_registry(self, address: str = REGISTRY) -> None:
+        """A task of the registry, on the cache that there is."""
         version = registry.RegistryVersion.of("registry:3.1.2")
         assert version is not None
         config = yaml.safe_load(registry.registry_config(SERVICE, self._upstream, version))
@@ -307,17 +422,17 @@ class Chain:
             helper.write_text(registry.script("credential-helper.sh"))
             helper.chmod(0o755)
             config["proxy"]["exec"]["command"] = str(helper)
-        config["http"]["addr"] = f"{REGISTRY}:{registry.PORT}"
+        config["http"]["addr"] = f"{address}:{registry.PORT}"
         config["storage"]["filesystem"]["rootdirectory"] = str(self.folder / "cache")
         (self.folder / "config.yml").write_text(yaml.safe_dump(config))
-        argv = [str(BIN / "registry"), "serve", str(self.folder / "config.yml")]
+        argv = [*self._beside_the_cache(), str(BIN / "registry"), "serve", str(self.folder / "config.yml")]
         environment = {"OTEL_TRACES_EXPORTER": "none", "PATH": "/bin", **(self._environment or {})}
         self.registry = self._process(argv, self.folder / "registry.log", environment)
 
     def _start_varnish(self) -> None:
         (self.folder / "resolv.conf").write_text(f"nameserver 127.0.0.53\n{f'search {self._search}' if self._search else ''}\n")
-        (self.folder / "mirror.vcl").write_text(registry.script("mirror.vcl"))
-        (self.folder / "start-mirror").write_text(registry.script("start-varnish.sh"))
+        (self.folder / "mirror.vcl").write_text(self._edit(registry.script("mirror.vcl")))
+        (self.folder / "start-mirror").write_text(self._edit(registry.script("start-varnish.sh")))
         (self.folder / "hosts").write_text("127.0.0.1 localhost\n")
         for name in ("hosts", "resolv.conf", "mirror.vcl", "start-mirror"):
             (self.folder / name).chmod(0o644)
@@ -326,7 +441,11 @@ class Chain:
         words = coalesce.words(SERVICE, self._memory, self._disk)
         argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", "/bin/sh", "-c", SETUP, "sh",
                 str(self.root), str(self.folder), "/bin/sh", coalesce.START, *words, "DIGEST=sha256:0"]  # fmt: skip
-        self.varnish = self._process(argv, self.log, {**os.environ, "TREE": str(varnish_tree())})
+        self.varnish = self._process(
+            argv,
+            self.log,
+            {**os.environ, "TREE": str(varnish_tree()), "WRITABLE": self._writable, "CGROUP": str(self._cgroup or "")},
+        )
 
     def _process(self, argv: list[str], log: Path, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
         with log.open("wb") as output:
@@ -337,7 +456,8 @@ class Chain:
         return running
 
     def wait_until_ready(self) -> None:
-        self.wait_for(lambda: self.get("/v2/").status == 200)
+        """Varnish compiles its configuration first: a second of a processor, of which a busy computer has few."""
+        self.wait_for(lambda: self.get("/v2/").status == 200, seconds=120)
 
     def wait_for(self, condition: Callable[[], bool], seconds: float = 30) -> None:
         deadline = time.monotonic() + seconds
@@ -359,12 +479,44 @@ class Chain:
         finally:
             connection.close()
 
-    def open(self, path: str) -> http.client.HTTPResponse:
+    def receive(self, path: str, start: int = 0, size: "int | None" = None, *, timeout: float = 60) -> Received:
+        """A body read as it comes, whole or from a byte on (and so many bytes of it, after which the client goes away).
+
+        A body that breaks off is what came of it; no answer at all is one of status 0.
+        """
+        connection = http.client.HTTPConnection(VARNISH, coalesce.PORT, timeout=timeout)
+        found, read, body = hashlib.sha256(), 0, bytearray(1 << 18)
+        try:
+            connection.request("GET", path, headers={"Range": f"bytes={start}-"} if start else {})
+            response = connection.getresponse()
+        except (OSError, http.client.HTTPException):
+            connection.close()
+            return Received(0, {"Content-Length": "-1"}, "", 0)
+        try:
+            with contextlib.suppress(OSError, http.client.IncompleteRead):
+                while (size is None or read < size) and (count := response.readinto(body)):
+                    count = count if size is None else min(count, size - read)
+                    found.update(memoryview(body)[:count])
+                    read += count
+            return Received(response.status, dict(response.headers), f"sha256:{found.hexdigest()}", read)
+        finally:
+            connection.close()
+
+    def receive_whole(self, path: str, seconds: float = 60) -> str:
+        """The digest of a body that comes whole within that time, as often as it has to be asked for."""
+        deadline = time.monotonic() + seconds
+        while not (received := self.receive(path)).complete:
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.1)
+        return received.digest
+
+    def open(self, path: str, headers: "Mapping[str, str] | None" = None, address: str = VARNISH) -> http.client.HTTPResponse:
         """A request whose body is not read yet, over a connection that takes little of it."""
-        connection = http.client.HTTPConnection(VARNISH, coalesce.PORT, timeout=60)
+        port = coalesce.PORT if address == VARNISH else registry.PORT
+        connection = http.client.HTTPConnection(address, port, timeout=60)
         connection.connect()
         connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        connection.request("GET", path)
+        connection.request("GET", path, headers=headers or {})
         return connection.getresponse()
 
     @staticmethod
@@ -379,16 +531,19 @@ class Chain:
                 name = (entry / "comm").read_text()
                 if name.startswith(("varnishd", "cache-main")) and (entry / "ns/net").readlink() == ours:
                     found.append(int(entry.name))
-        return sorted(found)
+        # By their age; process ids begin anew at some point.
+        return sorted(found, key=lambda pid: int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]))
+
+    def inside(self, *command: str) -> "subprocess.CompletedProcess[str]":
+        """A command in Varnish's container."""
+        enter = ["nsenter", "--target", str(self.varnish_processes()[0]), "--mount", "--pid", "--root", "--wd=/"]
+        return subprocess.run([*enter, *command], capture_output=True, text=True, check=False)
 
     def counter(self, name: str) -> int:
         """One of varnishstat's."""
-        return int(self.in_varnish("varnishstat", "-n", "/tmp/varnish", "-1", "-f", name).split()[1])
-
-    def in_varnish(self, *command: str) -> str:
-        """Output of a command in Varnish's container."""
-        inside = ["nsenter", "--target", str(self.varnish_processes()[0]), "--mount", "--pid", "--root", "--wd=/"]
-        return subprocess.run([*inside, *command], capture_output=True, text=True, check=True).stdout
+        found = self.inside("varnishstat", "-n", "/tmp/varnish", "-1", "-f", name)
+        found.check_returncode()
+        return int(found.stdout.split()[1])
 
     def reset(self) -> None:
         Upstream.requests.clear()

@@ -4,10 +4,9 @@ Bytes over the internet for many clients, together and one before the others; se
 against nginx with the same layers; memory and processor time meanwhile; and how long docker takes with a mirror that is ill
 (`bench_sick_mirror.py`). Client, mirror and upstream share this computer's cores, so ratios say more than seconds.
 
-    python3 -m tools.bench_mirror [bytes] [latency] [throughput] [sick]
+    python3 -m tools.bench_mirror [bytes] [latency] [throughput] [large] [sick]
 """
 
-import json
 import math
 import os
 import platform
@@ -22,7 +21,7 @@ from lab.internet import BANDWIDTH, behave, counters, lengthen_line, limit_line,
 from lab.machines import run_on
 from lab.plan import INTERNET, MANAGER, MIRROR_HOST, NODES
 from lab.sandbox import Sandbox
-from tools import bench_sick_mirror
+from tools import bench_large, bench_sick_mirror
 from tools.bench_lab import BenchLab
 from tools.progress import StageError, main_guard, stage
 from tools.table import table
@@ -58,30 +57,16 @@ START_NGINX = (
     " --mount type=bind,source=/var/data,target=/var/data,readonly lab/nginx:1"
 )
 
-HELD = """
-import json, os, subprocess
-found = {}
-lines = subprocess.run(["docker", "ps", "--no-trunc", "--format", "{{.ID}} {{.Names}}"], stdout=subprocess.PIPE).stdout.decode()
-for identity, name in (line.split() for line in lines.splitlines()):
-    peak = ticks = 0
-    for process in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            if identity not in open("/proc/%s/cgroup" % process).read(): continue
-            status = open("/proc/%s/status" % process).read()
-            times = open("/proc/%s/stat" % process).read().rpartition(")")[2].split()
-        except OSError:
-            continue
-        peak += int(status.partition("VmHWM:")[2].split()[0])
-        ticks += int(times[11]) + int(times[12])
-    found[name.partition(".")[0]] = [peak / 1024, ticks / os.sysconf("SC_CLK_TCK")]
-print(json.dumps(found))
-"""
-"""Container -> highest resident memory of its processes in MiB, and seconds of processor time so far."""
-
 
 def bench(names: list[str]) -> None:
     """Measure and print the named tables, or all. Raises StageError for a name that is none."""
-    tables = {"bytes": _bytes, "latency": _latency, "throughput": _throughput, SICK: bench_sick_mirror.bench}
+    tables = {
+        "bytes": _bytes,
+        "latency": _latency,
+        "throughput": _throughput,
+        "large": bench_large.bench,
+        SICK: bench_sick_mirror.bench,
+    }
     unknown = set(names) - set(tables)
     if unknown:
         raise StageError(f"{', '.join(sorted(unknown))}: no such table", f"name some of {', '.join(tables)}")
@@ -181,11 +166,11 @@ def _throughput(lab: BenchLab) -> None:
     taken: dict[str, list[float]] = {"nginx": [], "mirror": []}
     urls = {"nginx": f"https://{MIRROR_HOST}:{NGINX_PORT}", "mirror": MIRROR}
     with stage("bytes a second, beside nginx"):
-        before = _held(lab.sandbox)
+        before = deployed.held(lab.sandbox)
         for _ in range(RUNS):
             for name, url in urls.items():
                 taken[name].append(pour(lab.sandbox, NODE, 8, 4, url, digests))
-        after = _held(lab.sandbox)
+        after = deployed.held(lab.sandbox)
     nginx = statistics.median(taken["nginx"])
     rows = [
         (
@@ -211,14 +196,6 @@ def _throughput(lab: BenchLab) -> None:
 def _size(sandbox: Sandbox, digest: str) -> int:
     name = digest.partition(":")[2]
     return int(run_on(sandbox, MANAGER, f"stat -c %s {deployed.CACHE}/docker/registry/v2/blobs/sha256/{name[:2]}/{name}/data"))
-
-
-def _held(sandbox: Sandbox) -> dict[str, tuple[float, float]]:
-    found: dict[str, tuple[float, float]] = {}
-    for node in NODES:
-        held = json.loads(run_on(sandbox, node, 'python3 -c "$(cat)"', stdin=HELD.encode()))
-        found.update({name: (memory, seconds) for name, (memory, seconds) in held.items()})
-    return found
 
 
 if __name__ == "__main__":

@@ -291,6 +291,15 @@ def test_without_varnish_traefik_leads_to_the_registry() -> None:
     assert found.named("mirror-ready").depends_on == ["mirror-service"]
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [({}, {"MEMORY=512", "DISK=4096"}), ({"coalesce_memory": 1024, "coalesce_disk": 24576}, {"MEMORY=1024", "DISK=24576"})],
+)
+def test_varnish_is_told_how_much_of_memory_and_disk_it_may_take(settings: dict[str, Any], words: set[str]) -> None:
+    container = build(**settings).named("mirror-front").inputs["taskSpec"]["containerSpec"]
+    assert words <= set(container["commands"])
+
+
 @pytest.mark.parametrize("coalesce", [True, False])
 def test_metrics_are_routed_from_the_registry_for_scrapers_only(coalesce: bool) -> None:
     found = labels(build(coalesce=coalesce, metrics_from=["10.9.0.0/16"]), "mirror-service")

@@ -76,11 +76,11 @@ def test_varnish_says_what_it_took_of_the_disk_and_never_takes_more_than_half_of
             assert 64 <= taken < asked
         else:
             assert int(said.group(1)) == taken
-        inside = chain.in_varnish("varnishstat", "-n", "/tmp/varnish", "-j")
+        inside = chain.inside("varnishstat", "-n", "/tmp/varnish", "-j").stdout
         assert stats.hits(inside) is not None
         assert (stats.hits(inside) or {})["disk"] == taken * 1024 * 1024
         if asked > taken:
-            free = int(chain.in_varnish("df", "-Pm", "/tmp").splitlines()[-1].split()[3])
+            free = int(chain.inside("df", "-Pm", "/tmp").stdout.splitlines()[-1].split()[3])
             assert taken <= free / 2 + 64
         digest = chain.content.blob("library/x", b"x")
         assert probe.DISK_HEADER not in chain.get(f"/v2/library/x/blobs/{digest}").headers, "pulls get no word more than before"

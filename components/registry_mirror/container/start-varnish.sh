@@ -78,7 +78,14 @@ if [ "$disk" -gt $((free / 2048)) ]; then
   log "only $((free / 1024)) MiB of the disk are free: $disk MiB are taken for large layers"
 fi
 [ "$disk" -ge 64 ] || disk=0
-if [ "$disk" -gt 0 ]; then bodies="file,/tmp/bodies,${disk}m"; else bodies=malloc,1m; fi
+if [ "$disk" -gt 0 ]; then
+  bodies="file,/tmp/bodies,${disk}m"
+  # Taken now: on another file system than ext4 (XFS) Varnish takes a page when it writes to it, and if others have filled the disk
+  # by then, it ends, and every body that is being sent with it.
+  fallocate -l $((disk * MIB)) /tmp/bodies 2> /dev/null || log "the room for large layers could not be reserved, and is taken when it is needed"
+else
+  bodies=malloc,1m
+fi
 
 # It starts whether there is a registry or not. Until one is found, who asks is told 503 at once (nobody listens at this
 # address), and docker goes to the upstream. If it waited, its health check would fail and swarm would end it.
@@ -96,6 +103,8 @@ varnish=$!
 trap 'kill -TERM $varnish 2> /dev/null' TERM INT
 
 while kill -0 $varnish 2> /dev/null; do
+  # Once Varnish has it open it needs no name, and goes with the process. Swarm keeps the last five dead tasks, and their volumes.
+  if [ -e /tmp/bodies ] && varnishadm -n $work ping > /dev/null 2>&1; then rm -f /tmp/bodies; fi
   found=$(address | tail -n 1)
   case $found in
     '' | "$current") ;;
