@@ -454,11 +454,6 @@ def test_the_registry_is_told_when_a_tag_is_forgotten() -> None:
     assert not [word for word in registrys(build(tag_days=0))["commands"] if word.startswith(("TAG_DAYS=", "CHECK="))]
 
 
-def test_the_service_is_attached_by_network_id_never_by_name() -> None:
-    service = build().named("mirror-service").inputs
-    assert service["taskSpec"]["networksAdvanceds"] == [{"id": "an-id-or-word"}]
-
-
 def test_the_image_is_the_pinned_one() -> None:
     assert "@sha256:" in build().named("mirror-service").inputs["taskSpec"]["containerSpec"]["image"]
 
