@@ -57,6 +57,7 @@ def test_layers_of_a_gigabyte_through_a_full_store_stay_within_the_containers_me
         empty(chain)
         # Larger than all of the store: passed on, one for each.
         assert pull([Long(4200 * MB, 30)], 1) == 1
+        empty(chain)
         assert group.own < limit * MIB
         assert group.killed == 0
         assert chain.varnish_processes() == processes
