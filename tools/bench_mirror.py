@@ -21,7 +21,7 @@ from lab.internet import BANDWIDTH, behave, counters, lengthen_line, limit_line,
 from lab.machines import run_on
 from lab.plan import INTERNET, MANAGER, MIRROR_HOST, NODES
 from lab.sandbox import Sandbox
-from tools import bench_large, bench_sick_mirror
+from tools import bench_large, bench_sick_mirror, plugins
 from tools.bench_lab import BenchLab
 from tools.progress import StageError, main_guard, stage
 from tools.table import table
@@ -82,7 +82,7 @@ def bench(names: list[str]) -> None:
                 lab.destroy()
         tables[name](lab)
     lab.remove()
-    print(f"  {os.cpu_count()} cores, shared with everything; Linux {platform.release()}.\n")
+    print(f"  {os.cpu_count()} cores, shared with everything; Linux {platform.release()}. {plugins.in_words()}.\n")
 
 
 # ------------------------------------------------------------------------------------------------- over the internet

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tools import toolchain
+from tools import plugins, toolchain
 from tools.progress import StageError, main_guard, stage
 from tools.table import table
 from tools.toolchain import CHECKOUT
@@ -44,7 +44,7 @@ def bench(sizes: list[int]) -> None:
             share = f"{(seconds - empty) / size * 1000:.1f} ms" if size > 1 else ""
             rows.append((f"{size} nodes", f"{seconds:.2f} s", share, connections))
     print("\n" + table(("preview of", "time", "more per node", "connections elsewhere"), rows))
-    print(f"\n  Medians of {RUNS} runs, {os.cpu_count()} cores.\n")
+    print(f"\n  Medians of {RUNS} runs, {os.cpu_count()} cores. {plugins.in_words()}.\n")
 
 
 def _project(folder: Path, size: int | None) -> Path:

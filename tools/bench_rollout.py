@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.fleet.machines import FOLDER, MIRROR_HOST, Fleet, most_at_once
-from tools import toolchain
+from tools import plugins, toolchain
 from tools.progress import StageError, main_guard, run_logged, stage
 from tools.table import table
 from tools.toolchain import CHECKOUT, TOOLS, VENV
@@ -160,11 +160,10 @@ def _print(fleet: Fleet, rows: dict[str, list[Run]]) -> None:
         canary = "yes" if all(run.canary_first for run in rows[name]) else "no"
         shown.append((name, *cells, *told, canary if told[0] != "0" else ""))
     head = ("contestant", "wall", "its CPU", "its memory", "commands", "most at once", "× bare ssh", "canary first")
-    plugin = "official" if toolchain.official_plugin("command") else "stand-in"
     print("\n" + table(head, shown))
     cores = f"{os.cpu_count()} cores shared with them, Linux {platform.release()}"
     print(f"\n  {fleet.count} nodes, agent: {AGENT}, {cores}, medians of {ROUNDS}.")
-    print(f"  Command plugin: {plugin}. Memory: the most at any moment of all its processes, shared pages counted once (PSS).\n")
+    print(f"  {plugins.in_words()}. Memory: the most at any moment of all its processes, shared pages counted once (PSS).\n")
 
 
 def _timed(fleet: Fleet, work: Callable[[], None]) -> Run:

@@ -14,7 +14,7 @@ from lab import control, machines
 from lab.plan import NODES, lab_folder
 from lab.proof import prove
 from lab.sandbox import Sandbox
-from tools import toolchain
+from tools import plugins, toolchain
 from tools.bench_lab import NAME, BenchLab, median
 from tools.progress import main_guard
 from tools.stack import Stack
@@ -53,7 +53,8 @@ def bench() -> None:
     lines = sum(len(path.read_text().splitlines()) for path in python)
     shown = [(what, f"{seconds:.2f} s", f"{goal} s") for what, goal, seconds in rows]
     print("\n" + table(("what", "median", "goal"), [*shown, ("component and agent, lines", str(lines), "1500")]))
-    print(f"\n  {os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}; {RUNS} runs each.\n")
+    print(f"\n  {os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}; {RUNS} runs each.")
+    print(f"  {plugins.in_words()}.\n")
 
 
 def _seconds(text: str, pattern: str) -> list[float]:

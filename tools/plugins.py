@@ -35,6 +35,12 @@ def check(stack: str, *, in_lab: bool) -> None:
                 raise StageError(f"{stack}: the {name} plugin {program} {problem}", remedy)
 
 
+def in_words() -> str:
+    """Which plugins are in use, for whoever reads a measurement."""
+    kinds = {name: "official" if toolchain.official_plugin(name) else "stand-in" for name in toolchain.PLUGINS}
+    return "Plugins: " + ", ".join(f"{name} {toolchain.PLUGINS[name]} ({kind})" for name, kind in kinds.items())
+
+
 def install_command(name: str) -> str:
     """What a person types to get a plugin to where it is looked for."""
     home = toolchain.environment()["PULUMI_HOME"]
