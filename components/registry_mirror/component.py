@@ -61,7 +61,7 @@ class RegistryMirror(pulumi.ComponentResource):
         )
         for warning in advisories.warnings(args.image, args.varnish_image if args.coalesce else None):
             pulumi.warn(warning, self)
-        if args.coalesce:
+        if args.coalesce and pulumi.runtime.is_dry_run():
             pulumi.log.info(coalesce.meaning(args.coalesce_memory, args.coalesce_disk), self)
         identity = claims.identity(name, self)
         claim = claims.declare(name, args, service, identity, self)

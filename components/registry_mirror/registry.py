@@ -121,17 +121,16 @@ def registry_config(
     return head + yaml.safe_dump(config, sort_keys=False)
 
 
-def words(config_target: str, *, metrics: bool, tag_days: int, check_repository: str, way_out: Sequence[str] = ()) -> list[str]:
+def words(config_target: str, *, metrics: bool, tag_days: int, way_out: Sequence[str] = ()) -> list[str]:
     """The arguments of `container/start-registry.sh`.
 
     Args:
         config_target: Where the registry reads its configuration (`RegistryVersion.config_target`).
         metrics: Whether other containers may read the metrics, on METRICS_PORT (`metricsFrom`).
         tag_days: Days after which a tag is forgotten that its upstream has not confirmed; 0 for never (`tagDays`).
-        check_repository: A repository that the upstream has, by which it is seen whether that answers (`checkImage`).
         way_out: How the upstream is reached (`way_out`).
     """
-    forget = [f"TAG_DAYS={tag_days}", f"CHECK={check_repository}"] if tag_days else []
+    forget = [f"TAG_DAYS={tag_days}"] if tag_days else []
     return [config_target, *([f"METRICS={METRICS_PORT}"] if metrics else []), *forget, *way_out]
 
 

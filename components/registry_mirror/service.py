@@ -97,7 +97,6 @@ class MirrorServices:
             version.config_target,
             metrics=bool(args.metrics_from),
             tag_days=args.tag_days,
-            check_repository=args.check_image.rpartition(":")[0],
             way_out=way_out,
         )
         container = docker.ServiceTaskSpecContainerSpecArgs(

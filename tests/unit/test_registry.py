@@ -75,11 +75,11 @@ def test_the_script_is_asked_for_the_metrics_by_a_word() -> None:
 
 
 def words(*, metrics: bool = False, tag_days: int = 0, way_out: Sequence[str] = ()) -> list[str]:
-    return registry.words("/c.yml", metrics=metrics, tag_days=tag_days, check_repository="library/x", way_out=way_out)
+    return registry.words("/c.yml", metrics=metrics, tag_days=tag_days, way_out=way_out)
 
 
-def test_the_script_is_told_when_to_forget_a_tag_and_whom_to_ask_first() -> None:
-    assert words(tag_days=30) == ["/c.yml", "TAG_DAYS=30", "CHECK=library/x"]
+def test_the_script_is_told_when_to_forget_a_tag() -> None:
+    assert words(tag_days=30) == ["/c.yml", "TAG_DAYS=30"]
 
 
 def test_without_a_word_about_the_way_out_the_script_is_told_none() -> None:

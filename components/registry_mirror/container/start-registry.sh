@@ -1,7 +1,7 @@
 #!/bin/sh
 # Starts the registry on its cache. Runs in the registry's container, at every start of it.
 #
-#   start-registry.sh CONFIGURATION [METRICS=<port>] [TAG_DAYS=<days> CHECK=<repository>]
+#   start-registry.sh CONFIGURATION [METRICS=<port>] [TAG_DAYS=<days>]
 #                     [PROXY=<url> or PROXY_FILE=<path>] [NO_PROXY=<list>] [CA=<folder>] [other words, ignored]
 #
 # What a crash, a power cut or a full disk may have left in the cache is repaired, each with one line in the log. Nothing that
@@ -10,12 +10,11 @@
 # may write to the storage chooses the names.
 set -u
 config=$1
-metrics='' tag_days=0 check='' proxy='' proxy_file='' no_proxy='' authorities=''
+metrics='' tag_days=0 proxy='' proxy_file='' no_proxy='' authorities=''
 for word in "$@"; do
   case $word in
     METRICS=*) metrics=${word#*=} ;;
     TAG_DAYS=*) tag_days=${word#*=} ;;
-    CHECK=*) check=${word#*=} ;;
     PROXY=*) proxy=${word#*=} ;;
     PROXY_FILE=*) proxy_file=${word#*=} ;;
     NO_PROXY=*) no_proxy=${word#*=} ;;
@@ -141,11 +140,17 @@ remove_unfinished() (
     find . -xdev -mindepth 3 -type d -path './*/_uploads/*' -prune -mtime +0 -exec sh -c "$UNFINISHED" sh {} + 2> /dev/null
 )
 
-# Whether the upstream answers, and lets the mirror in: 404 for a layer that nobody has (as in node_agent/probe.py). The registry
-# asks it by HEAD, which Docker Hub does not count.
+TAGS='./*/_manifests/tags/*/current/link'
+
+# Whether the upstream answers, and lets the mirror in: 404 for a layer that nobody has (as in node_agent/probe.py), in the
+# repository that it has confirmed last. The registry asks it by HEAD, which Docker Hub does not count.
 upstream_answers() {
+  newest=$(enter repositories && find . -xdev -mindepth 6 -type f -path "$TAGS" -exec ls -td {} + 2> /dev/null | head -n 1)
+  repository=${newest#./}
+  repository=${repository%%/_manifests/*}
+  case $repository in '' | *[!a-z0-9._/-]*) return 1 ;; esac
   nobodys=$(head -c 32 /dev/urandom | sha256sum)
-  wget -S -q -O /dev/null "http://127.0.0.1:5000/v2/$check/blobs/sha256:${nobodys%% *}" 2>&1 | grep -q '^ *HTTP/1\.[01] 404'
+  wget -S -q -O /dev/null "http://127.0.0.1:5000/v2/$repository/blobs/sha256:${nobodys%% *}" 2>&1 | grep -q '^ *HTTP/1\.[01] 404'
 }
 
 # The registry asks its upstream about a tag each time, and writes the tag's link anew if it is there. If not, it serves what it
@@ -160,7 +165,7 @@ forget_tags() (
     sleep 1
   done
   upstream_answers || exit 0
-  enter repositories && find . -xdev -mindepth 6 -type f -path './*/_manifests/tags/*/current/link' -mtime "+$((tag_days - 1))" \
+  enter repositories && find . -xdev -mindepth 6 -type f -path "$TAGS" -mtime "+$((tag_days - 1))" \
     -exec sh -c "$FORGOTTEN_TAG" sh {} + 2>&1 | grep "^registry mirror: " >&2
 )
 
