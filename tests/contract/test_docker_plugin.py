@@ -404,5 +404,5 @@ def test_a_changed_config_is_made_beside_the_old_one_and_the_service_updated_in_
     assert all(set(names) == {"c"} for names in plan.values())
     project.up()
     assert lab.on("node1", "docker service inspect --format '{{.ID}}' contract").strip() == spec["ID"]
-    assert len(lab.on("node1", "docker config ls -q").split()) == 1
+    assert len(lab.on("node1", "docker config ls -q --filter name=c-").split()) == 1
     assert project.plan() == {}

@@ -160,7 +160,7 @@ def everywhere(text: str) -> list[str]:
 
 def test_the_string_would_be_found_if_it_were_there(exported: dict[str, Any]) -> None:
     places = {found["urn"].rpartition("::")[2] for found in exported["deployment"]["resources"] if everywhere(json.dumps(found))}
-    parts = {"credentials", "upstream-proxy", "node-n1", "node-n2", "ready", "storage", "network", "restarts"}
+    parts = {"credentials", "upstream-proxy", "node-n1", "node-n2", "ready", "storage", "claim", "restarts"}
     assert places >= {f"registry-mirror-{part}" for part in parts}
 
 
