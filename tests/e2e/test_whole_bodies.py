@@ -81,7 +81,7 @@ def test_varnish_says_what_it_took_of_the_disk_and_never_takes_more_than_half_of
         assert (stats.hits(inside) or {})["disk"] == taken * 1024 * 1024
         if asked > taken:
             free = int(chain.inside("df", "-Pm", "/tmp").stdout.splitlines()[-1].split()[3])
-            assert taken <= free + 64, "what was taken is reserved, and is half of what was free"
+            assert taken <= free + 256, "what was taken is reserved, and is half of what was free before the rest was written"
         digest = chain.content.blob("library/x", b"x")
         assert probe.DISK_HEADER not in chain.get(f"/v2/library/x/blobs/{digest}").headers, "pulls get no word more than before"
 
