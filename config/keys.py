@@ -46,10 +46,14 @@ KEYS = {
     "nodes": Key("array", "nodes", "every node that uses the mirror; see below", required=True),
     "without": Key("array", "", "names of nodes to leave out for now; `make up UNREACHABLE=skip-and-report` sets it"),
     "manager": Key("string", "manager", "name of the node on which the service and the shared storage are looked after"),
-    "sshPrivateKeyFile": Key("string", "", "file with the SSH private key for all nodes, without a passphrase"),
+    "sshPrivateKeyFile": Key(
+        "string", "private_key_file", "file with the SSH private key for all nodes; with a passphrase, an agent must have the key"
+    ),
     "sshPrivateKey": Key(
         "string", "", "the key itself, as a secret: `pulumi config set --secret sshPrivateKey < FILE`", secret=True,
     ),
+    "bastion": Key("object", "bastion", "machine through which all nodes are reached that name no other; see below"),
+    "sshConfig": Key("string", "ssh_config", "configuration file for ssh, like `~/.ssh/config`; left out, none is read"),
     "knownHostsFile": Key("string", "", "`known_hosts` file (hashed entries too) for nodes without a `hostKey`"),
     "upstream": Key("string", "upstream", "the registry that is cached"),
     "upstreamUsername": Key(
@@ -107,7 +111,10 @@ NODE_KEYS = {
     "hostKey": Key("string", "host_key", "its SSH host key, `ssh-ed25519 AAAA…`; left out, that in `knownHostsFile`"),
     "user": Key("string", "user", "account to log in with"),
     "port": Key("integer", "port", "of its sshd"),
+    "bastion": Key("object", "bastion", "machine through which it is reached; left out, that of all nodes"),
     "become": Key("string", "become", "`sudo` where the user is not root", choices=("sudo",)),
     "daemonJson": Key("string", "daemon_json", "the configuration file that its dockerd reads"),
     "service": Key("string", "service", "the service (systemd unit) of its dockerd"),
 }
+
+BASTION_KEYS = {name: NODE_KEYS[name] for name in ("address", "hostKey", "user", "port")}

@@ -10,14 +10,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env, get_config_secret_keys_env, is_config_secret
 
-from components.registry_mirror import Fault, InvalidArgs, RegistryMirrorArgs, SwarmNode, rules
-from components.registry_mirror.args import some_node
-from config.keys import KEYS, NODE_KEYS, Key
+from components.registry_mirror import Bastion, Fault, InvalidArgs, RegistryMirrorArgs, SwarmNode, rules, ssh
+from components.registry_mirror.args import some_bastion, some_node
+from config.keys import BASTION_KEYS, KEYS, NODE_KEYS, Key
 from config.known_hosts import find_host_key
 
 ReadFile = Callable[[str], str]
@@ -32,8 +31,8 @@ class Settings:
     """`ssh://user@address:port` of the manager: with ssh, and only with ssh, a preview makes no connection."""
     ssh_options: tuple[str, ...]
     """Options for the ssh program that the docker provider starts."""
-    private_key: str = field(repr=False)
-    """The SSH key in the clear, for `operate/`; the args have it as a secret."""
+    private_key: str | None = field(repr=False)
+    """The SSH key in the clear, where it is given as text, for `operate/`; the args have it as a secret."""
 
     @property
     def service(self) -> str:
@@ -120,7 +119,7 @@ def _parse(values: Mapping[str, object], read_file: ReadFile, secret: Collection
     known_hosts_file = found.pop("knownHostsFile", None)
     known_hosts = _file(known_hosts_file, "knownHostsFile", read_file, faults)
     unread = known_hosts_file is not None and known_hosts is None
-    private_key, key_file = _private_key(found, read_file, faults)
+    private_key = _private_key(found, read_file, faults)
     for image, file in (("image", "imageDigestFile"), ("varnishImage", "varnishDigestFile")):
         name = found.pop(file, None)
         digest = _file(name, file, read_file, faults)
@@ -138,6 +137,7 @@ def _parse(values: Mapping[str, object], read_file: ReadFile, secret: Collection
         _node(node, f"nodes[{index}]", known_hosts, faults, any_key=unread) for index, node in enumerate(_list(found, "nodes"))
     ]
     nodes = _left(nodes, found.pop("without", []), faults)
+    bastion = _bastion(found.pop("bastion", None), "bastion", known_hosts, faults, any_key=unread)
     missing = {key: value for key, value in _PLACEHOLDERS.items() if key not in found}
     arguments = {KEYS[key].field: value for key, value in {**found, **missing}.items()}
     if "nodes" in missing:
@@ -145,7 +145,8 @@ def _parse(values: Mapping[str, object], read_file: ReadFile, secret: Collection
         arguments.pop("manager", None)
     try:
         mirror = RegistryMirrorArgs(
-            **{**arguments, "nodes": nodes, "private_key": pulumi.Output.secret(private_key)},
+            **{**arguments, "nodes": nodes, "bastion": bastion},
+            private_key=None if private_key is None else pulumi.Output.secret(private_key),
             daemon_keys_are_secret="daemonKeys" in secret,
             upstream_ca=authorities,
         )
@@ -155,13 +156,14 @@ def _parse(values: Mapping[str, object], read_file: ReadFile, secret: Collection
         raise InvalidArgs(sorted(faults, key=lambda fault: _order(fault.key)))
 
     manager = mirror.manager_node
-    options = ["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=8"]
-    if key_file is not None:
-        options += ["-i", key_file, "-o", "IdentitiesOnly=yes"]
-    if known_hosts is not None:
-        options += ["-o", f"UserKnownHostsFile={values['knownHostsFile']}"]
-    host = f"[{manager.address}]" if ":" in manager.address else manager.address
-    return Settings(mirror, f"ssh://{quote(manager.user)}@{host}:{manager.port}", tuple(options), private_key)
+    jump = manager.bastion or mirror.bastion
+    options = ssh.command_options(
+        key_file=mirror.private_key_file,
+        known_hosts=known_hosts_file,
+        config=mirror.ssh_config,
+        bastion=ssh.destination(jump.user, jump.address, jump.port) if jump else None,
+    )
+    return Settings(mirror, ssh.destination(manager.user, manager.address, manager.port), tuple(options), private_key)
 
 
 def _typed(values: Mapping[str, object], keys: Mapping[str, Key], place: str, faults: list[Fault]) -> dict[str, Any]:
@@ -218,16 +220,36 @@ def _node(value: object, place: str, known_hosts: str | None, faults: list[Fault
         faults.append(Fault(place, value, "must be a mapping with name and address"))
         return some_node(number)
     found = _typed(value, NODE_KEYS, f"{place}.", faults)
+    bastion = _bastion(found.pop("bastion", None), f"{place}.bastion", known_hosts, faults, any_key=any_key)
+    _find_host_key(found, value, place, known_hosts, faults, any_key=any_key)
+    return some_node(number, **{NODE_KEYS[key].field: value for key, value in found.items()}, bastion=bastion)
+
+
+def _bastion(
+    value: dict[str, object] | None, place: str, known_hosts: str | None, faults: list[Fault], *, any_key: bool
+) -> Bastion | None:
+    """As `_node`, of a bastion."""
+    if value is None:
+        return None
+    found = _typed(value, BASTION_KEYS, f"{place}.", faults)
+    _find_host_key(found, value, place, known_hosts, faults, any_key=any_key)
+    return some_bastion(**{BASTION_KEYS[key].field: value for key, value in found.items()})
+
+
+def _find_host_key(
+    found: dict[str, Any], given: Mapping[str, object], place: str, known_hosts: str | None, faults: list[Fault], *, any_key: bool
+) -> None:
+    """Add the host key of a machine that brings none."""
     address, port = found.get("address"), found.get("port", 22)
-    if "hostKey" not in found and "hostKey" not in value and address is not None and not any_key:
-        key = find_host_key(known_hosts, address, port) if known_hosts is not None else None
-        if key is None:
-            where = "knownHostsFile has none for this address" if known_hosts is not None else "and there is no knownHostsFile"
-            remedy = f"compare `ssh-keyscan -t ed25519 {address}` with the node's own key, then enter it"
-            faults.append(Fault(f"{place}.hostKey", address, f"is missing, {where}; {remedy}"))
-        else:
-            found["hostKey"] = key
-    return some_node(number, **{NODE_KEYS[key].field: value for key, value in found.items()}, private_key=None)
+    if "hostKey" in given or address is None or any_key:
+        return
+    key = find_host_key(known_hosts, str(address), port) if known_hosts is not None else None
+    if key is not None:
+        found["hostKey"] = key
+        return
+    where = "knownHostsFile has none for this address" if known_hosts is not None else "and there is no knownHostsFile"
+    remedy = "`make hostkeys ENV=…` prints the one that the machine has now, to be compared with its own, and writes it"
+    faults.append(Fault(f"{place}.hostKey", address, f"is missing, {where}; {remedy}"))
 
 
 def _left(nodes: list[SwarmNode], without: list[object], faults: list[Fault]) -> list[SwarmNode]:
@@ -239,28 +261,23 @@ def _left(nodes: list[SwarmNode], without: list[object], faults: list[Fault]) ->
     return [node for node in nodes if node.name not in without]
 
 
-def _private_key(found: dict[str, Any], read_file: ReadFile, faults: list[Fault]) -> tuple[str, str | None]:
-    """The SSH key and the file that it came from."""
-    file, text = found.pop("sshPrivateKeyFile", None), found.pop("sshPrivateKey", None)
-    key = "sshPrivateKeyFile" if file is not None else "sshPrivateKey"
+def _private_key(found: dict[str, Any], read_file: ReadFile, faults: list[Fault]) -> str | None:
+    """The SSH key where it is given as text. A file stays where it is, and must be one that ssh reads."""
+    file, text = found.get("sshPrivateKeyFile"), found.pop("sshPrivateKey", None)
     if file is not None and text is not None:
         faults.append(Fault("sshPrivateKey", "[secret]", "is given besides sshPrivateKeyFile; remove one of them"))
-    elif file is None and text is None:
-        faults.append(Fault("sshPrivateKeyFile", None, "is missing: name a file, or set the secret sshPrivateKey"))
-        return _ANY_PRIVATE_KEY, None
-    if file is not None:
-        text = _file(file, key, read_file, faults)
-    if text is None:
-        return _ANY_PRIVATE_KEY, file
-    shown = file if file is not None else "[secret]"
-    wrong = rules.private_key(text)
-    if wrong is None and file is not None and text != rules.private_key_text(text):
-        # The docker provider starts the ssh program with this file, and ssh wants it so (openssh sshkey.c, MARK_BEGIN).
-        wrong = "has line ends of Windows, or none at its end, which ssh does not read; `sed -i 's/\\r$//; $a\\' FILE` mends that"
-    if wrong is not None:
-        faults.append(Fault(key, shown, wrong))
-        return _ANY_PRIVATE_KEY, file
-    return rules.private_key_text(text), file
+        return None
+    if text is not None:
+        wrong = rules.private_key(text)
+        if wrong is not None:
+            faults.append(Fault("sshPrivateKey", "[secret]", wrong))
+            return _ANY_PRIVATE_KEY
+        return rules.private_key_text(text)
+    content = _file(file, "sshPrivateKeyFile", read_file, faults)
+    if content is not None:
+        wrong = rules.private_key_file(content)
+        faults += [] if wrong is None else [Fault("sshPrivateKeyFile", file, wrong)]
+    return None
 
 
 def _authorities(found: dict[str, Any], read_file: ReadFile, faults: list[Fault]) -> str | None:

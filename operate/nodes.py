@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
-from components.registry_mirror import RegistryMirrorArgs, SwarmNode, answer, ship
+from components.registry_mirror import RegistryMirrorArgs, SwarmNode, answer, workstation
 from components.registry_mirror.coalesce import front_name
-from components.registry_mirror.node import node_settings, restart_request
+from components.registry_mirror.node import PRIVATE_KEY, environment, node_settings, restart_request, settings_text
 from components.registry_mirror.plain_text import one_line
 from components.registry_mirror.registry import DEBUG_PORT
 from components.registry_mirror.rolling_restart import run as rolling_restart
@@ -61,7 +61,7 @@ class Look:
         return {**asdict(self), "drifted": self.drifted, "state": verdict.state(self)}
 
 
-def look(args: RegistryMirrorArgs, service: str, private_key: str) -> list[Look]:
+def look(args: RegistryMirrorArgs, service: str, private_key: str | None) -> list[Look]:
     """How every node is, in the order of the settings: as it says of itself, and as a manager sees it."""
     looks = _on_all(args.nodes, lambda node: _look(node, args, service, private_key), AT_ONCE)
     members, reason = _members(args, service, private_key)
@@ -71,7 +71,7 @@ def look(args: RegistryMirrorArgs, service: str, private_key: str) -> list[Look]
     return [_placed(found, members) if found.reachable else found for found in looks]
 
 
-def repair(args: RegistryMirrorArgs, service: str, private_key: str, names: set[str]) -> list[tuple[str, bool, str]]:
+def repair(args: RegistryMirrorArgs, service: str, private_key: str | None, names: set[str]) -> list[tuple[str, bool, str]]:
     """Apply the mirror again on the named nodes, as `pulumi up` would; (node, well, word or reason) for each it came to.
 
     One at a time until one is repaired, the manager last; then the others, as many at once as in a roll-out. A node that cannot
@@ -86,15 +86,17 @@ def repair(args: RegistryMirrorArgs, service: str, private_key: str, names: set[
     return done
 
 
-def restart(args: RegistryMirrorArgs, service: str, private_key: str, told: dict[str, str]) -> tuple[bool, str]:
+def restart(args: RegistryMirrorArgs, service: str, private_key: str | None, told: dict[str, str]) -> tuple[bool, str]:
     """The rolling restart of `pulumi up`, for nodes that a repair has left waiting; (well, what was done or why not)."""
     try:
-        return True, rolling_restart.run(restart_request(args, service, told, {node.name: private_key for node in args.nodes}))
+        keys = {} if private_key is None else dict.fromkeys((node.name for node in args.nodes), private_key)
+        request = {**restart_request(args, service, told), "runner": str(workstation.place()), "private_keys": keys}
+        return True, rolling_restart.run(request)
     except rolling_restart.RestartFailed as error:
         return False, str(error)
 
 
-def stats(args: RegistryMirrorArgs, service: str, private_key: str) -> Stats:
+def stats(args: RegistryMirrorArgs, service: str, private_key: str | None) -> Stats:
     """What the mirror has done, gathered from all nodes."""
 
     def ask(node: SwarmNode) -> tuple[str, dict[str, Any], str]:
@@ -117,7 +119,7 @@ def stats(args: RegistryMirrorArgs, service: str, private_key: str) -> Stats:
     return gather(_on_all(args.nodes, ask, AT_ONCE), asked)
 
 
-def _members(args: RegistryMirrorArgs, service: str, private_key: str) -> tuple[dict[str, Mapping[str, Any]] | None, str]:
+def _members(args: RegistryMirrorArgs, service: str, private_key: str | None) -> tuple[dict[str, Mapping[str, Any]] | None, str]:
     """The swarm's nodes by id, as the manager sees them; None, with the reason, where it cannot be asked."""
     code, output, errors = _agent("swarm.view", args.manager_node, args, service, private_key, {})
     if code != 0:
@@ -135,9 +137,9 @@ def _placed(found: Look, members: Mapping[str, Mapping[str, Any]]) -> Look:
     return replace(found, swarm_faults=faults, availability=str(member["availability"]) if member else "")
 
 
-def _look(node: SwarmNode, args: RegistryMirrorArgs, service: str, private_key: str) -> Look:
+def _look(node: SwarmNode, args: RegistryMirrorArgs, service: str, private_key: str | None) -> Look:
     code, output, errors = _agent("node.look", node, args, service, private_key)
-    if code == ssh.UNREACHABLE:
+    if code == answer.UNREACHABLE:
         return Look(node.name, False, faults=[errors])
     if code != 0:
         return Look(node.name, True, faults=[errors])
@@ -147,7 +149,7 @@ def _look(node: SwarmNode, args: RegistryMirrorArgs, service: str, private_key: 
         return Look(node.name, True, faults=[str(error)])
 
 
-def _repair(node: SwarmNode, args: RegistryMirrorArgs, service: str, private_key: str) -> tuple[str, bool, str]:
+def _repair(node: SwarmNode, args: RegistryMirrorArgs, service: str, private_key: str | None) -> tuple[str, bool, str]:
     code, output, errors = _agent("node.apply", node, args, service, private_key)
     return node.name, code == 0, one_line(output) if code == 0 else errors
 
@@ -157,18 +159,15 @@ def _agent(
     node: SwarmNode,
     args: RegistryMirrorArgs,
     service: str,
-    private_key: str,
+    private_key: str | None,
     settings: Mapping[str, object] | None = None,
 ) -> tuple[int, str, str]:
     """Exit code, output and last complaint of an action of the agent; `settings` where they are not those of a node."""
-    module = action.partition(".")[0]
-    request = ship.request(
-        "restart" if module == "swarm" else module, node_settings(service, node, args) if settings is None else settings
-    )
-    with ssh.ssh_command(
-        node.address, user=node.user, port=node.port, private_key=private_key, host_key=node.host_key, connect_seconds=8
-    ) as prefix:
-        done = ssh.run(prefix, ship.command(action, node.become), request, SECONDS)
+    request = settings_text(node_settings(service, node, args) if settings is None else settings)
+    variables = {name: value for name, value in environment(node, args).items() if isinstance(value, str)}
+    if private_key is not None:
+        variables[PRIVATE_KEY] = private_key
+    done = ssh.run(str(workstation.place()), action, variables, request, SECONDS)
     if done.returncode != 0:
         return done.returncode, "", answer.complaint(done.stderr, done.returncode, done.stdout)
     try:

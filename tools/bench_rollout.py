@@ -6,7 +6,8 @@ own documentation; client and nodes share this computer's cores. The contestants
     python3 -m tools.bench_rollout [NODES…]
 
 ROUNDS says how often, WHO (like `pulumi up,ansible`) who takes part beside bare ssh; all do if it is not set. With AGENT=small
-everyone runs an agent of a dozen lines that checks nothing: what the contestants themselves cost.
+everyone runs an agent of a dozen lines that checks nothing: what the contestants themselves cost. With KEY=state Pulumi has the
+SSH key as a secret in its state, not as a file's name.
 """
 
 import base64
@@ -54,6 +55,7 @@ if data.get("registry-mirrors") != wanted:
 sys.exit(wanted[0] not in subprocess.run(["docker", "info"], stdout=subprocess.PIPE).stdout.decode())
 """
 
+KEY = os.environ.get("KEY", "file")
 AGENT = os.environ.get("AGENT", "ours")
 WITH_AGENT = (
     f"""
@@ -66,15 +68,17 @@ ship.program = lambda agent: {base64.b64encode(zlib.compress(SMALL_AGENT.encode(
 
 PROGRAM = """
 import json, pulumi
-from components.registry_mirror import RegistryMirrorArgs, SwarmNode
-from components.registry_mirror.node import roll_out
+from components.registry_mirror import RegistryMirrorArgs, SwarmNode, workstation
+from components.registry_mirror.node import keep_runner, roll_out
 fleet = json.load(open("fleet.json"))
 nodes = [SwarmNode(name=f"n{i}", address=address, host_key=fleet["host_key"]) for i, address in enumerate(fleet["addresses"])]
 args = RegistryMirrorArgs(hostname=fleet["mirror"], image="registry:3.1.2@sha256:" + "0" * 64, nodes=nodes,
-                          private_key=pulumi.Output.secret(fleet["key"]), max_parallel=fleet["at_once"],
+                          **({"private_key": pulumi.Output.secret(fleet["key"])} if fleet["key_in_state"] else
+                             {"private_key_file": fleet["key_file"]}), max_parallel=fleet["at_once"],
                           coalesce=False, placement_constraints=["node.role == manager"])
 fleet, ready = (pulumi.ComponentResource(f"fleet:index:{name}", name) for name in ("Fleet", "Ready"))
-roll_out("mirror", args, "mirror", after=ready, parent=fleet)
+workstation.place()
+keep_runner("mirror", list(roll_out("mirror", args, "mirror", after=ready, parent=fleet).values()), fleet)
 """
 
 REQUEST = """
@@ -313,7 +317,7 @@ class Contestants:
             "__main__.py": WITH_AGENT + PROGRAM,
             "fleet.json": json.dumps(
                 {"addresses": fleet.addresses, "host_key": fleet.host_key, "mirror": MIRROR_HOST, "key": fleet.key.read_text(),
-                 "at_once": AT_ONCE}
+                 "key_file": str(fleet.key), "key_in_state": KEY == "state", "at_once": AT_ONCE}
             ),
             "command": self.command,
             "request.json": self.request,

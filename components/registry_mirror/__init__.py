@@ -5,8 +5,8 @@
 What another estate imports. Self-contained: relative imports only, and nothing from `config/` or `lab/`.
 """
 
-from .args import RegistryMirrorArgs, SwarmNode
+from .args import Bastion, RegistryMirrorArgs, SwarmNode
 from .component import RegistryMirror
 from .rules import Fault, InvalidArgs
 
-__all__ = ["Fault", "InvalidArgs", "RegistryMirror", "RegistryMirrorArgs", "SwarmNode"]
+__all__ = ["Bastion", "Fault", "InvalidArgs", "RegistryMirror", "RegistryMirrorArgs", "SwarmNode"]

@@ -15,6 +15,9 @@ BEGIN, END = "registry-mirror-answer:<", ">"
 PREFIX = "registry mirror: "
 """Begins every complaint of ours on stderr."""
 
+UNREACHABLE = 255
+"""ssh's own exit code where the connection, not the command, failed (ssh(1), EXIT STATUS); its reason is the last line."""
+
 _ANSWER = re.compile(re.escape(BEGIN) + "([^<>\r\n]*)" + re.escape(END))
 
 
@@ -55,6 +58,9 @@ def complaint(errors: str, code: int, output: str = "") -> str:
     """Why a command failed, in one plain line: our own words if there are any, else the last that the machine said."""
     said = lines(errors) or lines(output)
     ours = [line for line in said if line.startswith(PREFIX)]
+    theirs = [line for line in said if line not in ours]
+    if code == UNREACHABLE and ours and theirs:
+        return f"{_without_prefix(ours[-1])}: {theirs[-1]}"
     return _without_prefix((ours or said)[-1]) if said else f"the command ended with {code} and said nothing"
 
 

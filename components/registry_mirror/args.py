@@ -24,6 +24,32 @@ class InvalidProgram(InvalidArgs, pulumi.RunError):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Bastion:
+    """A machine through which others are reached, as with ssh's `ProxyJump`; it is logged in to with the same key."""
+
+    address: str
+    """Where its sshd answers: host name or IP address."""
+    host_key: str
+    """Its SSH host key, or `@cert-authority` and the key of the authority that has signed it."""
+    user: str = "root"
+    """The account to log in with."""
+    port: int = 22
+    """Of its sshd."""
+
+    def faults(self, key: str) -> list[Fault]:
+        """Everything that is wrong with it; `key` is how the user calls it, like `bastion`."""
+        wrong = _of_the_wrong_kind(self, f"{key}.")
+        sound = kinds.mended(self, _STAND_INS)
+        found = [
+            *rules.check(f"{key}.address", sound.address, rules.address),
+            *rules.check(f"{key}.hostKey", sound.host_key, rules.host_key),
+            *rules.check(f"{key}.user", sound.user, rules.user),
+            *rules.check(f"{key}.port", sound.port, rules.port),
+        ]
+        return wrong + [fault for fault in found if fault.key not in {other.key for other in wrong}]
+
+
+@dataclass(frozen=True, kw_only=True)
 class SwarmNode:
     """A machine of the swarm whose docker daemon uses the mirror."""
 
@@ -32,7 +58,8 @@ class SwarmNode:
     address: str
     """Where its sshd answers: host name or IP address."""
     host_key: str
-    """Its SSH host key, one line like `ssh-ed25519 AAAA…`. Connections are refused to anyone else."""
+    """Its SSH host key, one line like `ssh-ed25519 AAAA…`, or `@cert-authority` and the key of the authority that has signed it.
+    Connections are refused to anyone else."""
     user: str = "root"
     """The account to log in with."""
     port: int = 22
@@ -41,6 +68,10 @@ class SwarmNode:
     """`sudo` where `user` is not root; it must be allowed without a password."""
     private_key: pulumi.Input[str] | None = field(default=None, repr=False)
     """SSH private key for this node, PEM; left out, that of the args."""
+    private_key_file: str | None = None
+    """File with the SSH private key for this node, in place of `private_key`."""
+    bastion: Bastion | None = None
+    """The machine through which this node is reached; left out, that of the args."""
     daemon_json: str = "/etc/docker/daemon.json"
     """The configuration file that its dockerd reads."""
     service: str = "docker"
@@ -62,7 +93,8 @@ class SwarmNode:
             *rules.check(f"{key}.become", self.become, rules.become),
             *rules.check(f"{key}.daemonJson", self.daemon_json, rules.absolute_path),
             *rules.check(f"{key}.service", self.service, rules.name),
-            *_private_key_faults(f"{key}.privateKey", self.private_key),
+            *_private_key_faults(f"{key}.", self.private_key, self.private_key_file),
+            *([] if self.bastion is None else self.bastion.faults(f"{key}.bastion")),
         ]
 
 
@@ -88,7 +120,14 @@ class RegistryMirrorArgs:
     nodes: Sequence[SwarmNode]
     """Every node that uses the mirror, in the order in which they are told; the first that is not the manager is the canary."""
     private_key: pulumi.Input[str] | None = field(default=None, repr=False)
-    """SSH private key for the nodes that bring none of their own, PEM."""
+    """SSH private key for the nodes that bring none of their own, PEM. It is in the state, as a secret."""
+    private_key_file: str | None = None
+    """File with that key instead, on the computer of `pulumi up`; it is not in the state, and may have a passphrase if an agent
+    has the key. Neither: the agent's keys, and the usual ones in ~/.ssh."""
+    bastion: Bastion | None = None
+    """The machine through which all nodes are reached that name no other."""
+    ssh_config: str | None = None
+    """Configuration file of the ssh program (ssh_config(5)), like `~/.ssh/config`; left out, none is read."""
     manager: str | SwarmNode | None = None
     """The node on which the service is looked after and the shared storage written: one of `nodes` by its name, or a machine
     that is not told of the mirror; default the first of `nodes`."""
@@ -228,13 +267,11 @@ class RegistryMirrorArgs:
             faults.append(Fault("nodes", [], "must list at least one node; a mirror that nobody uses saves nothing"))
         else:
             faults += self._manager_faults()
-        faults += _private_key_faults("privateKey", self.private_key)
-        if self.private_key is None:
-            faults += [
-                Fault(f"{key}.privateKey", None, "is missing: give the node a key, or all nodes one (privateKey)")
-                for key, node in nodes
-                if node.private_key is None
-            ]
+        faults += _private_key_faults("", self.private_key, self.private_key_file)
+        if self.bastion is not None:
+            faults += self.bastion.faults("bastion")
+        if self.ssh_config is not None:
+            faults += rules.check("sshConfig", self.ssh_config, rules.local_file)
         return faults
 
     def service_name_faults(self, key: str, name: str) -> list[Fault]:
@@ -288,8 +325,6 @@ class RegistryMirrorArgs:
                 return []
             return [Fault("manager", self.manager, f"must be the name of a node; they are {', '.join(names)}")]
         faults = self.manager.faults("manager")
-        if self.manager.private_key is None and self.private_key is None:
-            faults.append(Fault("manager.privateKey", None, "is missing: give the node a key, or all nodes one (privateKey)"))
         if self.restart_keys and self.manager.name not in names:
             reason = "must be one of the nodes where keys need a restart, because nodes are drained through it"
             faults.append(Fault("manager", self.manager.name, reason))
@@ -408,6 +443,29 @@ class RegistryMirrorArgs:
         return None if self.create_network or self.network_id is not None else self.network
 
     @property
+    def key_files(self) -> dict[str, str]:
+        """What the user calls it -> name of a file with an SSH key, each file once."""
+        nodes = [(f"nodes[{index}].privateKeyFile", node.private_key_file) for index, node in enumerate(self._machines)]
+        named = [("privateKeyFile", self.private_key_file), *nodes]
+        return {key: file for file, key in {file: key for key, file in reversed(named) if file is not None}.items()}
+
+    @property
+    def has_key_text(self) -> bool:
+        """Whether an SSH key is given as text."""
+        return self.private_key is not None or any(node.private_key is not None for node in self._machines)
+
+    @property
+    def needs_agent(self) -> bool:
+        """Whether a machine has no SSH key of its own: then the agent must have one, or the user's usual keys do."""
+        if self.private_key is not None or self.private_key_file is not None:
+            return False
+        return any(node.private_key is None and node.private_key_file is None for node in self._machines)
+
+    @property
+    def _machines(self) -> list[SwarmNode]:
+        return [*self.nodes, *([self.manager] if isinstance(self.manager, SwarmNode) else [])]
+
+    @property
     def restart_keys(self) -> list[str]:
         """The keys handed over that dockerd reads at its start only."""
         return [key for key in self.daemon_keys if key in keys.KEYS and not keys.KEYS[key].reloads]
@@ -435,8 +493,13 @@ _STAND_INS: Mapping[str, object] = {
 
 def some_node(number: int, **known: Any) -> SwarmNode:
     """A node without faults that stands in for one that cannot be made; `number` tells several apart."""
-    given = {"name": f"wrong-{number}", "address": f"wrong-{number}.invalid", "host_key": _SOME_HOST_KEY, **known}
-    return SwarmNode(**{"private_key": _SOME_PRIVATE_KEY, **given})
+    given = {"name": f"wrong-{number}", "address": f"wrong-{number}.invalid", "host_key": _SOME_HOST_KEY}
+    return SwarmNode(**{**given, **known})
+
+
+def some_bastion(**known: Any) -> Bastion:
+    """As `some_node`, for a bastion."""
+    return Bastion(**{"address": "wrong.invalid", "host_key": _SOME_HOST_KEY, **known})
 
 
 def _nodes(given: object) -> list[SwarmNode]:
@@ -455,10 +518,15 @@ def _key(name: str) -> str:
     return first + "".join(word.capitalize() for word in others)
 
 
-def _private_key_faults(key: str, value: object) -> list[Fault]:
+def _private_key_faults(place: str, value: object, file: str | None) -> list[Fault]:
     """Of a key that is plain; an Output is looked at when it is known (`node.py`). Its value is never repeated."""
     wrong = rules.private_key(value) if isinstance(value, str) else None
-    return [] if wrong is None else [Fault(key, None, wrong)]
+    faults = [] if wrong is None else [Fault(f"{place}privateKey", None, wrong)]
+    if file is None:
+        return faults
+    if value is not None:
+        faults.append(Fault(f"{place}privateKey", "[secret]", "is given besides privateKeyFile; remove one of them"))
+    return [*faults, *rules.check(f"{place}privateKeyFile", file, rules.local_file)]
 
 
 def _holds_an_output(value: object) -> bool:

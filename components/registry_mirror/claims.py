@@ -6,11 +6,11 @@ Wiring only; which of it others have already is found out by `node_agent/claim.p
 from typing import Any
 
 import pulumi
-from pulumi_command import local, remote
+from pulumi_command import local
 
-from . import coalesce, registry, ship
+from . import coalesce, registry
 from .args import RegistryMirrorArgs
-from .node import agent_command
+from .node import SUCCESSOR, agent_command, settings_text
 
 MINT = "python3 -I -c 'import secrets; print(secrets.token_hex(16))'"
 
@@ -33,14 +33,19 @@ def identity(name: str, parent: pulumi.Resource) -> pulumi.Output[str]:
 
 def declare(
     name: str, args: RegistryMirrorArgs, service: str, minted: pulumi.Output[str], parent: pulumi.Resource
-) -> remote.Command:
+) -> local.Command:
     """The claim, on which whatever is made on the swarm depends; given back when all of that is deleted."""
     found = settings(name, args, service)
-    stdin = minted.apply(lambda number: ship.request("claim", {**found, "identity": number}))
+    stdin = minted.apply(lambda number: settings_text({**found, **identities(number)}))
     opts = pulumi.ResourceOptions(parent=parent)
     return agent_command(
         f"{name}-claim", args.manager_node, args, create="claim.take", delete="claim.release", stdin=stdin, opts=opts
     )
+
+
+def identities(minted: str) -> dict[str, str]:
+    """By which number a mirror's claims and storage are its own, and by which those are that a former version has made."""
+    return {"identity": minted + SUCCESSOR, "former": minted}
 
 
 def settings(name: str, args: RegistryMirrorArgs, service: str) -> dict[str, Any]:

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 
 import pulumi
 import pulumi_docker as docker
-from pulumi_command import remote
+from pulumi_command import local
 
-from . import advisories, answer, claims, coalesce, render, rules, ship
+from . import advisories, answer, claims, coalesce, render, rules, workstation
 from .args import InvalidProgram, RegistryMirrorArgs
-from .node import agent_command, restart_command, roll_out
+from .node import agent_command, keep_runner, restart_command, roll_out, settings_text
 from .registry import MARKER, RegistryVersion, registry_config
 from .rules import Fault
 from .service import MirrorServices
@@ -63,6 +63,9 @@ class RegistryMirror(pulumi.ComponentResource):
             pulumi.warn(warning, self)
         if args.coalesce and pulumi.runtime.is_dry_run():
             pulumi.log.info(coalesce.meaning(args.coalesce_memory, args.coalesce_disk), self)
+        workstation.place()
+        for warning in workstation.warnings(args.key_files, has_key_text=args.has_key_text, needs_agent=args.needs_agent):
+            pulumi.warn(warning, self)
         identity = claims.identity(name, self)
         claim = claims.declare(name, args, service, identity, self)
         network_id = self._network_id(name, args, claim)
@@ -82,8 +85,7 @@ class RegistryMirror(pulumi.ComponentResource):
             triggers=[args.upstream, services.credentials_id, *services.way_out],
             show_warnings=True,
             stdin=pulumi.Output.json_dumps(services.expected).apply(
-                lambda expected: ship.request(
-                    "ready",
+                lambda expected: settings_text(
                     {
                         "mirror": render.mirror_url(args.hostname),
                         "services": json.loads(expected),
@@ -100,7 +102,7 @@ class RegistryMirror(pulumi.ComponentResource):
                 )
             ),
             # The agent ends by itself, with a reason; the limit from outside is for one that cannot.
-            time_limit=args.ready_timeout + 60,
+            seconds=args.ready_timeout + 60,
             opts=pulumi.ResourceOptions(parent=self, depends_on=[services.front]),
         )
 
@@ -111,7 +113,9 @@ class RegistryMirror(pulumi.ComponentResource):
         self.nodes = pulumi.Output.all(
             **{node_name: command.stdout.apply(answer.shown) for node_name, command in commands.items()}
         )
-        self.restarts = self._restarts(name, args, service, commands)
+        restarts = self._restarts(name, args, service, commands)
+        self.restarts = pulumi.Output.from_input("") if restarts is None else restarts.stdout
+        keep_runner(name, [*commands.values(), *([] if restarts is None else [restarts])], self)
         self.register_outputs(
             {
                 "url": self.url,
@@ -138,7 +142,7 @@ class RegistryMirror(pulumi.ComponentResource):
         config: str,
         identity: pulumi.Output[str],
         claim: pulumi.Resource,
-    ) -> remote.Command:
+    ) -> local.Command:
         """The registry's configuration and the cache's directory on shared storage."""
         settings = {
             "owner": service,
@@ -153,13 +157,13 @@ class RegistryMirror(pulumi.ComponentResource):
             args,
             create="storage.apply",
             delete="storage.remove",
-            stdin=identity.apply(lambda minted: ship.request("storage", {**settings, "identity": minted})),
+            stdin=identity.apply(lambda minted: settings_text({**settings, **claims.identities(minted)})),
             opts=pulumi.ResourceOptions(parent=self, depends_on=[claim]),
         )
 
     def _restarts(
-        self, name: str, args: RegistryMirrorArgs, service: str, commands: Mapping[str, remote.Command]
-    ) -> pulumi.Output[str]:
+        self, name: str, args: RegistryMirrorArgs, service: str, commands: Mapping[str, local.Command]
+    ) -> local.Command | None:
         """The rolling restart, declared where a managed key is read by dockerd at its start only, or restarts may be made.
 
         Without such a key it takes back what a half done restart has left of one that was managed before. It is there with
@@ -167,12 +171,11 @@ class RegistryMirror(pulumi.ComponentResource):
         they forget the mirror.
         """
         if not args.restart_keys and args.restart == "never":
-            return pulumi.Output.from_input("")
+            return None
         if args.restart_keys and args.restart != "never":
             words = "read by dockerd at its start only: nodes that need it are drained and restarted one at a time"
             pulumi.log.info(f"{', '.join(args.restart_keys)}: {words}, workers first, the leader last", self)
-        command = restart_command(f"{name}-restarts", args, service, commands, pulumi.ResourceOptions(parent=self))
-        return command.stdout
+        return restart_command(f"{name}-restarts", args, service, commands, pulumi.ResourceOptions(parent=self))
 
 
 def _name_faults(name: str) -> list[Fault]:

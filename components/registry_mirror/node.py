@@ -1,6 +1,10 @@
-"""The command resources that run the node agent: one connection and one command per machine and apply. Wiring only.
+"""The command resources that run the node agent: one run of ssh per machine and change. Wiring only.
 
-Owns the waves of the roll-out and the rolling restart behind them; what happens on a machine is in `node_agent/`.
+Owns the waves of the roll-out, the rolling restart behind them, and the copy of the runner in the state; how a machine is reached
+is in `ssh.py` and `runner.sh`, what happens there in `node_agent/`.
+
+`local.Command` and not `remote.Command`: that one waits without end for a machine which accepts a connection and then says
+nothing, knows neither bastions nor agents, and would have the agent's program in the state of every node.
 """
 
 import json
@@ -8,35 +12,42 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pulumi
-from pulumi_command import local, remote
+from pulumi_command import local
 
-from . import answer, render, rules, ship
+from . import answer, render, rules, runner, ssh
 from .args import RegistryMirrorArgs, SwarmNode
 from .rules import Fault, InvalidArgs
 
-DIAL_ATTEMPTS = 2
-"""The plugin's default of 11 would hold up the roll-out for minutes at a node that is off."""
-DIAL_SECONDS = 8
+SUCCESSOR = ".2"
+"""Behind the name under which a mirror has its entries on nodes and storage, and its claims.
 
-SILENCE_SECONDS = 120
-"""Beyond the agent's own limit, for a machine that accepts a connection and then says nothing: the dial's limit does not
-cover that (pulumi-command connection.go), and the agent's has not begun."""
+Versions until 0.1 reached nodes by `remote.Command`, which Pulumi cannot turn into another type: it makes the new resources, then
+deletes the old ones, and these would undo what they did. Under this name it is another's, so that they leave it."""
 
 
-def connection(node: SwarmNode, args: RegistryMirrorArgs) -> remote.ConnectionArgs:
-    """How to reach a node. With a host key always: without one the plugin believes whoever answers."""
-    private_key = node.private_key if node.private_key is not None else args.private_key
-    assert private_key is not None  # the args have refused anything else
-    return remote.ConnectionArgs(
-        host=node.address,
-        port=node.port,
-        user=node.user,
-        private_key=readable_key(private_key),
-        host_key=node.host_key,
-        # The plugin counts errors that it forgives: a limit of 1 means two dials (pulumi-command connection.go).
-        dial_error_limit=DIAL_ATTEMPTS - 1,
-        per_dial_timeout=DIAL_SECONDS,
+def environment(node: SwarmNode, args: RegistryMirrorArgs) -> dict[str, pulumi.Input[str]]:
+    """How to reach a node, for `runner.sh`. With a host key always: without one ssh would ask, and nobody is there."""
+    bastion = node.bastion or args.bastion
+    own = node.private_key is not None or node.private_key_file is not None
+    private_key = node.private_key if own else args.private_key
+    found: dict[str, pulumi.Input[str]] = {}
+    found.update(
+        runner.variables(
+            ssh.destination(node.user, node.address, node.port),
+            {
+                "node": node.name,
+                "host_key": ssh.host_key(node.host_key),
+                "become": node.become,
+                "key_file": node.private_key_file if own else args.private_key_file,
+                "ssh_config": args.ssh_config,
+                "bastion": ssh.destination(bastion.user, bastion.address, bastion.port) if bastion else None,
+                "bastion_host_key": ssh.host_key(bastion.host_key) if bastion else None,
+            },
+        )
     )
+    if private_key is not None:
+        found["MIRROR_PRIVATE_KEY"] = pulumi.Output.secret(readable_key(private_key))
+    return found
 
 
 def readable_key(private_key: pulumi.Input[str]) -> pulumi.Input[str]:
@@ -66,44 +77,43 @@ def agent_command(
     update: str | None = None,
     triggers: Sequence[pulumi.Input[str]] | None = None,
     show_warnings: bool = False,
-    time_limit: int = ship.TIME_LIMIT,
+    seconds: int | None = None,
     opts: pulumi.ResourceOptions,
-) -> remote.Command:
-    """A run of the node agent: `create` whenever `stdin` changes, `delete` when the resource goes.
+) -> local.Command:
+    """A run of the node agent: `create` whenever the settings (`stdin`) change, `delete` when the resource is deleted.
 
     Data goes in `stdin`. A changed trigger replaces the resource, and then the old `delete` would undo what the new `create` has
     just done, so `triggers` are for actions without one. Without `update` the plugin runs `create` for a changed `stdin` too.
-    `show_warnings`: print what the agent says on stderr, also where it succeeds.
+    `show_warnings`: print what the agent says on stderr, also where it succeeds. `seconds`: longest wait for its answer, where
+    that is not the one of `ship.limit`.
     """
     assert not (triggers and delete)
-    limit = f"{time_limit + SILENCE_SECONDS}s"
-    limits = pulumi.ResourceOptions(custom_timeouts=pulumi.CustomTimeouts(create=limit, update=limit, delete=limit))
-    return remote.Command(
+    return local.Command(
         name,
-        connection=connection(node, args),
-        create=ship.command(create, node.become),
-        update=ship.command(update, node.become) if update else None,
-        delete=ship.command(delete, node.become) if delete else None,
+        create=runner.command(create),
+        update=runner.command(update) if update else None,
+        delete=runner.undo_command(delete) if delete else None,
+        environment={**environment(node, args), **runner.environment(seconds=str(seconds) if seconds else None)},
         triggers=list(triggers) if triggers else None,
         stdin=stdin,
-        # Otherwise the plugin tries to set two environment variables that a stock sshd refuses, and warns each time.
+        # Two more variables, of which one is what a machine has answered.
         add_previous_output_in_env=False,
         # What the agent says on a failure comes with the error; printing it twice helps nobody.
-        logging=remote.Logging.STDERR if show_warnings else remote.Logging.NONE,
-        opts=pulumi.ResourceOptions.merge(limits, opts),
+        logging=local.Logging.STDERR if show_warnings else local.Logging.NONE,
+        opts=opts,
     )
 
 
 def roll_out(
     name: str, args: RegistryMirrorArgs, service: str, *, after: pulumi.Resource, parent: pulumi.Resource
-) -> dict[str, remote.Command]:
+) -> dict[str, local.Command]:
     """One command per node, by node name: the canary, then waves.
 
     An edge between waves only orders: a node is never touched because another one changed, came or went.
     """
     nodes = {node.name: node for node in args.nodes}
     before: Sequence[pulumi.Resource] = [after]
-    done: dict[str, remote.Command] = {}
+    done: dict[str, local.Command] = {}
     for wave in render.waves(list(nodes), args.manager_node.name, args.max_parallel):
         commands = [
             agent_command(
@@ -122,16 +132,40 @@ def roll_out(
     return done
 
 
+def keep_runner(name: str, after: Sequence[pulumi.Resource], parent: pulumi.Resource) -> local.Command:
+    """The runner in the state, once: a computer that never ran the program can then undo what this one did.
+
+    It is deleted before everything in `after`, and its deletion writes the file that their deletions need. Another version is
+    another resource, so that the version which goes is written too, for nodes that are taken out of the list meanwhile.
+    """
+    return local.Command(
+        f"{name}-runner",
+        delete=runner.WRITE,
+        environment=runner.environment(runner=runner.digest()),
+        triggers=[runner.digest()],
+        stdin=runner.text(),
+        add_previous_output_in_env=False,
+        logging=local.Logging.NONE,
+        opts=pulumi.ResourceOptions(parent=parent, depends_on=list(after)),
+    )
+
+
 def _node_request(service: str, node: SwarmNode, args: RegistryMirrorArgs) -> pulumi.Input[str]:
     """A secret as a whole where a key of daemon.json is one: the state and a preview would have it in the clear."""
-    request = ship.request("node", node_settings(service, node, args))
+    request = settings_text(node_settings(service, node, args))
     return pulumi.Output.secret(request) if args.daemon_keys_are_secret else request
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """Settings as they lie in the state and stand in a preview: a key a line. The runner adds the agent's program."""
+    return json.dumps(settings, indent=1)
 
 
 def node_settings(service: str, node: SwarmNode, args: RegistryMirrorArgs) -> dict[str, Any]:
     """What the agent is told of a node, and a person reads in the preview."""
     return {
-        "owner": service,
+        "owner": service + SUCCESSOR,
+        "former": service,
         "mirror": render.mirror_url(args.hostname),
         "check_image": args.check_image,
         "daemon_json": node.daemon_json,
@@ -145,10 +179,8 @@ def node_settings(service: str, node: SwarmNode, args: RegistryMirrorArgs) -> di
     }
 
 
-def restart_request(
-    args: RegistryMirrorArgs, service: str, told: Mapping[str, str], private_keys: Mapping[str, str]
-) -> dict[str, Any]:
-    """What the rolling restart is told: every node and how to reach it, and what the agent said there last. Holds secrets."""
+def restart_request(args: RegistryMirrorArgs, service: str, told: Mapping[str, str]) -> dict[str, Any]:
+    """What the rolling restart is told: every node, how to reach it but for keys, and what the agent said there last."""
     return {
         "restart": args.restart,
         "restart_keys": args.restart_keys,
@@ -158,41 +190,45 @@ def restart_request(
         "nodes": [
             {
                 "name": node.name,
-                "address": node.address,
-                "port": node.port,
-                "user": node.user,
-                "host_key": node.host_key,
-                "private_key": private_keys[node.name],
-                "command": ship.restart_command(node.become),
+                "environment": {name: value for name, value in environment(node, args).items() if name != PRIVATE_KEY},
                 "settings": node_settings(service, node, args),
             }
             for node in args.nodes
         ],
-        "agent": ship.program("restart"),
     }
 
 
+PRIVATE_KEY = "MIRROR_PRIVATE_KEY"
+PRIVATE_KEYS = "MIRROR_PRIVATE_KEYS"
+"""Variable with the private keys of nodes, by name, as JSON, for the rolling restart."""
+
+
+def private_keys(args: RegistryMirrorArgs) -> dict[str, pulumi.Input[str]]:
+    """Node name -> private key, of the nodes that have one as text."""
+    found = {node.name: environment(node, args).get(PRIVATE_KEY) for node in args.nodes}
+    return {name: key for name, key in found.items() if key is not None}
+
+
 def restart_command(
-    name: str, args: RegistryMirrorArgs, service: str, commands: Mapping[str, remote.Command], opts: pulumi.ResourceOptions
+    name: str, args: RegistryMirrorArgs, service: str, commands: Mapping[str, local.Command], opts: pulumi.ResourceOptions
 ) -> local.Command:
-    """The rolling restart. It runs where `pulumi up` runs, because nobody else can reach both a worker and a manager.
+    """The rolling restart. It runs where `pulumi up` runs, because nobody else can reach both a worker and a manager."""
 
-    Its stdin is a secret as a whole: it carries the SSH keys.
-    """
+    def stdin(told: dict[str, Any]) -> str:
+        return settings_text(restart_request(args, service, told))
 
-    def stdin(values: dict[str, Any]) -> str:
-        return json.dumps(
-            {**restart_request(args, service, values["told"], values["keys"]), "program": ship.program("rolling_restart")}
-        )
-
-    told = {node_name: command.stdout.apply(answer.shown) for node_name, command in commands.items()}
-    given = {node.name: args.private_key if node.private_key is None else node.private_key for node in args.nodes}
-    keys = {node_name: None if key is None else readable_key(key) for node_name, key in given.items()}
+    told = pulumi.Output.all(**{node_name: command.stdout.apply(answer.shown) for node_name, command in commands.items()})
+    text = told.apply(stdin)
+    keys = private_keys(args)
+    variables: dict[str, pulumi.Input[str]] = {**runner.environment(runner=runner.digest())}
+    if keys:
+        variables[PRIVATE_KEYS] = pulumi.Output.json_dumps(keys)
     return local.Command(
         name,
-        create=ship.local_command("run.run"),
-        delete=ship.local_command("run.release"),
-        stdin=pulumi.Output.all(told=told, keys=pulumi.Output.secret(keys)).apply(stdin),
+        create=runner.command("run.run"),
+        delete=runner.undo_command("run.release"),
+        stdin=pulumi.Output.secret(text) if args.daemon_keys_are_secret else text,
+        environment=variables,
         add_previous_output_in_env=False,
         # Its progress, which is on stderr.
         logging=local.Logging.STDERR,

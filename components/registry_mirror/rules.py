@@ -28,7 +28,9 @@ LONGEST_READY_TIMEOUT = 3540
 
 RESTARTS = ("never", "when-needed")
 HOST_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
-"""In order of preference. The last is last because pinning it pins the SHA-1 signature that current sshds refuse."""
+"""In order of preference. With the last, ssh asks for a signature by SHA-2 (`rsa-sha2-512`), which older sshds have too."""
+AUTHORITY = "@cert-authority"
+"""Before a key that signs host keys (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT)."""
 
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
@@ -289,12 +291,14 @@ def become(value: str | None) -> str | None:
 
 
 def host_key(value: str) -> str | None:
-    """One line as in authorized_keys, without a host name in front."""
-    if value.startswith("@"):
-        return "must be a plain host key, not a marked line: certificates and revocations cannot be checked here"
+    """One line as in known_hosts, without a host name; `@cert-authority` may stand in front."""
     if not value.isprintable():
         return "must be one line: a second one would be another key, or a rule, to ssh"
     words = value.split()
+    if words and words[0].startswith("@"):
+        if words[0] != AUTHORITY:
+            return f"must be a host key, or {AUTHORITY} and the key of an authority; a revoked one is nobody's"
+        words = words[1:]
     if not words or words[0] not in HOST_KEY_TYPES:
         return f"must begin with the key's type, one of {', '.join(HOST_KEY_TYPES)} (see `ssh-keyscan HOST`)"
     try:
@@ -303,6 +307,15 @@ def host_key(value: str) -> str | None:
         blob = b""
     if not _is_whole_key(words[0], blob):
         return "must be a whole key: the type, a space, and the key in base64"
+    return None
+
+
+def local_file(value: str) -> str | None:
+    """A file on the computer of `pulumi up`, whose name goes through ssh's options and a shell."""
+    if not value.isprintable() or set(value) & set("'\"\\%$`"):
+        return "must be the path of a file, without quotes, backslashes, %, $ or `"
+    if value.startswith("~") and not value.startswith("~/"):
+        return "must begin with / or ~/, or be below the program's folder; other people's ~ is not read"
     return None
 
 
@@ -405,6 +418,15 @@ def private_key(text: str) -> str | None:
     if _is_encrypted(text):
         return "is protected by a passphrase, which nobody could type; use a key without one"
     return None
+
+
+def private_key_file(text: str) -> str | None:
+    """The text of a file with an SSH private key, which ssh reads itself; with a passphrase, an agent must have the key."""
+    wrong = None if _is_encrypted(text) else private_key(text)
+    if wrong is None and text != private_key_text(text):
+        # openssh sshkey.c, MARK_BEGIN
+        return "has line ends of Windows, or none at its end, which ssh does not read; `sed -i 's/\\r$//; $a\\' FILE` mends that"
+    return wrong
 
 
 def private_key_text(text: str) -> str:

@@ -118,6 +118,9 @@ MANAGER_ACTIONS = (
     "swarm.give_back",
 )
 """What is run on managers besides."""
+LOCAL_ACTIONS = ("run.run", "run.release")
+"""What runs on the computer of `pulumi up` itself."""
+ACTIONS = (*NODE_ACTIONS, *MANAGER_ACTIONS, *LOCAL_ACTIONS)
 
 
 def request(agent: str, settings: Mapping[str, Any]) -> str:
@@ -132,13 +135,8 @@ def command(action: str, become: str | None) -> str:
     from the current folder or by way of PYTHONPATH.
     """
     prefix = "sudo -n " if become == "sudo" else ""
-    limit, start = _parts(action)
-    return f"{prefix}timeout {limit} python3 -I -c '{start}' {action}"
-
-
-def restart_command(become: str | None) -> str:
-    """As `command`, for the actions of `restart` and `swarm`, which are one program: `ACTION` stands for the action."""
-    return command("restart.run", become).removesuffix("restart.run") + "ACTION"
+    seconds, start = _parts(action)
+    return f"{prefix}timeout {seconds} python3 -I -c '{start}' {action}"
 
 
 def sudoers(user: str) -> str:
@@ -157,9 +155,9 @@ def sudoers(user: str) -> str:
     version = hashlib.sha256("".join(map(digest, sorted(_MODULES))).encode()).hexdigest()[:8]
 
     def line(action: str) -> str:
-        limit, start = _parts(action)
+        seconds, start = _parts(action)
         text = re.sub(r"([,:=\\])", r"\\\1", start)  # the characters that sudoers(5) wants escaped in arguments
-        return f"{name} ALL=(root) NOPASSWD: /usr/bin/timeout {limit} python3 -I -c {text} {action}"
+        return f"{name} ALL=(root) NOPASSWD: /usr/bin/timeout {seconds} python3 -I -c {text} {action}"
 
     return "\n".join(
         [
@@ -178,10 +176,23 @@ def local_command(action: str) -> str:
     return f"python3 -I -c '{_START.replace('DIGEST', digest('rolling_restart'))}' {action}"
 
 
+def agent_of(action: str) -> str:
+    """The agent, one of AGENTS, that has an action."""
+    module = action.partition(".")[0]
+    return _AGENT_OF.get(module, module)
+
+
+def limit(action: str) -> int:
+    """Seconds after which an action on a node is ended, whatever it does."""
+    return _LIMITS.get(action.partition(".")[0], TIME_LIMIT)
+
+
+_AGENT_OF = {"swarm": "restart", "run": "rolling_restart"}
+
+
 def _parts(action: str) -> tuple[int, str]:
     """The time limit of an action in seconds, and what Python is started with."""
-    module = action.partition(".")[0]
-    return _LIMITS.get(module, TIME_LIMIT), _START.replace("DIGEST", digest("restart" if module == "swarm" else module))
+    return limit(action), _START.replace("DIGEST", digest(agent_of(action)))
 
 
 def digest(agent: str) -> str:

@@ -5,6 +5,7 @@ on creation; any changed input runs `update`, or `create` where there is none; `
 that fails is not in the state, and its error carries the command line and all output.
 """
 
+import os
 import secrets
 import subprocess
 from collections.abc import Mapping
@@ -60,7 +61,7 @@ class LocalCommand(Command):
     token = "command:local:Command"
     names: ClassVar[Mapping[str, Any]] = {
         "create": None, "update": None, "delete": None, "stdin": None, "triggers": None, "addPreviousOutputInEnv": None,
-        "logging": None,
+        "logging": None, "environment": None,
     }  # fmt: skip
     secrets = ()
 
@@ -92,7 +93,12 @@ def _run(provider: Provider, urn: str, inputs: Values, command: str | None) -> V
 def _run_here(provider: Provider, urn: str, inputs: Values, command: str) -> Values:
     logging = inputs.get("logging") or "stdoutAndStderr"
     running = subprocess.Popen(
-        ["/bin/sh", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ["/bin/sh", "-c", command],
+        env={**os.environ, **inputs.get("environment", {})},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert running.stdin is not None
     assert running.stdout is not None

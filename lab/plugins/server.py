@@ -198,8 +198,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         """Values for the engine: what came as a secret, and what the resource type says is one, goes back as a secret."""
         if not self.takes_secrets:
             return to_struct(values)
-        outer = {path for path in secret_paths(asked) if "." not in path and path in values}
-        for path in sorted({*resource.secrets, *outer}, key=lambda path: -path.count(".")):  # the inner ones first
+        for path in sorted({*resource.secrets, *secret_paths(asked)}, key=lambda path: -path.count(".")):  # the inner ones first
             values = _sealed(values, path.split("."))
         return to_struct(values)
 

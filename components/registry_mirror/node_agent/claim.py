@@ -49,21 +49,27 @@ class Holder(NamedTuple):
 def take(request: Dict[str, Any]) -> str:
     """Have everything that the request names be ours, or nothing of it; returns `claimed`. Raises Failed with all that is not.
 
-    `identity` and `stack` (ours), `hostname`, `entrypoint`, `routers`, `services`, `front`, `cache`, `cache_target`,
-    `config_path`, `marker` (of our configurations) and `network` (the overlay network that must be there, or None). Claims of
-    ours that are not asked for any more are given back.
+    `identity` and `stack` (ours), `former` (the identity under which an earlier version made our claims, which become these),
+    `hostname`, `entrypoint`, `routers`, `services`, `front`, `cache`, `cache_target`, `config_path`, `marker` (of our
+    configurations) and `network` (the overlay network that must be there, or None). Claims of ours that are not asked for any
+    more are given back.
     """
     me = Holder(request["identity"], request["stack"])
     machines = _machines()
     wanted = claims_of(request, machines)
     held, services = _held(), _services()
+    former = [claim for claim, holder in held.items() if holder.identity == request.get("former")]
+    held.update(dict.fromkeys(former, me))
     faults = faults_of(request, held, services, machines) + _network_faults(request["network"])
     if faults:
         raise Failed("nothing was made: " + "; ".join(faults))
     made: List[Claim] = []
     try:
         for claim in wanted:
-            if claim not in held:
+            if claim in former:
+                _remove(claim)
+                _make(claim, me)
+            elif claim not in held:
                 _make(claim, me)
                 made.append(claim)
     except Failed:
@@ -182,7 +188,10 @@ def _on_storage(request: Dict[str, Any], held: Dict[Claim, Holder], mine: Set[st
     """What the shared storage says: it may be another swarm's, too. Raises files.FileProblem."""
     faults = []
     if "path" in request["cache"]:
-        wrong = storage.marker_fault(request["cache"]["path"], request["services"][0], request["identity"])
+        cache, service = request["cache"]["path"], request["services"][0]
+        wrong = storage.marker_fault(cache, service, request["identity"])
+        if wrong and "former" in request:
+            wrong = storage.marker_fault(cache, service, request["former"])
         faults += [wrong] if wrong else []
     path = request["config_path"]
     if path and Claim("config", os.path.normpath(path)) not in held:

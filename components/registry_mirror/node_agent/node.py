@@ -61,10 +61,11 @@ def apply(request: Dict[str, Any]) -> str:
     `unchanged`, `reloaded` or `written and reloaded`; with `; restart due` behind it where a key waits for a restart, and
     `; upstream not reached` where the mirror can only serve what it has.
     """
-    record = Record(request["daemon_json"], request["owner"])
+    record = record_of(request)
     path, url, unit = request["daemon_json"], request["mirror"], request["service"]
     upstream = _ask_the_mirror(request, engine.info(unit))
-    apart = storage.seen(request["shared"], request["owner"]) if request.get("shared") else None
+    # The storage knows the mirror by the name of its service.
+    apart = storage.seen(request["shared"], request.get("former") or request["owner"]) if request.get("shared") else None
     if apart:
         raise Failed("nothing was changed: the mirror's task may run here, and " + apart)
     info = engine.info(unit)
@@ -98,7 +99,7 @@ def _ask_the_mirror(request: Dict[str, Any], info: Dict[str, Any]) -> str:
 @locked
 def remove(request: Dict[str, Any]) -> str:
     """Have docker forget the mirror and restore daemon.json; returns `forgotten` or `nothing to forget`. Raises Failed."""
-    record = Record(request["daemon_json"], request["owner"])
+    record = record_of(request)
     path, unit = request["daemon_json"], request["service"]
     url = record.mirror or request["mirror"]
     if record.mirror is None and record.is_of_another(url):
@@ -140,6 +141,11 @@ def remove(request: Dict[str, Any]) -> str:
         raise Failed("%s; %s" % (error, put_back(record, request, before, url, names, mine, used=_lists(text, url)))) from error
     record.drop()
     return "forgotten"
+
+
+def record_of(request: Dict[str, Any]) -> Record:
+    """What we know of the node's daemon.json, for the mirror that asks."""
+    return Record(request["daemon_json"], request["owner"], request.get("former"))
 
 
 def wishes(record: Record, request: Dict[str, Any]) -> Wanted:
@@ -348,7 +354,7 @@ def look(request: Dict[str, Any]) -> str:
     except Failed as error:
         found["faults"].append(str(error))
     try:
-        record, data = Record(path, request["owner"]), files.read(path)
+        record, data = record_of(request), files.read(path)
         text = daemon_json.decode(data)
         found.update(recorded=record.mirror is not None, edited=record.exists and files.digest(data) not in record.written)
         found["listed"] = _lists(text, url)

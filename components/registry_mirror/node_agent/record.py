@@ -26,12 +26,24 @@ class Record:
     Shared by all mirrors of a node, so that the last one to go, whichever it is, finds the file as it was before the first.
     """
 
-    def __init__(self, path: str, owner: str) -> None:
+    def __init__(self, path: str, owner: str, former: Optional[str] = None) -> None:
+        """`former`: the name under which an earlier version knew this owner, whose entries are his from now on."""
         self.path = path
         self.folder = _folder_of(path)
         self.owner = owner
         self._before = files.read(os.path.join(self.folder, "record.json"))
         self._known: Dict[str, Any] = _parsed(self.folder, self._before)
+        self._renamed = former is not None and self._take_over(former)
+
+    def _take_over(self, former: str) -> bool:
+        """Have what is entered for `former` be this owner's; returns whether there was anything."""
+        if former not in self._known.get("mirrors", {}) or self.owner in self._known["mirrors"]:
+            return False
+        for part in ("mirrors", "keys"):
+            if former in self._known.get(part, {}):
+                self._known[part] = {**self._known[part], self.owner: self._known[part][former]}
+                self._known[part].pop(former)
+        return True
 
     @property
     def exists(self) -> bool:
@@ -193,7 +205,7 @@ class Record:
 
     def settle(self, url: str, data: Optional[bytes], keys: Dict[str, Any]) -> None:
         """After success: these bytes, and no earlier ones, are what we left there. Writes nothing if that is known."""
-        if self.mirror != url or self.written != [files.digest(data)] or self.keys != keys:
+        if self._renamed or self.mirror != url or self.written != [files.digest(data)] or self.keys != keys:
             self.begin(url, data, data, keys)
             # Earlier contents belong to earlier originals; if somebody goes back to one by hand, that is an edit of his.
             self._known["written"] = [files.digest(data)]

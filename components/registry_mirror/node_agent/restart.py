@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Optional
 
 from . import daemon_json, dockerd_view, engine, files, member, probe
 from .files import Failed
-from .node import EDITED_MEANWHILE, change, keys_in_file, left_alone, locked, look_around, refuse, restore, wishes
+from .node import EDITED_MEANWHILE, change, keys_in_file, left_alone, locked, look_around, record_of, refuse, restore, wishes
 from .plan import Plan, plan, untaken, values_after
 from .preflight import Facts
 from .record import Record
@@ -108,7 +108,7 @@ def verify(request: Dict[str, Any]) -> str:
     while True:
         wrong = _fault(request)
         if wrong is None:
-            record, data = Record(request["daemon_json"], request["owner"]), files.read(request["daemon_json"])
+            record, data = record_of(request), files.read(request["daemon_json"])
             if record.unverified:
                 record.forget_before_restart()
                 record.settle(request["mirror"], data, record.keys)
@@ -128,7 +128,7 @@ def _fault(request: Dict[str, Any]) -> Optional[str]:
         return str(error)
     text = daemon_json.decode(files.read(request["daemon_json"]))
     proxy = dockerd_view.proxy_of(url, info, unit, text)
-    standing = Record(request["daemon_json"], request["owner"]).standing
+    standing = record_of(request).standing
     return (
         member.lost(standing, info)
         or member.absence(info)
@@ -140,7 +140,7 @@ def _fault(request: Dict[str, Any]) -> Optional[str]:
 @locked
 def undo(request: Dict[str, Any]) -> str:
     """Put back what was there before the last restart, and restart docker with that; returns how that went."""
-    record = Record(request["daemon_json"], request["owner"])
+    record = record_of(request)
     path, url, unit = request["daemon_json"], request["mirror"], request["service"]
     if not record.unverified:
         return "there is nothing to put back"
@@ -183,7 +183,7 @@ def _know_what_is_there(record: Record, url: str, data: Optional[bytes]) -> None
 
 def _plan(request: Dict[str, Any]) -> "tuple[Record, Facts, Plan]":
     path, unit = request["daemon_json"], request["service"]
-    record, info = Record(path, request["owner"]), engine.info(unit)
+    record, info = record_of(request), engine.info(unit)
     facts = look_around(record, path, request["mirror"], files.read(path), info, unit)
     return record, facts, plan(wishes(record, request), facts, request["restart"], restarting=True)
 

@@ -22,7 +22,10 @@ KEPT = ".before-swarm-registry-mirror"
 def apply(request: Dict[str, Any]) -> str:
     """Have the configuration read `request["config"]`; returns `unchanged` or `written`. Raises files.FileProblem."""
     path, wanted = request["config_path"], request["config"].encode()
-    wrong = marker_fault(request["cache_path"], request["owner"], request.get("identity", ""))
+    cache, owner = request["cache_path"], request["owner"]
+    wrong = marker_fault(cache, owner, request.get("identity", ""))
+    if wrong and "former" in request:
+        wrong = marker_fault(cache, owner, request["former"])  # an earlier version of this mirror has marked it
     if wrong:
         raise files.FileProblem(wrong)
     found = files.read(path, follow=False)

@@ -13,7 +13,6 @@ from typing import Any
 from .. import answer
 from . import order, ssh
 
-CONNECT_SECONDS = 8
 AT_ONCE = 8
 """Nodes that are asked at the same time; restarted is one after the other."""
 AGENT_SECONDS = 660
@@ -38,9 +37,10 @@ class NotReady(RestartFailed):
 def run(request: Mapping[str, Any]) -> str:
     """Restart the nodes that wait for it; returns what was done. Raises RestartFailed.
 
-    `nodes`: each has `name`, how to reach it (`address`, `user`, `port`, `private_key`, `host_key`), `command` (with `ACTION`
-    where the action goes) and `settings` for the agent. `told`: node name -> what the agent said when it was last told; only
-    those that were left waiting are asked again. `manager`: name of the node that is asked about the swarm first.
+    `nodes`: each has `name`, how to reach it (`environment`, see `runner.sh`) and `settings` for the agent. `runner`: path of that
+    script. `private_keys`: node name -> SSH key, of those that have one as text. `told`: node name -> what the agent said when it
+    was last told; only those that were left waiting are asked again. `manager`: name of the node that is asked about the swarm
+    first.
     """
     asked = [node for node in request["nodes"] if DUE in request["told"].get(node["name"], "")]
     return _restart_all(request, request["nodes"], asked)
@@ -232,23 +232,25 @@ def _parsed(node: Node, text: str, kind: type) -> Any:
 
 def _agent(request: Mapping[str, Any], node: Node, action: str, **settings: Any) -> str:
     """What the agent says on a node. Raises RestartFailed with its own words."""
-    stdin = json.dumps({**node["settings"], **settings, "program": request["agent"]})
+    stdin = json.dumps({**node["settings"], **settings})
     try:
-        with ssh.ssh_command(
-            node["address"], user=node["user"], port=node["port"], private_key=node["private_key"],
-            host_key=node["host_key"], connect_seconds=CONNECT_SECONDS,
-        ) as prefix:  # fmt: skip
-            done = ssh.run(prefix, node["command"].replace("ACTION", action), stdin, AGENT_SECONDS)
+        done = ssh.run(request["runner"], action, {**node["environment"], **_key(request, node)}, stdin, AGENT_SECONDS)
     except Exception as error:
-        # Whatever it is (no program ssh, bytes that are no text): it is this node's failure, and what was begun is undone.
+        # Whatever it is (no shell, bytes that are no text): it is this node's failure, and what was begun is undone.
         raise RestartFailed(f"{node['name']}: {action} came to nothing: {error}") from error
-    who = f"{node['name']}: " * (done.returncode in (0, ssh.UNREACHABLE))
+    who = f"{node['name']}: " * (done.returncode == 0)
     if done.returncode != 0:
         raise RestartFailed(who + answer.complaint(done.stderr, done.returncode, done.stdout))
     try:
         return answer.find(done.stdout)
     except answer.NoAnswer as error:
         raise RestartFailed(f"{who}{error}") from None
+
+
+def _key(request: Mapping[str, Any], node: Node) -> dict[str, str]:
+    """The node's private key, where it is given as text."""
+    key = request["private_keys"].get(node["name"])
+    return {} if key is None else {"MIRROR_PRIVATE_KEY": key}
 
 
 def _say(text: str) -> None:
