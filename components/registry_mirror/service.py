@@ -168,7 +168,7 @@ class MirrorServices:
             self._file("start-varnish", start, coalesce.START),
             self._file("vcl", configuration, coalesce.CONFIGURATION),
         ]
-        words = coalesce.words(self._service, args.coalesce_memory, args.coalesce_disk)
+        words = coalesce.words(self._service, args.coalesce_memory, args.coalesce_disk, args.referrers)
         word = render.digest_word(render.digest(start, configuration, json.dumps(words)))
         front = coalesce.front_name(self._service)
         container = docker.ServiceTaskSpecContainerSpecArgs(
