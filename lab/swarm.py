@@ -42,7 +42,8 @@ def make_keys(folder: LabFolder) -> None:
     if not (tls / "images.crt").exists():
         _openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
                  # Python 3.13 takes no authority without it, as RFC 5280 says.
-                 "-subj", "/CN=lab authority", "-addext", "keyUsage=critical,keyCertSign,cRLSign", "-keyout", f"{tls}/ca.key", "-out", f"{tls}/ca.crt")  # fmt: skip
+                 "-subj", "/CN=lab authority", "-addext", "keyUsage=critical,keyCertSign,cRLSign",
+                 "-keyout", f"{tls}/ca.key", "-out", f"{tls}/ca.crt")  # fmt: skip
         make_certificate(folder, "mirror", f"DNS:{MIRROR_HOST},DNS:{SECOND_HOST},IP:{MANAGER.address}")
         make_certificate(folder, "hub", f"DNS:{HUB_HOST},IP:{INTERNET}")
         make_certificate(folder, "images", f"DNS:{IMAGES_HOST},IP:{IMAGES}")
