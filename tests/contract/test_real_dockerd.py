@@ -194,7 +194,8 @@ FLAGS = st.one_of(
     st.sampled_from([["-b", "br0"], ["-bbr0"], ["--bridge=br0"], ["-p", "/run/x.pid"], ["-p=/run/x.pid"], ["-Gdocker"]]),
     st.sampled_from([["--label", "a=b"], ["--label=-a=b"], ["--label", "-a=b"], ["--dns", "1.1.1.1"], ["--dns=1.1.1.1"]]),
     st.sampled_from([["--insecure-registry=a.test"], ["--registry-mirror", "https://a.test"], ["--add-runtime", "a=/a"]]),
-    st.sampled_from([["--iptables=false"], ["--live-restore"], ["--data-root=/srv"], ["--log-opt", "a=b"], ["--exec-opt=native.cgroupdriver=cgroupfs"]]),
+    st.sampled_from([["--iptables=false"], ["--live-restore"], ["--data-root=/srv"], ["--log-opt", "a=b"]]),
+    st.sampled_from([["--exec-opt=native.cgroupdriver=cgroupfs"]]),
     st.sampled_from([["--mtu", "1400"], ["--bip=10.1.0.1/24"], ["--storage-driver", "overlay2"], ["-soverlay2"], ["--init"]]),
 )  # fmt: skip
 COMMAND_LINE = st.lists(FLAGS, max_size=3).map(lambda found: [word for flag in found for word in flag])
