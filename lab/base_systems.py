@@ -27,8 +27,8 @@ SHELLS = ("tcsh", "zsh", "fish")
 """Login shells that administrators have besides bash and dash, which are there."""
 DOCKER = {"trixie": ("docker.io", "docker-cli")}
 """Its release's own docker; trixie ships the client apart from the daemon."""
-EXTRA = {"trixie": ("sudo-rs",)}
-"""The first release that has the sudo that newer systems come with."""
+EXTRA = {"trixie": ("sudo-rs", "e2fsprogs")}
+"""The first release that has the sudo that newer systems come with, and the first whose smallest tree has no chattr."""
 
 UNUSED = ("usr/share/doc/*", "usr/share/man/*", "usr/share/locale/*", "usr/share/info/*")
 """Nobody reads them in a lab; leaving them out keeps two bases under 1 GiB."""

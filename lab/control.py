@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from lab import base_systems, images, internet, machines, plan, sandbox, swarm
+from lab import base_systems, control_groups, images, internet, machines, plan, sandbox, swarm
 from lab.sandbox import Sandbox, SandboxError
 from tools import toolchain
 from tools.progress import StageError, run_logged, stage
@@ -128,6 +128,7 @@ def check_computer() -> None:
     elif shutil.which("apt-get") is None and any(shutil.which(program) is None for program in DEBIAN_PACKAGES):
         missing = sorted(program for program in DEBIAN_PACKAGES if shutil.which(program) is None)
         problem = f"a lab needs {', '.join(missing)}, and this is neither Debian nor Ubuntu, so they cannot be installed for you"
+    problem = problem or control_groups.fault()
     if problem:
         raise StageError(
             problem, "use Debian or Ubuntu as root (a virtual machine will do), or `make up ENV=prod` on a real swarm"

@@ -12,8 +12,8 @@ import subprocess
 import time
 import zlib
 from dataclasses import replace
-from pathlib import Path
 
+from lab import control_groups
 from lab.base_systems import base_folder
 from lab.plan import (
     CHECKOUT,
@@ -53,15 +53,7 @@ mountpoint -q $dir/root || mount -t overlay overlay -o lowerdir={base},upperdir=
 # dockerd reads the system's certificates once, at its first TLS connection: the lab's authority must be there before.
 chroot $dir/root update-ca-certificates >/dev/null 2>&1
 # A control group of its own, or the systemds of all nodes would fight over the same names.
-for hierarchy in {hierarchies}; do
-  group=$hierarchy/{cgroup}
-  mkdir -p $group
-  if [ -f $group/cpuset.cpus ] && [ -w $group/cpuset.cpus ] && [ -z "$(cat $group/cpuset.cpus)" ]; then
-    cat $hierarchy/cpuset.cpus > $group/cpuset.cpus 2>/dev/null || true
-    cat $hierarchy/cpuset.mems > $group/cpuset.mems 2>/dev/null || true
-  fi
-  echo $$ > $group/cgroup.procs
-done
+{join}
 export {legacy}
 exec systemd-nspawn --quiet -D $dir/root --boot --register=no --keep-unit --machine=$name --hostname=$name \
   --network-bridge={bridge} --private-users=no --capability=all --system-call-filter='add_key keyctl bpf' \
@@ -73,14 +65,6 @@ exec systemd-nspawn --quiet -D $dir/root --boot --register=no --keep-unit --mach
 def cgroup_of(folder: LabFolder, node: LabNode) -> str:
     """Name of a node's control group: unlike everything else of a lab it is visible on the computer, so it carries the lab."""
     return f"swarm-registry-mirror-lab-{zlib.crc32(str(folder.root).encode()):08x}-{node.name}"
-
-
-def cgroup_hierarchies() -> list[Path]:
-    """Where control groups are made: each controller's hierarchy on cgroup v1, the one root on v2."""
-    root = Path("/sys/fs/cgroup")
-    if (root / "cgroup.controllers").exists():
-        return [root]
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.is_symlink() and path.name != "unified")
 
 
 def make_bridge(sandbox: Sandbox) -> None:
@@ -175,11 +159,11 @@ def power_on(sandbox: Sandbox, folder: LabFolder, node: LabNode) -> None:
     """Boot a node unless it runs. Returns at once; `wait_until_up` waits."""
     if leader(sandbox, node) is not None:
         return
-    legacy = LEGACY_CGROUPS if len(cgroup_hierarchies()) > 1 else ()
+    legacy = () if control_groups.is_unified() else LEGACY_CGROUPS
     script = BOOT.format(
         dir=shlex.quote(str(folder.node(node.name))), name=node.name, bridge=BRIDGE,
         base=base_folder(as_prepared(folder, node).has.base),
-        hierarchies=" ".join(map(str, cgroup_hierarchies())), cgroup=cgroup_of(folder, node),
+        join=control_groups.joining(cgroup_of(folder, node)),
         legacy=legacy[0] if legacy else "LAB=1", shared=shlex.quote(str(folder.shared_storage)),
         setenv=" ".join(f"--setenv={shlex.quote(word)}" for word in legacy),
     )  # fmt: skip
@@ -256,7 +240,7 @@ def _make_controllers_writable(sandbox: Sandbox, node: LabNode) -> None:
     pid = leader(sandbox, node)
     if pid is None:
         raise SandboxError("it is not booted yet")
-    if len(cgroup_hierarchies()) > 1:
+    if not control_groups.is_unified():
         sandbox.run(
             ["nsenter", "--target", str(pid), "--mount", "--pid", "--cgroup", "--", "sh", "-c",
              # `bind` matters: without it the kernel answers "mount point is busy".
@@ -266,12 +250,6 @@ def _make_controllers_writable(sandbox: Sandbox, node: LabNode) -> None:
 
 
 def remove_cgroups(folder: LabFolder) -> None:
-    """Remove the lab's control groups, children first; they are empty once the sandbox has ended."""
-    for hierarchy in cgroup_hierarchies():
-        for node in NODES:
-            top = hierarchy / cgroup_of(folder, node)
-            for group in sorted(top.glob("**/"), key=lambda path: -len(path.parts)) if top.exists() else ():
-                try:
-                    group.rmdir()
-                except OSError:  # a process is still ending; the next `make lab-down` finds it again
-                    break
+    """Remove the lab's control groups; they are empty once the sandbox has ended."""
+    for node in NODES:
+        control_groups.remove(cgroup_of(folder, node))
