@@ -14,8 +14,8 @@ import pytest
 from lab import deployed, internet
 from lab.images import attested_image, proof_image_bytes, publish_at_hub, random_image
 from lab.internet import reset_counters
-from tests.e2e import by_hand
-from tests.e2e.by_hand import HOSTS_TOML, REGISTRY_MIRRORS
+from tests import by_hand
+from tests.by_hand import HOSTS_TOML, REGISTRY_MIRRORS
 from tests.lab_fixture import Lab, Mirror
 
 MIRROR = "https://mirror.lab.test"
