@@ -1,6 +1,7 @@
 """Where a lab's docker 28 and 29 come from: Docker's own packages if they are Docker's, else Debian's next release and Go."""
 
 import hashlib
+import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -145,3 +146,15 @@ def test_a_lab_has_a_containerd_store_an_old_engine_and_a_manager_with_the_store
     assert [node.engine for node in NODES] == ["26.1", "20.10", "29"]
     assert [node.has.containerd_store for node in NODES] == [False, False, True]
     assert {engine.base for engine in ENGINES.values()} >= {*newer_docker.VERSIONS, "bookworm", "trixie", base_systems.SYSV_SUITE}
+
+
+def test_on_a_computer_without_debians_sources_the_next_release_comes_from_where_mmdebstrap_goes_by_itself(
+    tmp_path: Path,
+) -> None:
+    """Ubuntu: mmdebstrap has written its default into the new tree when its setup hooks run."""
+    apt = tmp_path / "etc/apt"
+    (apt / "sources.list.d").mkdir(parents=True)
+    signed = 'deb [signed-by="/usr/share/keyrings/debian-archive-keyring.gpg"] http://archive.test/debian'
+    (apt / "sources.list").write_text(f"{signed} trixie main\n{signed} trixie-updates main\n")
+    subprocess.run(["sh", "-c", base_systems._NEXT_OF_DEFAULT, "exec", tmp_path], check=True)
+    assert (apt / "sources.list.d/next.list").read_text() == f"{signed} forky main\n"
