@@ -39,6 +39,8 @@ REFERRERS = ("empty", "upstream")
 """What is said to who asks for the referrers of an image (signatures, bills of materials): that there are none, or that the
 mirror does not know, so that it asks the upstream itself."""
 
+HEALTH_PATH = "/healthy"
+"""What Varnish answers itself, whatever the registry does; no router leads to it."""
 HEALTH_CHECK = ("CMD", "varnishadm", "-n", "/tmp/varnish", "ping")
 
 

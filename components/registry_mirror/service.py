@@ -186,7 +186,7 @@ class MirrorServices:
             f"{self._name}-front",
             front,
             container,
-            traefik.joined(traefik.mirror_labels(front, coalesce.PORT, self._route), args.traefik_labels),
+            traefik.joined(traefik.mirror_labels(front, coalesce.PORT, self._route, coalesce.HEALTH_PATH), args.traefik_labels),
             memory=args.coalesce_memory + coalesce.OVERHEAD_MIB,
             order="start-first",  # it holds nothing that two could spoil, so an update is not noticed
             ports=[],

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from components.registry_mirror import coalesce
 from components.registry_mirror.coalesce import REFERRERS
 from tests.chain import DOCKERS_ACCEPT, OCI_INDEX, Chain, Upstream, own_network, random_bytes
 
@@ -175,3 +176,12 @@ def test_bodies_that_came_whole_are_sent_from_their_first_byte_on(chain: Chain, 
         assert len(chain.rest(response).body) == len(layer) - 1
     finally:
         Upstream.rate = 0
+
+
+def test_whether_varnish_answers_is_asked_of_it_alone(chain: Chain) -> None:
+    """Traefik's question: a registry that is away, or an upstream, must not take what Varnish has away from its clients."""
+    Upstream.silent = True
+    answers = [chain.get(coalesce.HEALTH_PATH, method=method) for method in ("GET", "HEAD")]
+    assert [(answer.status, answer.body) for answer in answers] == [(204, b""), (204, b"")]
+    assert not Upstream.requests
+    assert chain.get(f"{coalesce.HEALTH_PATH}?x").status == 404

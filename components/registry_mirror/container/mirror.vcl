@@ -300,6 +300,10 @@ sub only_known_types {
 }
 
 sub vcl_recv {
+    # Traefik asks whether this process answers. Whether the registry does is no part of it: much is answered without.
+    if (req.url == "/healthy") {
+        return (synth(204, "Healthy"));
+    }
     if (req.method != "GET" && req.method != "HEAD") {
         return (synth(405, "This mirror is read-only"));
     }
@@ -371,6 +375,9 @@ sub vcl_deliver {
 }
 
 sub vcl_synth {
+    if (resp.status == 204) {
+        return (deliver);
+    }
     if (resp.status == 503 && req.http.X-Known == "ask") {
         set req.http.X-Known = "take";
         return (restart);
