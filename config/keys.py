@@ -6,6 +6,7 @@ here: they are those of `RegistryMirrorArgs` and `SwarmNode`, and stand nowhere 
 
 from dataclasses import dataclass
 
+from components.registry_mirror.coalesce import REFERRERS
 from components.registry_mirror.rules import RESTARTS
 from components.registry_mirror.traefik import DIALECTS
 
@@ -43,6 +44,11 @@ KEYS = {
     "varnishDigestFile": Key("string", "", "file that holds its digest, where `varnishImage` has none"),
     "coalesceMemory": Key("integer", "coalesce_memory", "MiB for what is being pulled; layers over half of it go to the disk"),
     "coalesceDisk": Key("integer", "coalesce_disk", "MiB of its machine's disk for those; at most half of what is free; 0: none"),
+    "referrers": Key(
+        "string", "referrers",
+        "signatures, which docker 29 asks for: `empty`: the mirror says that there are none; `upstream`: nodes ask there",
+        choices=REFERRERS,
+    ),
     "nodes": Key("array", "nodes", "every node that uses the mirror; see below", required=True),
     "without": Key("array", "", "names of nodes to leave out for now; `make up UNREACHABLE=skip-and-report` sets it"),
     "manager": Key("string", "manager", "name of the node on which the service and the shared storage are looked after"),

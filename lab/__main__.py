@@ -1,6 +1,8 @@
 """`python3 -m lab …`: make, look at, enter and remove labs.
 
 up | down | status | shell | ssh NODE | off NODE | on NODE      (with --name NAME; `dev` unless said otherwise)
+up --engine NODE=ENGINE …   with another docker than usual on a node: 20.10, 26.1, 28.5, 28.5-containerd, 29, 29-graphdriver;
+            a machine of a running lab that has another one is exchanged
 list        every lab on this computer, with those whose checkout is gone
 prune       remove the labs whose checkout is gone
 """
@@ -11,6 +13,7 @@ import subprocess
 import sys
 
 from lab import control, machines, plan
+from lab.engines import ENGINES
 from lab.sandbox import Sandbox, SandboxError
 from tools import toolchain
 from tools.progress import StageError, main_guard
@@ -29,11 +32,23 @@ def ssh_arguments(folder: plan.LabFolder, node: plan.LabNode) -> list[str]:
     return ["ssh", *options, f"{node.user}@{node.address}"]
 
 
+def up_with(name: str, words: list[str]) -> None:
+    """A lab whose machines have the engines that `words` name, like `node2=28.5`."""
+    wanted = dict(word.partition("=")[::2] for word in words)
+    nodes = [node.name for node in plan.NODES]
+    for node, engine in wanted.items():
+        if node not in nodes or engine not in ENGINES:
+            ways = f"name one of {', '.join(nodes)}, and one of {', '.join(ENGINES)}, like --engine node2=28.5"
+            raise StageError(f"--engine {node}={engine}: no such node or engine", ways)
+    control.exchange(name, wanted)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m lab", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("action", choices=["up", "down", "status", "shell", "ssh", "off", "on", "list", "prune"])
     parser.add_argument("words", nargs="*")
     parser.add_argument("--name", default="dev")
+    parser.add_argument("--engine", action="append", default=[], metavar="NODE=ENGINE")
     chosen = parser.parse_args()
     folder = plan.lab_folder(chosen.name)
     box = Sandbox(folder.root)
@@ -49,7 +64,9 @@ def main() -> int:
     def work() -> None:
         nonlocal code
         try:
-            if chosen.action in ("up", "down"):
+            if chosen.action == "up" and chosen.engine:
+                up_with(chosen.name, chosen.engine)
+            elif chosen.action in ("up", "down"):
                 {"up": control.up, "down": control.down}[chosen.action](chosen.name)
             elif chosen.action == "status":
                 code = control.status(chosen.name)

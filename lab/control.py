@@ -7,9 +7,11 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
-from lab import base_systems, images, internet, machines, plan, sandbox, swarm
+from lab import base_systems, control_groups, images, internet, machines, plan, sandbox, swarm
 from lab.sandbox import Sandbox, SandboxError
 from tools import toolchain
 from tools.progress import StageError, run_logged, stage
@@ -29,25 +31,24 @@ def prepare() -> None:
     images.make_images()
 
 
-def up(name: str) -> None:
-    """Make the lab `name` and start it; a lab that runs is left as it is."""
+def up(name: str, engines: Mapping[str, str] | None = None) -> None:
+    """Make the lab `name` and start it; a lab that runs is left as it is.
+
+    `engines`: node -> name of an engine (`engines.ENGINES`), for those that are to have another one than usual.
+    """
     prepare()
     folder = plan.lab_folder(name)
     box = Sandbox(folder.root)
+    nodes = _with_engines(engines or {}) if engines is not None else [machines.as_prepared(folder, node) for node in plan.NODES]
+    for base in {node.has.base for node in nodes}:
+        base_systems.make_base(base)
     swarm.make_keys(folder)
     with stage("three machines (systemd, sshd, dockerd)") as running:
         box.start()
         machines.make_bridge(box)
         internet.start_internet(box, folder, toolchain.BIN / "registry")
-        for node in plan.NODES:
-            machines.prepare(folder, node)
-            machines.power_on(box, folder, node)
-        swarm.write_known_hosts(folder)
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(lambda node: machines.wait_until_up(box, folder, node), plan.NODES))
-        for node in plan.NODES:
-            machines.allow_agent(box, node)
-        running.note("node1, node2, node3")
+        _boot(box, folder, nodes)
+        running.note(", ".join(f"{node.name}: {node.engine}" for node in nodes))
     published = folder.root / "published"
     if not published.exists() or published.read_text() != images.recipe():
         with stage("images published in the lab's registries"):
@@ -57,6 +58,47 @@ def up(name: str) -> None:
         swarm.make_swarm(box)
         swarm.start_traefik(box, folder)
         swarm.wait_for_traefik(box)
+
+
+def exchange(name: str, engines: Mapping[str, str]) -> None:
+    """Have a lab's machines be of these engines (as in `up`), and the usual ones where nothing is said.
+
+    A machine that has another engine is thrown away with everything on it, and a new one of its name joins the swarm. The whole
+    lab is made anew where it does not run, or where that machine is the manager.
+    """
+    folder = plan.lab_folder(name)
+    box = Sandbox(folder.root)
+    wanted = _with_engines(engines)
+    changed = [node for node in wanted if machines.as_prepared(folder, node).engine != node.engine]
+    if box.init_pid is None or plan.MANAGER.name in {node.name for node in changed}:
+        down(name)
+        up(name, engines)
+        return
+    if not changed:
+        return
+    with stage("machines with other engines") as running:
+        for node in changed:
+            base_systems.make_base(node.has.base)
+            machines.remove(box, folder, node)
+            machines.run_on(box, plan.MANAGER, f"docker node rm --force {node.name}")
+        _boot(box, folder, changed)
+        swarm.make_swarm(box)
+        running.note(", ".join(f"{node.name}: {node.engine}" for node in changed))
+
+
+def _with_engines(engines: Mapping[str, str]) -> list[plan.LabNode]:
+    return [replace(node, engine=engines.get(node.name, node.engine)) for node in plan.NODES]
+
+
+def _boot(box: Sandbox, folder: plan.LabFolder, nodes: Sequence[plan.LabNode]) -> None:
+    for node in nodes:
+        machines.prepare(folder, node)
+        machines.power_on(box, folder, node)
+    swarm.write_known_hosts(folder)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda node: machines.wait_until_up(box, folder, node), nodes))
+    for node in nodes:
+        machines.allow_agent(box, node)
 
 
 def down(name: str) -> None:
@@ -86,6 +128,7 @@ def check_computer() -> None:
     elif shutil.which("apt-get") is None and any(shutil.which(program) is None for program in DEBIAN_PACKAGES):
         missing = sorted(program for program in DEBIAN_PACKAGES if shutil.which(program) is None)
         problem = f"a lab needs {', '.join(missing)}, and this is neither Debian nor Ubuntu, so they cannot be installed for you"
+    problem = problem or control_groups.fault()
     if problem:
         raise StageError(
             problem, "use Debian or Ubuntu as root (a virtual machine will do), or `make up ENV=prod` on a real swarm"

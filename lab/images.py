@@ -16,6 +16,7 @@ import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lab.base_systems import base_folder, debian_tree
 from lab.internet import HUB_PORT, NAMESPACE
@@ -158,12 +159,76 @@ def random_image(name: str, sizes: Sequence[int]) -> Path:
     return archive
 
 
+def attested_image(name: str, sizes: Sequence[int]) -> Path:
+    """A folder in OCI's layout with the image `library/<name>:1` as builders make it: an index, and beside the image's manifest
+    one that says how it was made (`docker buildx build` with provenance, which is its default)."""
+    with _made(name, f"{name}:1") as (archive, running):
+        folder = archive.with_name("layout")
+        if running is not None:
+            layout = _Layout(folder)
+            source = random.Random(name)
+            layers = [_layer({f"data/{index}": (source.randbytes(size), 0o644)}) for index, size in enumerate(sizes)]
+            image = layout.manifest(
+                {"Cmd": ["/none"]}, [(layer, "application/vnd.oci.image.layer.v1.tar", {}) for layer in layers],
+                {"os": "linux", "architecture": ARCHITECTURE},
+            )  # fmt: skip
+            predicate = "https://slsa.dev/provenance/v0.2"
+            statement = json.dumps({"_type": "https://in-toto.io/Statement/v0.1", "predicateType": predicate}).encode()
+            attestation = layout.manifest(
+                {}, [(statement, "application/vnd.in-toto+json", {"in-toto.io/predicate-type": predicate})],
+                {"os": "unknown", "architecture": "unknown"},
+            )  # fmt: skip
+            attestation["annotations"] = {
+                "vnd.docker.reference.type": "attestation-manifest",
+                "vnd.docker.reference.digest": image["digest"],
+            }
+            layout.finish([image, attestation])
+            archive.touch()
+    return folder
+
+
+class _Layout:
+    """A folder of OCI's layout (image-spec, image-layout.md) that is being filled."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        (folder / "blobs/sha256").mkdir(parents=True)
+
+    def _blob(self, content: bytes, media_type: str) -> dict[str, Any]:
+        digest = hashlib.sha256(content).hexdigest()
+        (self._folder / "blobs/sha256" / digest).write_bytes(content)
+        return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(content)}
+
+    def manifest(
+        self, config: Mapping[str, object], layers: Sequence[tuple[bytes, str, Mapping[str, str]]], platform: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """Add a manifest with its configuration and layers (bytes, type, annotations); its entry for the index."""
+        diffs = [f"sha256:{hashlib.sha256(content).hexdigest()}" for content, _, _ in layers]
+        described = {**platform, "config": config, "rootfs": {"type": "layers", "diff_ids": diffs}}
+        body = {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": self._blob(json.dumps(described).encode(), "application/vnd.oci.image.config.v1+json"),
+            "layers": [
+                {**self._blob(content, media_type), **({"annotations": dict(notes)} if notes else {})}
+                for content, media_type, notes in layers
+            ],
+        }
+        return {**self._blob(json.dumps(body).encode(), "application/vnd.oci.image.manifest.v1+json"), "platform": dict(platform)}
+
+    def finish(self, manifests: Sequence[Mapping[str, Any]]) -> None:
+        """Write the index."""
+        index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": list(manifests)}
+        (self._folder / "index.json").write_text(json.dumps(index))
+        (self._folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+
+
 def publish_at_hub(sandbox: Sandbox, archive: Path, reference: str) -> None:
-    """Push an archive to the hub as `reference`, like `library/x:1`."""
+    """Push an archive, or a folder of OCI's layout, to the hub as `reference`, like `library/x:1`."""
     inside = ["ip", "netns", "exec", NAMESPACE]
-    sandbox.run(
-        [*inside, str(BIN / "crane"), "push", "--insecure", str(archive), f"127.0.0.1:{HUB_PORT}/{reference}"], timeout=120
-    )
+    index = ["--index"] if archive.is_dir() else []
+    target = f"127.0.0.1:{HUB_PORT}/{reference}"
+    sandbox.run([*inside, str(BIN / "crane"), "push", "--insecure", *index, str(archive), target], timeout=120)
 
 
 def tag_at_hub(sandbox: Sandbox, reference: str, image: str) -> None:
@@ -359,10 +424,11 @@ def _write_archive(archive: Path, layers: list[bytes], config: Mapping[str, obje
     partial.rename(archive)
 
 
-def proof_image_bytes(sandbox: Sandbox) -> int:
-    """Bytes of the proof image as a registry serves it: manifest, configuration and compressed layers."""
+def proof_image_bytes(sandbox: Sandbox, image: str = PROOF) -> int:
+    """Bytes of the proof image, or another one of one manifest, as a registry serves it: manifest, configuration and compressed
+    layers."""
     crane = str(BIN / "crane")
-    reference = f"127.0.0.1:{HUB_PORT}/library/{PROOF}"
+    reference = f"127.0.0.1:{HUB_PORT}/library/{image}"
     text = sandbox.run(["ip", "netns", "exec", NAMESPACE, crane, "manifest", "--insecure", reference])
     manifest = json.loads(text)
     return len(text.rstrip("\n")) + int(manifest["config"]["size"]) + sum(int(layer["size"]) for layer in manifest["layers"])

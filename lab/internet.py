@@ -145,9 +145,14 @@ def counters(sandbox: Sandbox) -> dict[str, object]:
     return report
 
 
-def reset_counters(sandbox: Sandbox) -> None:
-    """Set the upstream's counters to zero."""
-    _control(sandbox, HUB, "reset")
+def requests(sandbox: Sandbox, place: Place = HUB) -> list[tuple[str, str, str]]:
+    """Client, method and path of what a place was asked for since the last reset, oldest first."""
+    return [(client, method, path) for client, method, path in json.loads(_control(sandbox, place, "requests", "GET"))]
+
+
+def reset_counters(sandbox: Sandbox, place: Place = HUB) -> None:
+    """Set a place's counters to zero, and forget what it was asked for."""
+    _control(sandbox, place, "reset")
 
 
 def behave(sandbox: Sandbox, mode: str, place: Place = HUB) -> None:

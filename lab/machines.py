@@ -4,14 +4,16 @@ Owns how a node's root is put together, booted, powered off and entered from out
 swarms (`swarm.py`); what it leaves behind is a machine on which docker and sshd run.
 """
 
+import json
 import secrets
 import shlex
 import shutil
 import subprocess
 import time
 import zlib
-from pathlib import Path
+from dataclasses import replace
 
+from lab import control_groups
 from lab.base_systems import base_folder
 from lab.plan import (
     CHECKOUT,
@@ -42,42 +44,27 @@ LEGACY_CGROUPS = (
 )
 """trixie's systemd refuses a cgroup v1 computer unless it is told twice: as nspawn's and as the machine's own argument."""
 
+# Images are kept outside the machine's own overlay, whichever store has them: one overlay does not mount on another.
 BOOT = """
 set -e
 dir={dir} name={name}
-mkdir -p $dir/upper $dir/work $dir/root $dir/docker
+mkdir -p $dir/upper $dir/work $dir/root $dir/docker $dir/containerd
 mountpoint -q $dir/root || mount -t overlay overlay -o lowerdir={base},upperdir=$dir/upper,workdir=$dir/work $dir/root
 # dockerd reads the system's certificates once, at its first TLS connection: the lab's authority must be there before.
 chroot $dir/root update-ca-certificates >/dev/null 2>&1
 # A control group of its own, or the systemds of all nodes would fight over the same names.
-for hierarchy in {hierarchies}; do
-  group=$hierarchy/{cgroup}
-  mkdir -p $group
-  if [ -f $group/cpuset.cpus ] && [ -w $group/cpuset.cpus ] && [ -z "$(cat $group/cpuset.cpus)" ]; then
-    cat $hierarchy/cpuset.cpus > $group/cpuset.cpus 2>/dev/null || true
-    cat $hierarchy/cpuset.mems > $group/cpuset.mems 2>/dev/null || true
-  fi
-  echo $$ > $group/cgroup.procs
-done
+{join}
 export {legacy}
 exec systemd-nspawn --quiet -D $dir/root --boot --register=no --keep-unit --machine=$name --hostname=$name \
   --network-bridge={bridge} --private-users=no --capability=all --system-call-filter='add_key keyctl bpf' \
   --resolv-conf=off --timezone=off --link-journal=no \
-  --bind=$dir/docker:/var/lib/docker --bind={shared}:/var/data {setenv}
+  --bind=$dir/docker:/var/lib/docker --bind=$dir/containerd:/var/lib/containerd --bind={shared}:/var/data {setenv}
 """
 
 
 def cgroup_of(folder: LabFolder, node: LabNode) -> str:
     """Name of a node's control group: unlike everything else of a lab it is visible on the computer, so it carries the lab."""
     return f"swarm-registry-mirror-lab-{zlib.crc32(str(folder.root).encode()):08x}-{node.name}"
-
-
-def cgroup_hierarchies() -> list[Path]:
-    """Where control groups are made: each controller's hierarchy on cgroup v1, the one root on v2."""
-    root = Path("/sys/fs/cgroup")
-    if (root / "cgroup.controllers").exists():
-        return [root]
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.is_symlink() and path.name != "unified")
 
 
 def make_bridge(sandbox: Sandbox) -> None:
@@ -106,8 +93,9 @@ def prepare(folder: LabFolder, node: LabNode) -> None:
     }
     home = "root" if node.user == "root" else f"home/{node.user}"
     files[f"{home}/.ssh/authorized_keys"] = folder.ssh_key.with_suffix(".pub").read_text()
-    if node.name == "node2":
-        files["etc/docker/daemon.json"] = NODE2_DAEMON_JSON
+    daemon_json = first_daemon_json(node)
+    if daemon_json:
+        files["etc/docker/daemon.json"] = daemon_json
     for name, text in files.items():
         (upper / name).parent.mkdir(parents=True, exist_ok=True)
         (upper / name).write_text(text)
@@ -120,7 +108,34 @@ def prepare(folder: LabFolder, node: LabNode) -> None:
             shutil.chown(path, 1000, 1000)
     host_key = upper / "etc/ssh/ssh_host_ed25519_key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", node.name, "-f", host_key], check=True)
-    (folder.node(node.name) / "prepared").touch()
+    (folder.node(node.name) / "prepared").write_text(node.engine)
+
+
+def first_daemon_json(node: LabNode) -> str:
+    """What a node's administrator, or its engine's installation, has there before anybody else; empty: no file."""
+    text = NODE2_DAEMON_JSON if node.name == "node2" else ""
+    if not node.has.daemon_json:
+        return text
+    keys = json.dumps(dict(node.has.daemon_json))
+    return text.replace("{", f"{keys[:-1]},", 1) if text else f"{keys}\n"
+
+
+def as_prepared(folder: LabFolder, node: LabNode) -> LabNode:
+    """The node with the engine that it has in this lab, where that is not the usual one."""
+    stamp = folder.node(node.name) / "prepared"
+    return replace(node, engine=stamp.read_text()) if stamp.exists() else node
+
+
+def remove(sandbox: Sandbox, folder: LabFolder, node: LabNode) -> None:
+    """Take a machine away with all that is on it; `prepare` and `power_on` make a new one of the same name and address."""
+    power_off(sandbox, node)
+    place = folder.node(node.name)
+    sandbox.run(
+        ["sh", "-c", f"! mountpoint -q {shlex.quote(f'{place}/root')} || umount --recursive {shlex.quote(f'{place}/root')}"]
+    )
+    # Immutable files would survive rmtree; tests make some.
+    subprocess.run(["chattr", "-R", "-i", str(place)], capture_output=True, check=False)
+    shutil.rmtree(place)
 
 
 def allow_agent(sandbox: Sandbox, node: LabNode) -> None:
@@ -144,10 +159,11 @@ def power_on(sandbox: Sandbox, folder: LabFolder, node: LabNode) -> None:
     """Boot a node unless it runs. Returns at once; `wait_until_up` waits."""
     if leader(sandbox, node) is not None:
         return
-    legacy = LEGACY_CGROUPS if len(cgroup_hierarchies()) > 1 else ()
+    legacy = () if control_groups.is_unified() else LEGACY_CGROUPS
     script = BOOT.format(
-        dir=shlex.quote(str(folder.node(node.name))), name=node.name, base=base_folder(node.suite), bridge=BRIDGE,
-        hierarchies=" ".join(map(str, cgroup_hierarchies())), cgroup=cgroup_of(folder, node),
+        dir=shlex.quote(str(folder.node(node.name))), name=node.name, bridge=BRIDGE,
+        base=base_folder(as_prepared(folder, node).has.base),
+        join=control_groups.joining(cgroup_of(folder, node)),
         legacy=legacy[0] if legacy else "LAB=1", shared=shlex.quote(str(folder.shared_storage)),
         setenv=" ".join(f"--setenv={shlex.quote(word)}" for word in legacy),
     )  # fmt: skip
@@ -224,7 +240,7 @@ def _make_controllers_writable(sandbox: Sandbox, node: LabNode) -> None:
     pid = leader(sandbox, node)
     if pid is None:
         raise SandboxError("it is not booted yet")
-    if len(cgroup_hierarchies()) > 1:
+    if not control_groups.is_unified():
         sandbox.run(
             ["nsenter", "--target", str(pid), "--mount", "--pid", "--cgroup", "--", "sh", "-c",
              # `bind` matters: without it the kernel answers "mount point is busy".
@@ -234,12 +250,6 @@ def _make_controllers_writable(sandbox: Sandbox, node: LabNode) -> None:
 
 
 def remove_cgroups(folder: LabFolder) -> None:
-    """Remove the lab's control groups, children first; they are empty once the sandbox has ended."""
-    for hierarchy in cgroup_hierarchies():
-        for node in NODES:
-            top = hierarchy / cgroup_of(folder, node)
-            for group in sorted(top.glob("**/"), key=lambda path: -len(path.parts)) if top.exists() else ():
-                try:
-                    group.rmdir()
-                except OSError:  # a process is still ending; the next `make lab-down` finds it again
-                    break
+    """Remove the lab's control groups; they are empty once the sandbox has ended."""
+    for node in NODES:
+        control_groups.remove(cgroup_of(folder, node))

@@ -7,6 +7,8 @@ Every lab lives in namespaces of its own (`sandbox.py`), so the addresses are th
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.engines import ENGINES, Engine
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 LABS = CHECKOUT / ".lab"
 """Git-ignored: base systems and images that labs share (`.lab/base`, `.lab/images`) and one folder per lab."""
@@ -41,19 +43,26 @@ TRAEFIK_NETWORK = "traefik_public"
 
 @dataclass(frozen=True)
 class LabNode:
-    """One machine: `suite` is the Debian release, which decides the docker engine (bookworm 20.10, trixie 26.1)."""
+    """One machine: `engine` is a name of `engines.ENGINES`, which decides what is on it."""
 
     name: str
     address: str
-    suite: str
+    engine: str
     user: str = "root"
+
+    @property
+    def has(self) -> Engine:
+        """The engine itself."""
+        return ENGINES[self.engine]
 
 
 NODES = (
-    LabNode("node1", "198.18.0.11", "trixie"),
-    LabNode("node2", "198.18.0.12", "bookworm"),
-    LabNode("node3", "198.18.0.13", "bookworm", user="ops"),
+    LabNode("node1", "198.18.0.11", "26.1"),
+    LabNode("node2", "198.18.0.12", "20.10"),
+    LabNode("node3", "198.18.0.13", "29", user="ops"),
 )
+"""A manager that keeps its images as nearly all managers do that were installed before 29, the oldest engine that there is still
+much of, and what is installed today."""
 MANAGER = NODES[0]
 
 NODE2_DAEMON_JSON = (
@@ -62,7 +71,7 @@ NODE2_DAEMON_JSON = (
 )
 """Odd on purpose: three kinds of indentation, spaces before a colon, a stranger's mirror, letters outside ASCII."""
 
-SUITES = tuple(sorted({node.suite for node in NODES}))
+BASES = tuple(sorted({node.has.base for node in NODES}))
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ TRAEFIK_DYNAMIC = """tls:
 """
 
 
+IDENTIFIERS = "authorityKeyIdentifier=keyid\nsubjectKeyIdentifier=hash\n"
+
 TRAEFIK_ARGUMENTS = (
     "--providers.swarm.endpoint=unix:///var/run/docker.sock", "--providers.swarm.exposedByDefault=false",
     f"--providers.swarm.network={TRAEFIK_NETWORK}", "--providers.swarm.refreshSeconds=2",
@@ -39,7 +41,9 @@ def make_keys(folder: LabFolder) -> None:
     tls.mkdir(parents=True, exist_ok=True)
     if not (tls / "images.crt").exists():
         _openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
-                 "-subj", "/CN=lab authority", "-keyout", f"{tls}/ca.key", "-out", f"{tls}/ca.crt")  # fmt: skip
+                 # Python 3.13 takes no authority without it, as RFC 5280 says.
+                 "-subj", "/CN=lab authority", "-addext", "keyUsage=critical,keyCertSign,cRLSign",
+                 "-keyout", f"{tls}/ca.key", "-out", f"{tls}/ca.crt")  # fmt: skip
         make_certificate(folder, "mirror", f"DNS:{MIRROR_HOST},DNS:{SECOND_HOST},IP:{MANAGER.address}")
         make_certificate(folder, "hub", f"DNS:{HUB_HOST},IP:{INTERNET}")
         make_certificate(folder, "images", f"DNS:{IMAGES_HOST},IP:{IMAGES}")
@@ -50,7 +54,7 @@ def make_certificate(folder: LabFolder, name: str, alternative_names: str) -> No
     tls = folder.ca.parent
     _openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}",
              "-keyout", f"{tls}/{name}.key", "-out", f"{tls}/{name}.csr")  # fmt: skip
-    (tls / f"{name}.ext").write_text(f"subjectAltName={alternative_names}\nbasicConstraints=CA:FALSE\n")
+    (tls / f"{name}.ext").write_text(f"subjectAltName={alternative_names}\nbasicConstraints=CA:FALSE\n{IDENTIFIERS}")
     _openssl("x509", "-req", "-in", f"{tls}/{name}.csr", "-CA", f"{tls}/ca.crt", "-CAkey", f"{tls}/ca.key", "-CAcreateserial",
              "-days", "30", "-extfile", f"{tls}/{name}.ext", "-out", f"{tls}/{name}.crt")  # fmt: skip
 

@@ -7,9 +7,9 @@ is not here but on the network interface (`internet.py`), so that all clients to
 
 REGISTRY is host:port of what it passes on to. It listens on ports 80 and 443.
 
-GET /_lab/counters answers the counts as JSON, POST /_lab/reset sets them to zero, POST /_lab/delay/MILLISECONDS makes the way to
-it longer (for each connection and each request: the kernel's own means, netem, is not in every kernel), POST /_lab/behave/MODE
-changes how it is:
+GET /_lab/counters answers the counts as JSON and GET /_lab/requests the last requests, POST /_lab/reset sets both to nothing,
+POST /_lab/delay/MILLISECONDS makes the way to it longer (for each connection and each request: the kernel's own means, netem, is
+not in every kernel), POST /_lab/behave/MODE changes how it is:
 
     well        as it should be                         429, 500, 401…  every request is answered with that status
     silent      accepts requests and never answers      slow            10 KB a second
@@ -28,9 +28,12 @@ import ssl
 import sys
 import threading
 import time
+from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 CHUNK = 64 * 1024
+REMEMBERED = 2000
+"""Requests."""
 ACCOUNT = ("mirror-bot", "lab-canary-token")
 """Username and token that the mode `token` asks for; `hub` asks for none."""
 TICKET = "ticket-of-the-lab"
@@ -46,6 +49,17 @@ class Counters:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._clients: dict[str, dict[str, int]] = {}
+        self._requests: deque[list[str]] = deque(maxlen=REMEMBERED)
+
+    def asked(self, client: str, method: str, path: str) -> None:
+        """Remember a request."""
+        with self._lock:
+            self._requests.append([client, method, path])
+
+    def requests(self) -> list[list[str]]:
+        """Client, method and path of the last requests, oldest first."""
+        with self._lock:
+            return list(self._requests)
 
     def add(self, client: str, *, requests: int = 0, sent: int = 0) -> None:
         with self._lock:
@@ -56,6 +70,7 @@ class Counters:
     def reset(self) -> None:
         with self._lock:
             self._clients.clear()
+            self._requests.clear()
 
     def report(self) -> dict[str, object]:
         with self._lock:
@@ -84,6 +99,8 @@ class Upstream(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/_lab/counters":
             self._answer_json(self.counters.report())
+        elif self.path == "/_lab/requests":
+            self._answer_json(self.counters.requests())
         elif self.path.startswith("/_lab/token"):
             self._give_token()
         elif self._is_well():
@@ -108,6 +125,7 @@ class Upstream(BaseHTTPRequestHandler):
 
     def _is_well(self) -> bool:
         """Whether the request is to be passed on; answers it otherwise."""
+        self.counters.asked(self.client_address[0], self.command, self.path)
         time.sleep(self.delay)
         if self.mode == "silent":
             while Upstream.mode == "silent":

@@ -221,12 +221,19 @@ class Upstream(BaseHTTPRequestHandler):
     """After how many bytes each of the next bodies breaks off, with its connection."""
     cut = False
     """Whether everything breaks off now."""
+    silent = False
+    """Whether it accepts requests and answers none."""
 
     def do_GET(self) -> None:
         if self.cut:
             self.close_connection = True
             return
         type(self).requests[self.path] += 1
+        if self.silent:
+            while type(self).silent:
+                time.sleep(0.05)
+            self.close_connection = True
+            return
         if self.refusal:
             self._refuse(self.refusal)
             return
@@ -351,6 +358,7 @@ class Chain:
         edit: Callable[[str], str] = str,
         cgroup: Path | None = None,
         cache: str = "",
+        referrers: str = coalesce.REFERRERS[0],
     ) -> None:
         """`environment`: what the registry finds, as its start script leaves it; given, it starts without its upstream, too.
 
@@ -361,7 +369,7 @@ class Chain:
         self.content = Content()
         self.folder = folder
         self.resolver = Resolver({f"tasks.{SERVICE}": [REGISTRY]} if names is None else names)
-        self._memory, self._disk = memory, disk
+        self._memory, self._disk, self._referrers = memory, disk, referrers
         self._search = search
         self._writable, self._edit, self._cgroup, self._cache = writable, edit, cgroup, cache
         (folder / "cache").mkdir()
@@ -370,7 +378,7 @@ class Chain:
 
     def __enter__(self) -> "Chain":
         Upstream.content, Upstream.rate, Upstream.refusal = self.content, 0, 0
-        Upstream.broken_off_at, Upstream.cut = [], False
+        Upstream.broken_off_at, Upstream.cut, Upstream.silent = [], False, False
         self.reset()
         self.resolver.start()
         self._stack.callback(self.resolver.close)
@@ -439,7 +447,7 @@ class Chain:
             (self.folder / name).chmod(0o644)
         self.root = self.folder / "root"
         self.root.mkdir()
-        words = coalesce.words(SERVICE, self._memory, self._disk)
+        words = coalesce.words(SERVICE, self._memory, self._disk, self._referrers)
         argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", "/bin/sh", "-c", SETUP, "sh",
                 str(self.root), str(self.folder), "/bin/sh", coalesce.START, *words, "DIGEST=sha256:0"]  # fmt: skip
         self.varnish = self._process(

@@ -10,6 +10,7 @@ from hypothesis import settings
 from tests.installed import installed as installed
 from tests.installed import wheel as wheel
 from tests.lab_fixture import lab as lab
+from tests.lab_fixture import running_lab as running_lab
 
 settings.register_profile("ours", deadline=None, max_examples=200)
 settings.load_profile("ours")

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,11 @@ class Lab:
         self.folder = lab_folder(NAME)
         self.sandbox = Sandbox(self.folder.root)
         self.nodes: dict[str, LabNode] = {node.name: node for node in NODES}
+
+    def have(self, engines: Mapping[str, str]) -> None:
+        """Exchange the machines that have another engine than `engines` says, or than is usual where it says nothing."""
+        control.exchange(NAME, engines)
+        self.nodes = {node.name: machines.as_prepared(self.folder, node) for node in NODES}
 
     def on(self, node: str, script: str, stdin: bytes = b"") -> str:
         """Output of a shell script that runs as root on a node (not over SSH)."""
@@ -322,7 +327,7 @@ def counts(output: str) -> dict[str, int]:
 
 
 @pytest.fixture(scope="session")
-def lab() -> Iterator[Lab]:
+def running_lab() -> Iterator[Lab]:
     """A lab, fresh from nothing but the base systems; KEEP_LAB=1 leaves it for a look."""
     if not os.environ.get("KEEP_LAB"):
         control.down(NAME)
@@ -330,3 +335,11 @@ def lab() -> Iterator[Lab]:
     yield Lab()
     if not os.environ.get("KEEP_LAB"):
         control.down(NAME)
+
+
+@pytest.fixture(scope="module")
+def lab(running_lab: Lab, request: pytest.FixtureRequest) -> Lab:
+    """The lab with the engines that the file's mark `engines(node3="28.5")` names, and the usual ones on the other machines."""
+    mark = request.node.get_closest_marker("engines")
+    running_lab.have(mark.kwargs if mark else {})
+    return running_lab

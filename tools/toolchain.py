@@ -287,12 +287,12 @@ def _installed_official_plugin(name: str, version: str) -> bool:
 # ----------------------------------------------------------------------------------------------------------------- Go
 
 
-def go_program(name: str, package: str) -> None:
+def go_program(name: str, package: str, *, ldflags: str = "") -> None:
     """A program built from `tools/go/<name>`, unless it is there already."""
-    if _is(TOOLS / f"{name}.stamp", _go_digest(name)) and (BIN / name).exists():
+    if _is(TOOLS / f"{name}.stamp", go_digest(name)) and (BIN / name).exists():
         return
     with stage(name) as running:
-        go_build(name, package, running)
+        go_build(name, package, running, ldflags=ldflags)
 
 
 def go_build(name: str, package: str, running: Stage, *, ldflags: str = "") -> None:
@@ -305,7 +305,7 @@ def go_build(name: str, package: str, running: Stage, *, ldflags: str = "") -> N
         remedy="check that the Go module proxy can be reached (go env GOPROXY), then run the same command again",
     )  # fmt: skip
     target.rename(BIN / name)
-    (TOOLS / f"{name}.stamp").write_text(_go_digest(name))
+    (TOOLS / f"{name}.stamp").write_text(go_digest(name))
     running.note("built from its Go module, go.sum pinned")
 
 
@@ -335,7 +335,8 @@ def _go_output(arguments: list[str], cwd: Path) -> str:
     return done.stdout.strip()
 
 
-def _go_digest(name: str) -> str:
+def go_digest(name: str) -> str:
+    """Another word when `tools/go/<name>` pins something else."""
     folder = CHECKOUT / "tools" / "go" / name
     return _digest(*((folder / part).read_text() for part in ("go.mod", "go.sum")))
 

@@ -12,7 +12,7 @@ from typing import Any
 import pulumi
 
 from . import kinds, rules
-from .coalesce import DISK_MIB, front_name
+from .coalesce import DISK_MIB, REFERRERS, front_name
 from .node_agent import keys
 from .registry import CACHE_WRITE_SECONDS, RegistryVersion
 from .rules import Fault, InvalidArgs
@@ -117,6 +117,9 @@ class RegistryMirrorArgs:
     coalesce_disk: int = DISK_MIB
     """MiB of the disk of Varnish's machine for the layers that memory does not hold, never more than half of what is free there;
     0: none, and these layers are a download for each client."""
+    referrers: str = REFERRERS[0]
+    """What Varnish answers to who asks for the referrers of an image (docker 29 asks for its signatures at each pull): `empty`,
+    that there are none, or `upstream`, a 404, by which the client asks the upstream itself. Always that without `coalesce`."""
     nodes: Sequence[SwarmNode]
     """Every node that uses the mirror, in the order in which they are told; the first that is not the manager is the canary."""
     private_key: pulumi.Input[str] | None = field(default=None, repr=False)
@@ -361,6 +364,7 @@ class RegistryMirrorArgs:
             *rules.check("varnishImage", self.varnish_image, rules.varnish_image),
             *rules.check("coalesceMemory", self.coalesce_memory, rules.memory),
             *rules.check("coalesceDisk", self.coalesce_disk, rules.coalesce_disk),
+            *rules.check("referrers", self.referrers, rules.referrers),
         ]
 
     def _way_out_faults(self) -> list[Fault]:

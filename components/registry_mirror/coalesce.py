@@ -35,6 +35,12 @@ OVERHEAD_MIB = 512
 bytes, each with 770 more that no store counts; measured); 128 MiB for PASSES (a buffer of 128 KiB, and a piece of that size);
 the rest for compiling its configuration and for threads."""
 
+REFERRERS = ("empty", "upstream")
+"""What is said to who asks for the referrers of an image (signatures, bills of materials): that there are none, or that the
+mirror does not know, so that it asks the upstream itself."""
+
+HEALTH_PATH = "/healthy"
+"""What Varnish answers itself, whatever the registry does; no router leads to it."""
 HEALTH_CHECK = ("CMD", "varnishadm", "-n", "/tmp/varnish", "ping")
 
 
@@ -56,12 +62,14 @@ def _size(mib: int) -> str:
     return f"{mib} MiB" if mib < 10 * 1024 else f"{mib / 1024:.0f} GiB"
 
 
-def words(service: str, memory: int, disk: int = DISK_MIB) -> list[str]:
+def words(service: str, memory: int, disk: int = DISK_MIB, referrers: str = REFERRERS[0]) -> list[str]:
     """The arguments of `container/start-varnish.sh`, as `NAME=value`.
 
     Args:
         service: Name of the registry's swarm service.
         memory: Varnish's store in memory, in MiB (`coalesceMemory`).
         disk: Its store on the node's disk, in MiB (`coalesceDisk`); 0 for none.
+        referrers: One of REFERRERS.
     """
-    return [f"REGISTRY={service}", f"PORT={PORT}", f"MEMORY={memory}", f"DISK={disk}", f"PASSES={PASSES}"]
+    sizes = [f"MEMORY={memory}", f"DISK={disk}", f"PASSES={PASSES}"]
+    return [f"REGISTRY={service}", f"PORT={PORT}", *sizes, f"REFERRERS={referrers}"]

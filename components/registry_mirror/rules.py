@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from .coalesce import LARGEST_DISK_MIB, SMALLEST_DISK_MIB, VARNISH_FLOOR
+from .coalesce import LARGEST_DISK_MIB, REFERRERS, SMALLEST_DISK_MIB, VARNISH_FLOOR
 from .node_agent import keys
 from .plain_text import one_line, without_credentials
 from .registry import RegistryVersion
@@ -475,6 +475,11 @@ def coalesce_disk(value: int) -> str | None:
         return None
     limits = f"{SMALLEST_DISK_MIB} to {LARGEST_DISK_MIB} (MiB; that is 1 TiB)"
     return f"must be 0, for no disk, or {limits}; a layer fits into it up to fifteen sixteenths"
+
+
+def referrers(value: str) -> str | None:
+    """What is said to who asks for referrers."""
+    return None if value in REFERRERS else f"must be {' or '.join(REFERRERS)}"
 
 
 def unique(values: Iterable[tuple[str, str]], what: str) -> list[Fault]:

@@ -168,7 +168,7 @@ class MirrorServices:
             self._file("start-varnish", start, coalesce.START),
             self._file("vcl", configuration, coalesce.CONFIGURATION),
         ]
-        words = coalesce.words(self._service, args.coalesce_memory, args.coalesce_disk)
+        words = coalesce.words(self._service, args.coalesce_memory, args.coalesce_disk, args.referrers)
         word = render.digest_word(render.digest(start, configuration, json.dumps(words)))
         front = coalesce.front_name(self._service)
         container = docker.ServiceTaskSpecContainerSpecArgs(
@@ -186,7 +186,7 @@ class MirrorServices:
             f"{self._name}-front",
             front,
             container,
-            traefik.joined(traefik.mirror_labels(front, coalesce.PORT, self._route), args.traefik_labels),
+            traefik.joined(traefik.mirror_labels(front, coalesce.PORT, self._route, coalesce.HEALTH_PATH), args.traefik_labels),
             memory=args.coalesce_memory + coalesce.OVERHEAD_MIB,
             order="start-first",  # it holds nothing that two could spoil, so an update is not noticed
             ports=[],

@@ -343,9 +343,13 @@ def test_without_varnish_traefik_leads_to_the_registry() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "words"),
-    [({}, {"MEMORY=512", "DISK=4096"}), ({"coalesce_memory": 1024, "coalesce_disk": 24576}, {"MEMORY=1024", "DISK=24576"})],
+    [
+        ({}, {"MEMORY=512", "DISK=4096", "REFERRERS=empty"}),
+        ({"coalesce_memory": 1024, "coalesce_disk": 24576}, {"MEMORY=1024", "DISK=24576"}),
+        ({"referrers": "upstream"}, {"REFERRERS=upstream"}),
+    ],
 )
-def test_varnish_is_told_how_much_of_memory_and_disk_it_may_take(settings: dict[str, Any], words: set[str]) -> None:
+def test_varnish_is_configured_by_words_of_its_command(settings: dict[str, Any], words: set[str]) -> None:
     container = build(**settings).named("mirror-front").inputs["taskSpec"]["containerSpec"]
     assert words <= set(container["commands"])
 

@@ -35,7 +35,7 @@ ATTRIBUTES = (
 )  # fmt: skip
 
 
-@pytest.fixture(params=["node1", "node3"])
+@pytest.fixture(params=["node1", "node2", "node3"])
 def node(lab: Lab, request: pytest.FixtureRequest) -> Iterator[str]:
     """A node of each engine, its docker fresh from a start with a file, as nearly every docker is."""
     name: str = request.param

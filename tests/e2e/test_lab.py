@@ -5,7 +5,8 @@ import subprocess
 from pathlib import Path
 
 from lab.control import prune
-from lab.machines import cgroup_hierarchies, cgroup_of
+from lab.control_groups import hierarchies
+from lab.machines import cgroup_of
 from lab.plan import NODES
 from lab.sandbox import Sandbox, labs_on_this_computer
 from tests.lab_fixture import Lab
@@ -53,4 +54,4 @@ def test_two_labs_do_not_see_each_other(lab: Lab, tmp_path: Path) -> None:
 
 def test_the_only_thing_that_shows_on_the_computer_is_a_control_group_with_the_labs_mark(lab: Lab) -> None:
     for node in NODES:
-        assert any((hierarchy / cgroup_of(lab.folder, node)).is_dir() for hierarchy in cgroup_hierarchies())
+        assert any((hierarchy / cgroup_of(lab.folder, node)).is_dir() for hierarchy in hierarchies())

@@ -8,7 +8,7 @@ from lab import base_systems, machines
 from lab.plan import MANAGER, LabNode
 from tests.lab_fixture import Lab, Mirror
 
-NODE = LabNode("node4", "198.18.0.14", base_systems.SYSV_SUITE)
+NODE = LabNode("node4", "198.18.0.14", "20.10-sysv")
 URL = "https://mirror.lab.test/"
 RESTARTS = {"restart": "when-needed", "allowQuorumLoss": True}
 DAEMON_JSON = b'{\n  "labels": ["init=sysv"]\n}\n'
@@ -16,7 +16,7 @@ DAEMON_JSON = b'{\n  "labels": ["init=sysv"]\n}\n'
 
 @pytest.fixture
 def node(lab: Lab) -> Iterator[str]:
-    base_systems.make_base(NODE.suite)
+    base_systems.make_base(NODE.has.base)
     machines.prepare(lab.folder, NODE)
     file = lab.folder.node(NODE.name) / "upper/etc/docker/daemon.json"
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -98,6 +98,7 @@ def test_all_faults_are_reported_together() -> None:
             "traefikLabels.traefik.http.routers.x.middlewares",
             "names of middlewares with commas",
         ),
+        ({"referrers": "mirror"}, "referrers", "must be empty or upstream"),
         ({"coalesce_disk": -1}, "coalesceDisk", "must be 0, for no disk, or 64 to 1048576 (MiB"),
         ({"coalesce_disk": 63}, "coalesceDisk", "must be 0, for no disk, or 64 to 1048576 (MiB"),
         ({"coalesce_disk": 1_048_577}, "coalesceDisk", "must be 0, for no disk, or 64 to 1048576 (MiB"),
@@ -214,6 +215,7 @@ def test_pulumi_prints_the_faults_and_no_traceback() -> None:
         {"entrypoint": "websecure,internal"},
         {"coalesce_disk": 0},
         {"coalesce_disk": 64},
+        {"referrers": "upstream"},
         {"coalesce_disk": 1_048_576},
     ],
 )

@@ -41,10 +41,19 @@ struct lease {
     struct lease *next;
 };
 
+/* A body that was begun a short time ago: if it is begun again, it did not come to its end. */
+#define BEGINNINGS 4096
+struct beginning {
+    unsigned long what;
+    long when;
+};
+
 struct admission {
     char locked;
     long used[STORES];
     struct lease *leases;
+    struct beginning beginnings[BEGINNINGS];
+    long silent_until;
 };
 
 static struct admission *admission;
@@ -169,6 +178,44 @@ admit(VRT_CTX, const char *text, long largest_in_memory)
     return (0);
 }
 
+/* How many seconds a body that broke off is remembered. */
+#define BROKEN_OFF 60
+
+/* Whether this body was begun before, and so broke off, within the last seconds. */
+static int
+begun_before(const char *url)
+{
+    unsigned long what = 14695981039346656037UL; /* FNV-1a; two of the same word cost one of them its first byte's haste */
+    struct beginning *beginning;
+    long now = time(NULL);
+    int found;
+
+    for (; url != NULL && *url != '\0'; url++)
+        what = (what ^ (unsigned char)*url) * 1099511628211UL;
+    beginning = &admission->beginnings[what % BEGINNINGS];
+    admission_lock();
+    found = beginning->what == what && now - beginning->when <= BROKEN_OFF;
+    beginning->what = what;
+    beginning->when = now;
+    admission_unlock();
+    return (found);
+}
+
+/* How many seconds it is remembered that the registry did not begin an answer in time, because its upstream is silent. */
+#define SILENT 30
+
+static void
+was_silent(void)
+{
+    __atomic_store_n(&admission->silent_until, time(NULL) + SILENT, __ATOMIC_RELAXED);
+}
+
+static int
+is_silent(void)
+{
+    return (time(NULL) < __atomic_load_n(&admission->silent_until, __ATOMIC_RELAXED));
+}
+
 /* A body that is passed on, of which there may be so many. */
 static int
 admit_passed(VRT_CTX, const char *text)
@@ -198,8 +245,9 @@ backend registry {
     .host = "@ADDRESS@";
     .port = "5000";
     .connect_timeout = 3s;
-    # Docker gives a mirror 30 s to begin its answer; an error before that sends it to the upstream at once.
-    .first_byte_timeout = 25s;
+    # Who gets an error goes to the upstream at once. Docker with a containerd store goes nowhere from a mirror that accepts and does
+    # not answer, and docker with another store after 15 s.
+    .first_byte_timeout = 10s;
     .between_bytes_timeout = 60s;
 }
 
@@ -252,6 +300,10 @@ sub only_known_types {
 }
 
 sub vcl_recv {
+    # Traefik asks whether this process answers. Whether the registry does is no part of it: much is answered without.
+    if (req.url == "/healthy") {
+        return (synth(204, "Healthy"));
+    }
     if (req.method != "GET" && req.method != "HEAD") {
         return (synth(405, "This mirror is read-only"));
     }
@@ -261,6 +313,11 @@ sub vcl_recv {
         # Docker sends a user's password for Docker Hub to its mirrors (moby#42022); it goes no further.
         unset req.http.Authorization;
         unset req.http.Cookie;
+    }
+    # The registry has no referrers (distribution registry/api/v2/descriptors.go), so its 404 would send a client to the upstream:
+    # docker 29 asks for those of each attested image, and pulls no such image where nobody answers.
+    if (req.url ~ "/referrers/[^/]+$" && "@REFERRERS@" == "empty") {
+        return (synth(200, "No referrers"));
     }
     if (req.url !~ "/(manifests|blobs)/[^/]+$") {
         return (pass);
@@ -318,11 +375,27 @@ sub vcl_deliver {
 }
 
 sub vcl_synth {
+    if (resp.status == 204) {
+        return (deliver);
+    }
     if (resp.status == 503 && req.http.X-Known == "ask") {
         set req.http.X-Known = "take";
         return (restart);
     }
+    set resp.http.Docker-Distribution-Api-Version = "registry/2.0";
+    if (resp.status == 200) {
+        set resp.http.Content-Type = "application/vnd.oci.image.index.v1+json";
+        synthetic("""{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}""");
+        return (deliver);
+    }
     set resp.http.Content-Type = "application/json";
+    # Where a registry has no referrers, clients look for a tag that is named after the digest. Of any other answer than a 404 to
+    # this one containerd makes a pull that fails (core/remotes/docker/referrers.go).
+    if (resp.status == 503 && req.url ~ "/manifests/sha(256-[0-9a-f]{64}|384-[0-9a-f]{96}|512-[0-9a-f]{128})$") {
+        set resp.status = 404;
+        synthetic("""{"errors": [{"code": "MANIFEST_UNKNOWN", "message": "the mirror: """ + resp.reason + """"}]}""");
+        return (deliver);
+    }
     synthetic("""{"errors": [{"code": "UNAVAILABLE", "message": "the mirror: """ + resp.reason + """"}]}""");
     return (deliver);
 }
@@ -347,23 +420,30 @@ sub vcl_backend_fetch {
     if (bereq.is_bgfetch) {
         return (abandon);
     }
-    if (bereq.http.X-Known) {
+    if (bereq.http.X-Known || bereq.url ~ "/manifests/sha(256-[0-9a-f]{64}|384-[0-9a-f]{96}|512-[0-9a-f]{128})$") {
         set bereq.first_byte_timeout = 5s;
         unset bereq.http.X-Known;
     }
+    # A pull asks for one thing after the other. What the registry has, it has at once; only the first question waits for the rest.
+    C{ if (is_silent()) VRT_l_bereq_first_byte_timeout(ctx, 1.5); }C
     unset bereq.http.X-Lease;
     unset bereq.http.X-Refused;
+    unset bereq.http.X-Begun;
     unset bereq.http.X-Mirror-Namespace;
     return (fetch);
 }
 
 sub vcl_backend_response {
+    set bereq.http.X-Begun = "yes";
     # 401 and 403 are the upstream's answer to the mirror's account (registry 3.1.2 passes them on; Docker Hub says 401 to an image
     # that does not exist, too). A client would take it for one to its own: it asks its user for a password, and tells of this in
     # place of what the upstream itself answers it. Of a 404 it only learns to ask elsewhere.
     if (beresp.status == 401 || beresp.status == 403) {
         set bereq.http.X-Refused = beresp.status;
         return (error(404, "the upstream does not let the mirror have this"));
+    }
+    if (beresp.status >= 500 && bereq.url ~ "/manifests/sha(256-[0-9a-f]{64}|384-[0-9a-f]{96}|512-[0-9a-f]{128})$") {
+        return (abandon);
     }
     set beresp.grace = 0s;
     set beresp.keep = 0s;
@@ -402,6 +482,9 @@ sub vcl_backend_response {
         set beresp.http.X-Lease = beresp.http.X-Lease + " 0";
     }
     if (bereq.url ~ "/(blobs|manifests)/sha(256|384|512):[0-9a-f]+$") {
+        # Once broken off, it is sent when all of it is here: docker with a containerd store has no image where a body breaks off, and
+        # takes it elsewhere where none is begun.
+        C{ if (begun_before(VRT_r_bereq_url(ctx))) VRT_l_beresp_do_stream(ctx, 0); }C
         # From the first byte on; if it was over before the last one, who asks then would begin a second download.
         set beresp.ttl = 10m + 1s * (std.real(beresp.http.Content-Length, 0.0) / 262144.0);
     } else {
@@ -412,6 +495,9 @@ sub vcl_backend_response {
 }
 
 sub vcl_backend_error {
+    if (!bereq.http.X-Begun && now - bereq.time > 4s) {
+        C{ was_silent(); }C
+    }
     if (bereq.http.X-Refused) {
         set beresp.http.Mirror-Upstream-Status = bereq.http.X-Refused;
         set beresp.http.Docker-Distribution-Api-Version = "registry/2.0";

@@ -10,7 +10,7 @@ set -u
 work=/tmp/varnish
 MIB=1048576
 SMALL=64 # MiB for manifests and the like, apart: every object costs memory that no store counts, so their number is bounded
-registry='' port='' memory='' disk='' passes=''
+registry='' port='' memory='' disk='' passes='' referrers=''
 for word in "$@"; do
   case $word in
     REGISTRY=*) registry=${word#*=} ;;
@@ -18,10 +18,12 @@ for word in "$@"; do
     MEMORY=*) memory=${word#*=} ;;
     DISK=*) disk=${word#*=} ;;
     PASSES=*) passes=${word#*=} ;;
+    REFERRERS=*) referrers=${word#*=} ;;
   esac
 done
 : "${registry:?missing: REGISTRY=<service>}" "${port:?missing: PORT=<port>}"
 : "${memory:?missing: MEMORY=<MiB>}" "${disk:?missing: DISK=<MiB>}" "${passes:?missing: PASSES=<number>}"
+: "${referrers:?missing: REFERRERS=empty or upstream}"
 NETWORKS=/proc/net/fib_trie
 log() { echo "registry mirror: $*" >&2; }
 
@@ -64,6 +66,7 @@ address() {
 configuration() {
   sed -e "s/@ADDRESS@/$1/" -e "s/@SMALL@/$(leasable $SMALL)/" -e "s/@MEMORY@/$(leasable "$memory")/" \
     -e "s/@DISK@/$(leasable "$disk")/" -e "s/@TAKEN@/$disk/" -e "s/@ASKED@/$asked/" -e "s/@LARGEST@/$((memory * MIB / 2))/" -e "s/@PASSES@/$passes/" \
+    -e "s/@REFERRERS@/$referrers/" \
     /etc/varnish/mirror.vcl > "/tmp/mirror-$2.vcl"
 }
 

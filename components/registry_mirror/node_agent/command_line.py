@@ -1,6 +1,6 @@
 """Reads dockerd's command line as dockerd does, and finds what its flags and daemon.json have against each other. Pure.
 
-Owns the list of dockerd's flags, of 20.10.24, 26.1.5, 28.5.2 and 29.7.2 together (moby cmd/dockerd/config.go, config_unix.go and
+Owns the list of dockerd's flags, of 20.10.24, 26.1.5, 28.5.2 and 29.8.1 together (moby cmd/dockerd/config.go, config_unix.go and
 options.go; since 29 in daemon/command/): no flag takes a value in one version and none in another. How words become flags is
 pflag's rule (spf13/pflag flag.go): a value may be glued to a short flag, and short flags to each other.
 """
@@ -14,16 +14,17 @@ BOOLEAN = frozenset((
 ))  # fmt: skip
 """Flags that take a value behind `=` only."""
 WITH_VALUE = frozenset((
-    "add-runtime", "allow-nondistributable-artifacts", "api-cors-header", "authorization-plugin", "bip", "bip6", "bridge",
-    "bridge-accept-fwmark", "cdi-spec-dir", "cgroup-parent", "cluster-advertise", "cluster-store", "cluster-store-opt",
-    "config-file", "containerd", "containerd-namespace", "containerd-plugins-namespace", "cpu-rt-period", "cpu-rt-runtime",
-    "data-root", "default-address-pool", "default-cgroupns-mode", "default-gateway", "default-gateway-v6", "default-ipc-mode",
-    "default-network-opt", "default-runtime", "default-shm-size", "default-stop-timeout", "default-ulimit", "dns", "dns-opt",
-    "dns-search", "exec-opt", "exec-root", "feature", "firewall-backend", "fixed-cidr", "fixed-cidr-v6", "graph", "group",
-    "host", "host-gateway-ip", "http-proxy", "https-proxy", "init-path", "insecure-registry", "ip", "label", "log-driver",
-    "log-format", "log-level", "log-opt", "max-concurrent-downloads", "max-concurrent-uploads", "max-download-attempts",
-    "metrics-addr", "mtu", "network-control-plane-mtu", "network-diagnostic-port", "no-proxy", "node-generic-resource",
-    "nri-opts", "oom-score-adjust", "pidfile", "registry-mirror", "seccomp-profile", "shutdown-timeout", "storage-driver",
+    "add-runtime", "allow-nondistributable-artifacts", "api-cors-header", "apparmor-profile", "authorization-plugin",
+    "bip", "bip6", "bridge", "bridge-accept-fwmark", "cdi-spec-dir", "cgroup-parent", "cluster-advertise", "cluster-store",
+    "cluster-store-opt", "config-file", "containerd", "containerd-namespace", "containerd-plugins-namespace",
+    "cpu-rt-period", "cpu-rt-runtime", "data-root", "default-address-pool", "default-cgroupns-mode", "default-gateway",
+    "default-gateway-v6", "default-ipc-mode", "default-network-opt", "default-runtime", "default-shm-size",
+    "default-stop-timeout", "default-ulimit", "dns", "dns-opt", "dns-search", "exec-opt", "exec-root", "extension-dir",
+    "feature", "firewall-backend", "fixed-cidr", "fixed-cidr-v6", "graph", "group", "host", "host-gateway-ip",
+    "http-proxy", "https-proxy", "init-path", "insecure-registry", "ip", "label", "log-driver", "log-format", "log-level",
+    "log-opt", "max-concurrent-downloads", "max-concurrent-uploads", "max-download-attempts", "metrics-addr", "mtu",
+    "network-control-plane-mtu", "network-diagnostic-port", "no-proxy", "node-generic-resource", "nri-opts",
+    "oom-score-adjust", "pidfile", "registry-mirror", "seccomp-profile", "shutdown-timeout", "storage-driver",
     "storage-opt", "swarm-default-advertise-addr", "tlscacert", "tlscert", "tlskey", "userland-proxy-path", "userns-remap",
 ))  # fmt: skip
 SHORT = {
@@ -39,6 +40,7 @@ KEY_OF_FLAG = {
     "default-ulimit": "default-ulimits",
     "dns-opt": "dns-opts",
     "exec-opt": "exec-opts",
+    "extension-dir": "extension-dirs",
     "feature": "features",
     "host": "hosts",
     "insecure-registry": "insecure-registries",
