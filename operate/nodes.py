@@ -37,6 +37,8 @@ class Look:
     node: str
     reachable: bool
     engine: str = ""
+    way: str = "daemon.json"
+    """The file by which its docker goes."""
     listed: bool = False
     used: bool = False
     recorded: bool = False
@@ -94,6 +96,22 @@ def restart(args: RegistryMirrorArgs, service: str, private_key: str | None, tol
         return True, rolling_restart.run(request)
     except rolling_restart.RestartFailed as error:
         return False, str(error)
+
+
+def upgrade(args: RegistryMirrorArgs, service: str, private_key: str | None, to: str) -> list[tuple[str, dict[str, Any], str]]:
+    """What docker `to` would break: for each node, in the order of the settings, what it says, or why it could not be asked."""
+
+    def ask(node: SwarmNode) -> tuple[str, dict[str, Any], str]:
+        settings = {"service": node.service, "daemon_json": node.daemon_json, "to": to}
+        code, output, errors = _agent("upgrade.look", node, args, service, private_key, settings)
+        if code != 0:
+            return node.name, {}, errors
+        try:
+            return node.name, answers.parse(output, answers.UPGRADE), ""
+        except answers.BadAnswer as error:
+            return node.name, {}, str(error)
+
+    return _on_all(args.nodes, ask, AT_ONCE)
 
 
 def stats(args: RegistryMirrorArgs, service: str, private_key: str | None) -> Stats:
