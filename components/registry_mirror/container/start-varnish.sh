@@ -70,6 +70,18 @@ configuration() {
 # Of a store's MiB, how many bytes bodies may take that cannot make room: a sixteenth is left for what pieces cost.
 leasable() { echo $(($1 * MIB / 16 * 15)); }
 
+# Has an empty file, or the files of a folder to come, be written in place. btrfs writes each change to another place, and room that
+# a file has does not count then, unless this is said: FS_NOCOW_FL by FS_IOC_SETFLAGS (linux include/uapi/linux/fs.h), as by
+# `chattr +C`, which is in no image of Varnish; every Debian has perl.
+written_in_place() {
+  kind=''
+  while read -r _ point found _; do
+    [ "$point" != /tmp ] || kind=$found
+  done < /proc/mounts
+  [ "$kind" != btrfs ] || perl -e 'open my $file, "<", $ARGV[0] or exit 1; my $flags = pack "L!", 0x800000;
+    ioctl $file, 0x40006602 | length($flags) << 16, $flags or exit 1' "$1" 2> /dev/null
+}
+
 # Large bodies are on this machine's disk, of which never more than half of what is free is taken.
 asked=$disk
 free=$(df -Pk /tmp | tail -n 1 | tr -s ' ' | cut -d ' ' -f 4)
@@ -82,7 +94,10 @@ if [ "$disk" -gt 0 ]; then
   bodies="file,/tmp/bodies,${disk}m"
   # Taken now: on another file system than ext4 (XFS) Varnish takes a page when it writes to it, and if others have filled the disk
   # by then, it ends, and every body that is being sent with it.
-  fallocate -l $((disk * MIB)) /tmp/bodies 2> /dev/null || log "the room for large layers could not be reserved, and is taken when it is needed"
+  : > /tmp/bodies
+  if ! written_in_place /tmp/bodies || ! fallocate -l $((disk * MIB)) /tmp/bodies 2> /dev/null; then
+    log "the room for large layers could not be reserved, and is taken when it is needed"
+  fi
 else
   bodies=malloc,1m
 fi
@@ -94,6 +109,7 @@ loaded=1
 refused=''
 configuration "$current" $loaded
 mkdir -p $work
+written_in_place $work || log "if the disk is full, Varnish may end"
 # No program of the image gains anything by being setuid; docker's own switch for it is not in the docker plugin.
 confined=''
 setpriv --no-new-privs true 2> /dev/null && confined='setpriv --no-new-privs'
