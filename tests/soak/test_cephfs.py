@@ -1,7 +1,7 @@
 """The mirror's cache on CephFS: three machines with an OSD each, and every machine's own client in user space (FUSE).
 
-One monitor and one metadata server, on the first machine; without authentication. The OSDs are as people run them (BlueStore), each
-on a file.
+One monitor and one metadata server, on the first machine; without authentication. The OSDs are as people run them (BlueStore),
+each on a file.
 """
 
 import time

@@ -1,4 +1,7 @@
-"""Layers of a gigabyte and more under the memory that swarm gives Varnish: see tests/chain.py; some minutes, 23 GB of disk, 27 of them free."""
+"""Layers of a gigabyte and more under the memory that swarm gives Varnish.
+
+See tests/chain.py. It takes some minutes, and 23 GB of disk of 27 that are free.
+"""
 
 import contextlib
 import os
