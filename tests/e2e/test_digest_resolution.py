@@ -10,12 +10,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab import internet, swarm
+from lab import by_hand, internet, swarm
+from lab.by_hand import HOSTS_TOML, REGISTRY_MIRRORS
 from lab.images import attested_image, publish_at_hub
 from lab.internet import SICK_MIRROR
 from lab.plan import SICK, SICK_HOST
-from tests import by_hand
-from tests.by_hand import HOSTS_TOML, REGISTRY_MIRRORS
 from tests.lab_fixture import Lab
 
 IMAGE = "resolved:1"
@@ -56,9 +55,9 @@ class Manager:
         self.lab = lab
         lab.have({NODE: engine})
         lab.on(NODE, f"echo '{SICK} {SICK_HOST}' >> /etc/hosts")
-        by_hand.know_docker_hub(lab, NODE)
+        by_hand.know_docker_hub(lab.sandbox, lab.nodes[NODE])
         lab.on(NODE, f"docker swarm leave --force; docker swarm init --advertise-addr {lab.nodes[NODE].address}")
-        by_hand.use(lab, NODE, way, MIRROR)
+        by_hand.use(lab.sandbox, lab.nodes[NODE], way, MIRROR)
 
     def resolve(self, command: str) -> tuple[bool, set[str], set[str]]:
         """Whether the service has the digest, and what was asked of the mirror and of the hub, as `METHOD kind`."""
