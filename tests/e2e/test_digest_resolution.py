@@ -5,15 +5,16 @@ Each engine is the manager of a swarm of its own here. The mirror is one that wr
 Docker Hub's own name. What is said here is the table of docs/digests.md.
 """
 
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from lab import internet, swarm
+from lab import by_hand, internet, swarm
+from lab.by_hand import HOSTS_TOML, REGISTRY_MIRRORS
 from lab.images import attested_image, publish_at_hub
 from lab.internet import SICK_MIRROR
 from lab.plan import SICK, SICK_HOST
-from tests import by_hand
 from tests.lab_fixture import Lab
 
 IMAGE = "resolved:1"
@@ -44,6 +45,7 @@ def written_down(lab: Lab) -> Iterator[Lab]:
     yield lab
     for place in (internet.HUB, SICK_MIRROR):
         internet.behave(lab.sandbox, "well", place)
+    lab.have({NODE: "28.5"})  # out of its own swarm, and into the lab's
 
 
 class Manager:
@@ -51,12 +53,11 @@ class Manager:
 
     def __init__(self, lab: Lab, engine: str, way: str) -> None:
         self.lab = lab
-        lab.have({NODE: "20.10"} if engine != "20.10" else {NODE: "26.1"})  # another one first: what was there goes
         lab.have({NODE: engine})
         lab.on(NODE, f"echo '{SICK} {SICK_HOST}' >> /etc/hosts")
-        by_hand.know_docker_hub(lab, NODE)
-        lab.on(NODE, f"docker swarm leave; docker swarm init --advertise-addr {lab.nodes[NODE].address}")
-        by_hand.use(lab, NODE, way, MIRROR)
+        by_hand.know_docker_hub(lab.sandbox, lab.nodes[NODE])
+        lab.on(NODE, f"docker swarm leave --force; docker swarm init --advertise-addr {lab.nodes[NODE].address}")
+        by_hand.use(lab.sandbox, lab.nodes[NODE], way, MIRROR)
 
     def resolve(self, command: str) -> tuple[bool, set[str], set[str]]:
         """Whether the service has the digest, and what was asked of the mirror and of the hub, as `METHOD kind`."""
@@ -78,3 +79,36 @@ def _kind(method: str, path: str) -> str:
         return f"{method} /v2/"
     kind, _, reference = name.rpartition("/")
     return f"{method} {kind.rpartition('/')[2]} by {'digest' if ':' in reference else 'tag'}"
+
+
+PINGED = {"GET /v2/"}
+LOOKED_UP = {*PINGED, "HEAD manifests by tag", "GET manifests by digest"}
+
+
+@pytest.mark.parametrize(
+    ("engine", "way", "at_the_mirror", "at_the_hub"),
+    [
+        ("20.10", REGISTRY_MIRRORS, LOOKED_UP, set()),
+        ("26.1", REGISTRY_MIRRORS, LOOKED_UP, PINGED),
+        ("28.5", REGISTRY_MIRRORS, LOOKED_UP, PINGED),
+        ("29", REGISTRY_MIRRORS, LOOKED_UP, PINGED),
+        ("29", HOSTS_TOML, set(), LOOKED_UP),
+    ],
+)
+def test_a_manager_looks_digests_up_where_registry_mirrors_says_and_never_where_hosts_toml_does(
+    written_down: Lab, engine: str, way: str, at_the_mirror: set[str], at_the_hub: set[str]
+) -> None:
+    manager = Manager(written_down, engine, way)
+    for command in COMMANDS:
+        assert manager.resolve(command) == (True, at_the_mirror, at_the_hub), command
+    # Docker Hub is a black hole to the nodes, and the mirror has the image.
+    internet.behave(written_down.sandbox, "black-hole")
+    try:
+        for command in ("create", "deploy"):
+            begun = time.monotonic()
+            found, _, _ = manager.resolve(command)
+            seconds = time.monotonic() - begun
+            assert found == bool(at_the_mirror), command
+            assert seconds < (10 if not at_the_hub else 40), command
+    finally:
+        internet.behave(written_down.sandbox, "well")

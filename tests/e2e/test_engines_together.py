@@ -11,11 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lab import deployed, internet
+from lab import by_hand, deployed, internet
+from lab.by_hand import HOSTS_TOML, REGISTRY_MIRRORS
 from lab.images import attested_image, proof_image_bytes, publish_at_hub, random_image
 from lab.internet import reset_counters
-from tests import by_hand
-from tests.by_hand import HOSTS_TOML, REGISTRY_MIRRORS
 from tests.lab_fixture import Lab, Mirror
 
 MIRROR = "https://mirror.lab.test"
@@ -67,7 +66,7 @@ def test_engines_of_every_kind_at_the_same_instant_are_one_download(
 ) -> None:
     lab.have(engines)
     for node in engines:
-        by_hand.use(lab, node, way if lab.nodes[node].has.containerd_store else REGISTRY_MIRRORS, MIRROR)
+        by_hand.use(lab.sandbox, lab.nodes[node], way if lab.nodes[node].has.containerd_store else REGISTRY_MIRRORS, MIRROR)
         lab.wait_for_mirror(node)
     deployed.empty(lab.sandbox)
     for node in lab.nodes:
@@ -103,8 +102,8 @@ def test_an_attested_image_takes_no_longer_than_a_plain_one_cold_warm_and_with_e
     lab: Lab, mirror: Mirror, dead: None, engine: str, way: str
 ) -> None:
     lab.have({"node3": engine})
-    by_hand.know_docker_hub(lab, "node3")
-    by_hand.use(lab, "node3", way, MIRROR)
+    by_hand.know_docker_hub(lab.sandbox, lab.nodes["node3"])
+    by_hand.use(lab.sandbox, lab.nodes["node3"], way, MIRROR)
     lab.wait_for_mirror("node3")
     deployed.empty(lab.sandbox)
     seconds = {}
