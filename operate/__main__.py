@@ -102,16 +102,17 @@ def _as_table(looks: list[Look]) -> str:
         known = (
             (
                 found.engine.partition("+")[0],
+                found.way,
                 yes(found.listed),
                 yes(found.used),
                 yes(found.recorded),
                 "yes" if found.edited else "no",
             )
             if found.reachable
-            else ("", "", "", "", "")
+            else ("", "", "", "", "", "")
         )
         rows.append((found.node, state(found), *known))
-    head = ("node", "state", "docker", "in daemon.json", "docker uses it", "original kept", "edited since")
+    head = ("node", "state", "docker", "goes by", "in that file", "docker uses it", "original kept", "edited since")
     faults = [f"  {found.node}: {fault}" for found in looks for fault in [*_faults(found), *found.hazards]]
     return "\n".join(["", table(head, rows), *([""] if faults else []), *faults, ""])
 

@@ -12,6 +12,7 @@ from components.registry_mirror.plain_text import one_line
 
 LOOK: Mapping[str, object] = {
     "engine": str,
+    "way": str,
     "listed": bool,
     "used": bool,
     "recorded": bool,

@@ -37,6 +37,8 @@ class Look:
     node: str
     reachable: bool
     engine: str = ""
+    way: str = "daemon.json"
+    """The file by which its docker goes."""
     listed: bool = False
     used: bool = False
     recorded: bool = False

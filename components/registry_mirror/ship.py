@@ -25,7 +25,8 @@ OLDEST = (3, 8)
 _SHARED = ("plain_text", "answer")
 _NODE = (
     "files", "lock", "daemon_json", "engine", "key_values", "keys", "command_line", "daemon_settings", "daemon_process",
-    "started", "preflight", "plan", "https", "probe", "dockerd_view", "member", "record", "storage", "node",
+    "started", "preflight", "plan", "https", "probe", "dockerd_view", "member", "record", "storage",
+    "hosts_toml", "hosts_plan", "hosts", "seen", "node",
 )  # fmt: skip
 
 

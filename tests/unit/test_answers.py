@@ -13,7 +13,8 @@ from operate.answers import BadAnswer, parse
 from tests.unit.test_args import args, node
 
 GOOD: dict[str, Any] = {
-    "engine": "26.1.5", "listed": True, "used": True, "recorded": True, "edited": False, "due": [], "faults": [], "hazards": [],
+    "engine": "26.1.5", "way": "daemon.json", "listed": True, "used": True, "recorded": True, "edited": False,
+    "due": [], "faults": [], "hazards": [],
     "mirror_faults": [], "swarm_faults": [], "id": "i1",
 }  # fmt: skip
 

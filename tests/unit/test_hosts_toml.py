@@ -1,11 +1,12 @@
 """What becomes of a hosts.toml's text: one JSON file per claim under cases/, and laws that hold for every text.
 
-`text` (or `hex`) is the file, null where there is none; `ours`, `gone`, `version` and `around` are what `hosts_plan.plan` is given.
+`text` (or `hex`) is the file, null where there is none; `ours`, `gone`, `version` and `around` are what `plan` is given.
 Then what it says afterwards (`expect`), or words of the reasons for leaving it (`refused`); words of its `hazards`.
 """
 
+import importlib
 import json
-import tomllib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from components.registry_mirror.node_agent import hosts_plan, hosts_toml
 
+tomllib: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "pip._vendor.tomli")
 CASES = Path(__file__).parent / "cases" / "hosts_toml"
 URL = "https://mirror.example.com"
 FILE = "/etc/docker/certs.d/docker.io/hosts.toml"
@@ -23,7 +25,7 @@ SETTINGS: dict[str, Any] = {"capabilities": ["pull", "resolve"], "dial_timeout":
 
 def outcome(case: dict[str, Any]) -> hosts_plan.HostsPlan:
     data = bytes.fromhex(case["hex"]) if "hex" in case else None if case["text"] is None else case["text"].encode()
-    around = {
+    around: dict[str, Any] = {
         key: tuple(tuple(item) if isinstance(item, list) else item for item in value) if isinstance(value, list) else value
         for key, value in case.get("around", {}).items()
     }
@@ -143,7 +145,29 @@ def test_whoever_edits_meanwhile_keeps_every_line(text: str, data: st.DataObject
 
 
 SEEDS = [json.loads(path.read_text())["text"] or "" for path in sorted(CASES.glob("*.json"))]
-PIECES = ["[", "]", "[[", '"', "'", '"""', "=", ".", ",", "{", "}", "#", "\n", "\r\n", "host", "server", "\\", "\\u00e9", "a", " ", "1"]
+PIECES = [
+    "[",
+    "]",
+    "[[",
+    '"',
+    "'",
+    '"""',
+    "=",
+    ".",
+    ",",
+    "{",
+    "}",
+    "#",
+    "\n",
+    "\r\n",
+    "host",
+    "server",
+    "\\",
+    "\\u00e9",
+    "a",
+    " ",
+    "1",
+]
 
 
 @given(st.sampled_from(SEEDS), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 3), st.sampled_from(PIECES)), max_size=3))

@@ -1,6 +1,6 @@
 """What is done to a node, by what it is like: one JSON file per claim under cases/plan/.
 
-`file` (or `file_hex`) is daemon.json; `wanted` has keys, gone, former; `node` has version, mirrors, info, arguments, hosts_toml,
+`file` (or `file_hex`) is daemon.json; `wanted` has keys, gone, former; `node` has version, mirrors, info, arguments,
 at_start (what the file said at docker's start, where that is not `file`), started_with;
 `expect` has either `refused` (a pattern per refusal) or `step` with the new `file`, and perhaps between, due, reasons.
 """
@@ -35,7 +35,7 @@ def facts_of(case: dict[str, Any]) -> Facts:
     text = daemon_json.decode(data)
     before_restart = node.get("started_with")
     return Facts(
-        "/etc/docker/daemon.json", text, facts, arguments, ours, node.get("hosts_toml", False), started_with=before_restart,
+        "/etc/docker/daemon.json", text, facts, arguments, ours, started_with=before_restart,
         at_start=AtStart(values_of(node.get("at_start", text if before_restart is None else before_restart)), True),
     )  # fmt: skip
 

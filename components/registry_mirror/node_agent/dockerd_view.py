@@ -36,7 +36,7 @@ def refusal(url: str, image: str, info: Dict[str, Any], unit: str, text: str) ->
     registry/service_v2.go `lookupV2Endpoints`). So 200 is the mirror's answer, before the node is configured and after. None too
     where docker's socket is not on this machine.
     """
-    address = _socket()
+    address = socket_path()
     if address is None:
         return None
     host = urlsplit(url).netloc
@@ -163,7 +163,7 @@ def _environment(unit: str) -> Mapping[str, str]:
     return {name: value for name, _, value in (word.partition("=") for word in words)}
 
 
-def _socket() -> Optional[str]:
+def socket_path() -> Optional[str]:
     """Path of the socket of this machine's docker; None where it is none."""
     try:
         host = engine.run("docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}")

@@ -14,8 +14,8 @@ SINCE = (28, 0, 0)
 """docker from which on the containerd image store reads hosts.toml (moby daemon/hosts.go `RegistryHosts`)."""
 
 DIAL_TIMEOUT = "1s"
-"""For a connection to the mirror. A pull makes up to four in turn (the tag, its manifest, then layers, three at a time), so that a
-mirror that swallows packets costs about four times this; without the key it is 30 s each. docker 28.0 ignores the key."""
+"""For a connection to the mirror. A pull makes some in turn (the tag, its manifest, then layers, three at a time), so that a
+mirror that swallows packets costs some times this; without the key it is 30 s each. docker 28.0 ignores the key."""
 
 
 class Around(NamedTuple):
@@ -63,9 +63,7 @@ def settings(around: Around) -> Dict[str, Any]:
     return found
 
 
-def plan(
-    path: str, text: str, url: str, gone: List[str], ours: List[str], version: str, around: Around
-) -> HostsPlan:
+def plan(path: str, text: str, url: str, gone: List[str], ours: List[str], version: str, around: Around) -> HostsPlan:
     """What to do so that `url` is asked first. Raises Refused where the text cannot be edited without guessing.
 
     `gone`: mirrors that we entered and that are not wanted any more. `ours`: all that we entered. `version`: docker's.
@@ -85,7 +83,7 @@ def plan(
     if theirs is not None and not mine:
         wrong = _complaint(theirs.values)
         if wrong is not None:
-            words = "it has %s already, %s; give it capabilities = [\"pull\", \"resolve\"], or remove that table"
+            words = 'it has %s already, %s; give it capabilities = ["pull", "resolve"], or remove that table'
             refusals.append(words % (url, wrong))
         return HostsPlan(text, True, refusals, _hazards(document))
     after = text
@@ -98,16 +96,18 @@ def plan(
             words = "another program writes this file (%s) and would take our host out again; let that enter\n%s"
             refusals.append((words % (by, hosts_toml.table(url, wanted))).replace("\n", " ").rstrip())
     if not document.hosts and theirs is None:
-        refusals += _displaced(path, url, around)
+        refusals += _displaced(path, around)
     return HostsPlan(after, False, refusals, _hazards(document))
 
 
-def _displaced(path: str, url: str, around: Around) -> List[str]:
+def _displaced(path: str, around: Around) -> List[str]:
     """What would lose its effect with the first host of the file."""
     found = []
     folder = path.rpartition("/")[0]
     if around.default_file:
-        words = "this registry goes by %s/_default today, and not any more with a folder of its own; copy what is there to %s first"
+        words = (
+            "this registry goes by %s/_default today, and not any more with a folder of its own; copy what is there to %s first"
+        )
         found.append(words % (folder.rpartition("/")[0], folder))
     if around.certificates:
         words = "docker reads %s only where there is no hosts.toml; name them there as ca and client first, before any table"

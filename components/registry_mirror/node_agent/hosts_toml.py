@@ -161,7 +161,7 @@ def _insertion(document: Document) -> int:
     at = document.tables_start
     if at == len(document.text):
         return at
-    starts = {start: comment for start, comment in document.comments}
+    starts = dict(document.comments)
     while True:
         line = document.text.rfind("\n", 0, max(at - 1, 0)) + 1
         if at == 0 or line == at:
@@ -229,7 +229,9 @@ def _is_text_or_texts(value: Any) -> bool:
 
 
 def _is_client(value: Any) -> bool:
-    return isinstance(value, str) or (isinstance(value, list) and len(value) == 2 and all(isinstance(item, str) for item in value))
+    return isinstance(value, str) or (
+        isinstance(value, list) and len(value) == 2 and all(isinstance(item, str) for item in value)
+    )
 
 
 KEYS = ("server", "host", "capabilities", "ca", "client", "skip_verify", "header", "override_path", "dial_timeout")
@@ -333,7 +335,7 @@ class _Reader:
         self.at += 1
         if self.text[self.at : self.at + 1] == "[":
             raise _refused(self.text, start, "a list of tables, which hosts.toml has no use for")
-        path = []
+        path: List[str] = []
         while True:
             self._space()
             path.append(self._key(quoted_host=path == ["host"]))
@@ -380,7 +382,8 @@ class _Reader:
         return word == "true"
 
     def _list(self, depth: int) -> List[Any]:
-        start, found = self.at, []
+        start = self.at
+        found: List[Any] = []
         self.at += 1
         while True:
             self._blank()
@@ -424,7 +427,7 @@ class _Reader:
         if self.text.startswith(quote * 3, self.at):
             raise _refused(self.text, start, "a string over several lines; write it on one")
         self.at += 1
-        found = []
+        found: List[str] = []
         while True:
             sign = self.text[self.at : self.at + 1]
             if sign in ("", "\n", "\r"):

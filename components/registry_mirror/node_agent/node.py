@@ -1,6 +1,8 @@
 """Makes one node use the mirror (`apply`) or forget it (`remove`): read, plan, change, verify, or put everything back.
 
-WHAT IT OWNS: our entry in daemon.json, and the keys that were handed over as far as a reload changes them.
+WHAT IT OWNS: our entry in daemon.json, or our host in hosts.toml (`hosts.py`) where that is what docker goes by, and the keys
+that were handed over as far as a reload changes them. Which of the two ways a node takes is decided here, by the running docker:
+one that has changed its image store is moved from one to the other.
 
 WHAT IT PROMISES: a node that is right is neither written to nor reloaded. A change is believed only when docker shows it.
 After a failure the old bytes are back and docker has been told. An interruption anywhere leaves a file that is wholly old or
@@ -12,9 +14,9 @@ It deliberately never restarts docker (`restart.py` does, where that was allowed
 import contextlib
 import functools
 import json
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
-from . import daemon_json, dockerd_view, engine, files, lock, member, preflight, probe, storage
+from . import daemon_json, dockerd_view, engine, files, hosts, hosts_plan, lock, member, preflight, probe, seen, storage
 from .files import Failed
 from .keys import KEYS
 from .plan import Plan, Wanted, explicit, plan, untaken, values_after
@@ -58,8 +60,8 @@ def locked(act: Action) -> Action:
 def apply(request: Dict[str, Any]) -> str:
     """Have docker use `request["mirror"]` and the keys handed over; returns what was done. Raises Failed.
 
-    `unchanged`, `reloaded` or `written and reloaded`; with `; restart due` behind it where a key waits for a restart, and
-    `; upstream not reached` where the mirror can only serve what it has.
+    `unchanged`, `reloaded` or `written and reloaded`, or `written` where docker goes by hosts.toml; with `; restart due` behind
+    it where something waits for a restart, and `; upstream not reached` where the mirror can only serve what it has.
     """
     record = Record(request["daemon_json"], request["owner"])
     path, url, unit = request["daemon_json"], request["mirror"], request["service"]
@@ -70,18 +72,70 @@ def apply(request: Dict[str, Any]) -> str:
     info = engine.info(unit)
     # Read only now, because asking the mirror may take seconds in which somebody else edits the file.
     before = files.read(path)
-    wanted, facts = wishes(record, request), look_around(record, path, url, before, info, unit)
-    todo = plan(wanted, facts, request["restart"])
+    wanted, facts = wishes(record, request, info), look_around(record, path, url, before, info, unit)
+    todo = plan(wanted, facts, request["restart"], harm_accepted=harm_accepted(request))
     entered = keys_in_file(record, wanted, todo)
     outcome = ("; restart due" if todo.due else "") + upstream
-    refuse(todo, facts)
-    after = before if todo.after == facts.text else todo.after.encode()
+    by_hosts = wanted.mirror is None
+    entry = hosts.entered(request, info) if by_hosts else hosts.withdrawn(request)
+    refuse(todo, facts, entry.refusals + (preflight.other_docker(facts) if entry.is_due else []))
+    if by_hosts:
+        _enter(entry, request, info)
+    try:
+        after = before if todo.after == facts.text else todo.after.encode()
+        if by_hosts and not wanted.keys and not record.keys:
+            if record.mirror is not None and not todo.due and (todo.step != "none" or not _is_listed(facts, record.mirror)):
+                _forget(record, request, info)
+        elif todo.step != "none":
+            change(record, request, before, todo, entered, info)
+            record.settle(url, after, entered)
+        else:
+            record.settle(url, before, entered)
+        if not by_hosts:
+            entry.carry_out()
+    except Exception as error:
+        _and_put_back(entry, error, by_hosts)
+        raise
+    entry.settle()
+    written = entry.is_due or after != before
     if todo.step == "none":
-        record.settle(url, before, entered)
-        return "unchanged" + outcome
-    change(record, request, before, todo, entered, info)
-    record.settle(url, after, entered)
-    return ("reloaded" if after == before else "written and reloaded") + outcome
+        return ("written" if entry.is_due else "unchanged") + outcome
+    return ("written and reloaded" if written else "reloaded") + outcome
+
+
+def _enter(entry: hosts.Change, request: Dict[str, Any], info: Dict[str, Any]) -> None:
+    """Have hosts.toml name the mirror, and see dockerd ask it; otherwise it is as it was. Raises Failed."""
+    if not entry.is_due:
+        return
+    url, unit, image = entry.url, request["service"], request["check_image"]
+    try:
+        entry.carry_out()
+    except files.FileProblem as error:
+        raise Failed("nothing was changed: %s" % error) from error
+    try:
+        text = daemon_json.decode(files.read(request["daemon_json"]))
+        wrong = seen.complaint(hosts.REGISTRY, image, url, dockerd_view.proxy_of(url, info, unit, text), unit)
+    except Exception as error:
+        raise Failed("%s%s" % (error, entry.put_back())) from error
+    if wrong:
+        raise Failed("now that it is configured, %s%s" % (wrong, entry.put_back()))
+
+
+def _and_put_back(entry: hosts.Change, error: Exception, carried_out: bool = True) -> None:
+    """Undo a change of hosts.toml after an error in what followed. Raises Failed with both where there was one."""
+    words = entry.put_back() if carried_out else ""
+    if words:
+        raise Failed("%s%s" % (error, words)) from error
+
+
+def _is_listed(facts: Facts, url: str) -> bool:
+    """Whether daemon.json or the running docker has the mirror yet."""
+    return _lists(facts.text, url) or daemon_json.contains(engine.mirrors_of(facts.info), url)
+
+
+def harm_accepted(request: Dict[str, Any]) -> bool:
+    """Whether docker may be reloaded where that harms it; a request of an earlier version does not say so."""
+    return bool(request.get("accept_broken_host_gateway"))
 
 
 def _ask_the_mirror(request: Dict[str, Any], info: Dict[str, Any]) -> str:
@@ -97,8 +151,23 @@ def _ask_the_mirror(request: Dict[str, Any], info: Dict[str, Any]) -> str:
 
 @locked
 def remove(request: Dict[str, Any]) -> str:
-    """Have docker forget the mirror and restore daemon.json; returns `forgotten` or `nothing to forget`. Raises Failed."""
-    record = Record(request["daemon_json"], request["owner"])
+    """Have docker forget the mirror and restore its files; returns `forgotten` or `nothing to forget`. Raises Failed."""
+    record, entry = Record(request["daemon_json"], request["owner"]), hosts.withdrawn(request)
+    if entry.refusals:
+        raise Failed("nothing was changed: " + "; ".join(entry.refusals))
+    entry.carry_out()
+    try:
+        word = _forget(record, request, engine.info(request["service"]))
+    except Exception as error:
+        _and_put_back(entry, error)
+        raise
+    word = "forgotten" if entry.is_due else word
+    entry.settle()
+    return word
+
+
+def _forget(record: Record, request: Dict[str, Any], info: Dict[str, Any]) -> str:
+    """As `remove`, for daemon.json alone."""
     path, unit = request["daemon_json"], request["service"]
     url = record.mirror or request["mirror"]
     if record.mirror is None and record.is_of_another(url):
@@ -110,7 +179,6 @@ def remove(request: Dict[str, Any]) -> str:
     # While a key is absent a reload keeps what dockerd has, so the list must be there, empty, once; keys alike.
     between = explicit(daemon_json.decode(after), names)
 
-    info = engine.info(unit)
     used = daemon_json.contains(engine.mirrors_of(info), url)
     if not used and after == before:
         record.drop()
@@ -119,6 +187,10 @@ def remove(request: Dict[str, Any]) -> str:
     if reload:
         facts = look_around(record, path, url, before, info, unit)
         found = preflight.findings(facts, names) + _dockerds_word(between, facts)
+        hurts = None if harm_accepted(request) else preflight.reload_hurts(info)
+        if hurts is not None:
+            words = "; take the mirror out of %s and restart docker yourself, bring it up to 29.3, or set acceptBrokenHostGateway"
+            found.append(hurts + words % path)
         if found:
             raise Failed("nothing was changed: " + "; ".join(found))
     expected = values_after(daemon_json.decode(after), reloadable(names))
@@ -142,16 +214,17 @@ def remove(request: Dict[str, Any]) -> str:
     return "forgotten"
 
 
-def wishes(record: Record, request: Dict[str, Any]) -> Wanted:
-    """What the node should be like, with what is to be undone of earlier wishes. Raises Failed where two mirrors disagree."""
+def wishes(record: Record, request: Dict[str, Any], info: Dict[str, Any]) -> Wanted:
+    """What daemon.json should be like, with what is to be undone of earlier wishes. Raises Failed where two mirrors disagree."""
     url, wanted = request["mirror"], request["keys"]
     for key, value in record.keys_of_others.items():
         if key in wanted and wanted[key] != value:
             words = "nothing was changed: %s was handed over to another mirror on this node too, as %s; give both the same"
             raise Failed(words % (key, json.dumps(value)))
-    gone = [record.mirror] if record.mirror is not None and not daemon_json.same(record.mirror, url) else []
+    by_hosts = hosts_plan.reads_hosts_toml(info)
+    gone = [record.mirror] if record.mirror is not None and (by_hosts or not daemon_json.same(record.mirror, url)) else []
     former = [key for key in record.keys if key not in wanted and key not in record.keys_of_others]
-    return Wanted(url, gone, wanted, record.original_spellings(former))
+    return Wanted(None if by_hosts else url, gone, wanted, record.original_spellings(former))
 
 
 def look_around(record: Record, path: str, url: str, data: Optional[bytes], info: Dict[str, Any], unit: str) -> Facts:
@@ -169,9 +242,9 @@ def keys_in_file(record: Record, wanted: Wanted, todo: Plan) -> Dict[str, Any]:
     return {**kept, **{key: value for key, value in wanted.keys.items() if key not in waiting}}
 
 
-def refuse(todo: Plan, facts: Facts) -> None:
-    """Raises Failed with everything that speaks against the plan."""
-    found = todo.refusals + (_dockerds_word(todo.after, facts) if todo.step != "none" else [])
+def refuse(todo: Plan, facts: Facts, others: Sequence[str] = ()) -> None:
+    """Raises Failed with everything that speaks against the plan, and `others`."""
+    found = [*others, *todo.refusals, *(_dockerds_word(todo.after, facts) if todo.step != "none" else [])]
     if found:
         raise Failed("nothing was changed: " + "; ".join(found))
 
@@ -199,7 +272,7 @@ def change(
             record.own(between)
             files.replace(path, between, expected=before)
         reloaded = True
-        engine.reload_until(unit, _complaint(url, gone, expected), bool(expected))
+        engine.reload_until(unit, _complaint(todo.mirror, gone, expected), bool(expected))
         if after != between:
             files.replace(path, after)
         if "insecure-registries" not in expected and "insecure-registries" in daemon_json.values(text):
@@ -328,15 +401,16 @@ def restore(path: str, before: Optional[bytes]) -> None:
 def look(request: Dict[str, Any]) -> str:
     """How the node is, as JSON; changes nothing and takes no lock. For people and scripts, never for Pulumi's state.
 
-    `engine` (version), `listed` (the file has our entry), `used` (docker uses it), `recorded` (we know the original),
-    `edited` (somebody has changed the file since), `due` (keys that wait for a restart), `id` (the node's own, in its swarm), and
-    sentences: `faults` (what keeps the node from being as wanted), `mirror_faults` (what is wrong with the mirror and not the
-    node), `swarm_faults` (what is wrong with its place in the swarm), `hazards` (what is not wrong, but ought to be known).
+    `engine` (version), `way` (the file by which docker goes, `daemon.json` or `hosts.toml`), `listed` (that has our entry),
+    `used` (docker uses it), `recorded` (we know the original), `edited` (somebody has changed the file since), `due` (what waits
+    for a restart), `id` (the node's own, in its swarm), and sentences: `faults` (what keeps the node from being as wanted),
+    `mirror_faults` (what is wrong with the mirror and not the node), `swarm_faults` (what is wrong with its place in the swarm),
+    `hazards` (what is not wrong, but ought to be known).
     """
     path, url, unit = request["daemon_json"], request["mirror"], request["service"]
     found: Dict[str, Any] = {
-        "engine": "", "listed": False, "used": False, "recorded": False, "edited": False, "due": [], "faults": [],
-        "mirror_faults": [], "swarm_faults": [], "hazards": [], "id": "",
+        "engine": "", "way": "daemon.json", "listed": False, "used": False, "recorded": False, "edited": False, "due": [],
+        "faults": [], "mirror_faults": [], "swarm_faults": [], "hazards": [], "id": "",
     }  # fmt: skip
     info: Dict[str, Any] = {}
     text = ""
@@ -356,17 +430,39 @@ def look(request: Dict[str, Any]) -> str:
             found["faults"].append("its docker was restarted by a run that ended before it was verified; run `pulumi up` again")
         if info:
             facts = look_around(record, path, url, data, info, unit)
-            todo = plan(wishes(record, request), facts, request["restart"])
+            wanted = wishes(record, request, info)
+            todo = plan(wanted, facts, request["restart"], harm_accepted=harm_accepted(request))
             found["due"], found["hazards"] = todo.due, preflight.hazards(facts)
-            pending = preflight.findings(facts, request["keys"])
+            pending = preflight.findings(facts, request["keys"]) if wanted != Wanted(None, [], {}, {}) else []
             found["faults"] += todo.refusals or pending
             # What a restart would take over besides: the daemon does not run with what its file says.
             found["hazards"] += [line for line in preflight.restart_findings(facts, request["keys"]) if line not in pending]
             found["faults"] += [reason for reason in todo.reasons if found["listed"] and found["used"]]
+            _look_at_hosts(request, info, found)
     except Failed as error:
         found["faults"].append("%s: %s" % (path, error))
     _look_at_the_mirror(request, info, text, found)
     return json.dumps(found)
+
+
+def _look_at_hosts(request: Dict[str, Any], info: Dict[str, Any], found: Dict[str, Any]) -> None:
+    """Put what hosts.toml says in the place of what daemon.json says, where docker goes by that. Raises Failed."""
+    if not hosts_plan.reads_hosts_toml(info):
+        if hosts.is_ours(request):
+            words = "the mirror is in %s, which docker does not read with this image store; run `pulumi up`, or make repair"
+            found["faults"].append(words % hosts.path_of(hosts.REGISTRY))
+        return
+    by_list, view = found["listed"], hosts.look(request, info)
+    found["way"] = "hosts.toml"
+    found["hazards"] += view.hazards
+    found["faults"] += view.faults
+    if not view.listed:
+        words = "docker goes by %s, where the mirror is not%s; run `pulumi up`, or make repair"
+        moved = ", and it is in daemon.json from before" if by_list else ""
+        found["faults"].append(words % (hosts.path_of(hosts.REGISTRY), moved))
+    elif by_list:
+        found["hazards"].append("daemon.json still lists the mirror, from before docker went by hosts.toml, which does no harm")
+    found.update(listed=view.listed, recorded=view.recorded, edited=view.edited, used=view.listed and not view.faults)
 
 
 def _look_at_the_mirror(request: Dict[str, Any], info: Dict[str, Any], text: str, found: Dict[str, Any]) -> None:

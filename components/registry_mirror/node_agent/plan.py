@@ -14,7 +14,8 @@ from .preflight import Facts
 class Wanted(NamedTuple):
     """What the node should be like."""
 
-    mirror: str
+    mirror: Optional[str]
+    """None: it is not to be in daemon.json, because docker goes by hosts.toml."""
     gone: List[str]
     """Mirrors that we entered earlier and that are not wanted any more."""
     keys: Dict[str, Any]
@@ -34,21 +35,31 @@ class Plan(NamedTuple):
     reasons: List[str]
     refusals: List[str]
     """Why nothing may be written; each with its remedy."""
+    mirror: Optional[str] = None
+    """The mirror that docker must have afterwards, by its daemon.json."""
 
 
-def plan(wanted: Wanted, facts: Facts, restart: str = "never", restarting: bool = False) -> Plan:
+RELOAD_REMEDY = (
+    "; bring docker up to 29.3 or later, or set restart to when-needed, so that it is drained and restarted instead of reloaded;"
+    " or set acceptBrokenHostGateway, and restart docker yourself afterwards"
+)
+
+
+def plan(wanted: Wanted, facts: Facts, restart: str = "never", restarting: bool = False, harm_accepted: bool = False) -> Plan:
     """What to do to the node. Raises daemon_json.Refused where the text cannot be edited without guessing.
 
     `restart`: `never` or `when-needed`. `restarting`: the node is drained, and what needs a restart is to be done now.
+    `harm_accepted`: docker is reloaded even where that harms it (`preflight.reload_hurts`).
     """
     text = facts.text
     for url in wanted.gone:
         text = daemon_json.remove_mirror(text, url)
-    text = daemon_json.add_mirror(text, wanted.mirror)
     used = engine.mirrors_of(facts.info)
     reasons = []
-    if not daemon_json.contains(used, wanted.mirror):
-        reasons.append("docker does not use %s yet" % wanted.mirror)
+    if wanted.mirror is not None:
+        text = daemon_json.add_mirror(text, wanted.mirror)
+        if not daemon_json.contains(used, wanted.mirror):
+            reasons.append("docker does not use %s yet" % wanted.mirror)
     reasons += ["docker still uses %s" % url for url in wanted.gone if daemon_json.contains(used, url)]
 
     due, dropped = [], []
@@ -73,10 +84,27 @@ def plan(wanted: Wanted, facts: Facts, restart: str = "never", restarting: bool 
         step = "restart"
     elif text != facts.text or [reason for reason in reasons if not reason.endswith("a restart")]:
         step = "reload"
+    hurts = None if harm_accepted or step != "reload" else preflight.reload_hurts(facts.info)
+    if hurts is not None and (restarting or restart == "when-needed"):
+        by_reload = _by_reload(facts.text, text, wanted)
+        due += by_reload
+        reasons += ["%s would be taken over by a reload, and %s; so it needs a restart" % (key, hurts) for key in by_reload]
+        step, text = ("restart", text) if restarting else ("none", facts.text)
+    elif hurts is not None and wanted.mirror is None and not wanted.keys and not wanted.former:
+        # What is left in daemon.json does no harm beside hosts.toml, as long as the mirror is there.
+        step, text = "none", facts.text
     refusals = _refusals(facts, wanted, due, restart, restarting, step)
     if step != "none":
         refusals += preflight.lost_image_store(facts.text, text)
-    return Plan(explicit(text, dropped), text, step, due, reasons, refusals)
+        refusals += [hurts + RELOAD_REMEDY] if hurts is not None and step == "reload" else []
+    return Plan(explicit(text, dropped), text, step, due, reasons, refusals, wanted.mirror)
+
+
+def _by_reload(before: str, after: str, wanted: Wanted) -> List[str]:
+    """The keys that a reload would have taken over."""
+    names = [key for key in [*wanted.former, *wanted.keys] if keys.KEYS[key].reloads]
+    changed = [key for key in names if daemon_json.spelling(before, key) != daemon_json.spelling(after, key)]
+    return [daemon_json.KEY, *changed]
 
 
 def with_spelling(text: str, key: str, spelling: Optional[str]) -> str:

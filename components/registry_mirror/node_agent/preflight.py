@@ -12,8 +12,9 @@ from . import command_line, daemon_json, daemon_process, daemon_settings, engine
 from .daemon_settings import START, AtStart, Daemon, Pending
 from .keys import Version, version_of
 
-HOSTS_TOML = "/etc/docker/certs.d/docker.io/hosts.toml"
-"""Where it names hosts, the containerd image store asks those and no others (moby daemon/hosts.go, since 28.0)."""
+RELOAD_HURTS: "tuple[Version, Version]" = ((28, 0, 0), (29, 3, 0))
+"""From which docker on, and before which, a reload zeroes the addresses behind `host-gateway` (moby#52057), and from 29.0 on also
+what daemon.json says of `dns` (moby#52056): both are deep copied without their private parts (moby#52060)."""
 
 LIVE_RESTORE = (
     "live-restore is true, and with it dockerd does not start on a node of a swarm (moby daemon/config/config_linux.go)"
@@ -34,8 +35,6 @@ class Facts(NamedTuple):
     """dockerd's command line; empty where it cannot be found out."""
     ours: List[str]
     """Mirrors that we have entered: a difference between file and daemon there is what we are here to mend."""
-    hosts_toml: bool = False
-    """Whether HOSTS_TOML exists."""
     program: str = ""
     """dockerd's own file; empty where it cannot be found out."""
     started_with: Optional[str] = None
@@ -69,7 +68,7 @@ def gather(
     root = started.values(text).get("data-root")
     since = process.started_at
     return Facts(
-        path, text, info, process.arguments, ours, os.path.exists(HOSTS_TOML), process.program, before_restart,
+        path, text, info, process.arguments, ours, process.program, before_restart,
         environment=process.environment,
         at_start=at_start,
         event=engine.reload_event(since or 0) if since is None or started.changed_at(path) > since else None,
@@ -82,11 +81,7 @@ def gather(
 def findings(facts: Facts, handed_over: Iterable[str] = ()) -> List[str]:
     """Why the file must not be changed now; empty if it may be. `handed_over`: keys that are ours besides the mirrors."""
     path, text, arguments, info = facts.path, facts.text, facts.arguments, facts.info
-    found = []
-    if arguments and arguments[0].startswith("/snap/"):
-        found.append("docker is a snap here, with a file and a reload of its own; this works with dockerd as a service only")
-    if "name=rootless" in (info.get("SecurityOptions") or []):
-        found.append("this docker is rootless, so it is no node of a swarm that root looks after; tell the one that is")
+    found = other_docker(facts)
     elsewhere = command_line.last_value(arguments, "config-file")
     if elsewhere is not None and os.path.realpath(elsewhere) != os.path.realpath(path):
         found.append("dockerd reads %s, not %s (its flag --config-file); set daemonJson to that" % (elsewhere, path))
@@ -103,13 +98,30 @@ def findings(facts: Facts, handed_over: Iterable[str] = ()) -> List[str]:
         found.append(words % flag)
     for edit in _pending(facts, handed_over, restart=False):
         found.append(_words(edit, path, "reload"))
-    if facts.hosts_toml and daemon_settings.has_containerd_store(info):
-        words = "docker's containerd image store goes by %s and ignores registry-mirrors; enter the mirror there, or remove it"
-        found.append(words % HOSTS_TOML)
     if "insecure-registries" in daemon_json.values(text) and _forgets_insecure(version_of(str(info.get("ServerVersion", "")))):
         words = "docker %s forgets insecure-registries at a reload (moby#45552); bring it up to date first"
         found.append(words % info["ServerVersion"])
     return found
+
+
+def other_docker(facts: Facts) -> List[str]:
+    """Why this docker is none whose files are looked after here, neither daemon.json nor hosts.toml."""
+    found = []
+    if facts.arguments and facts.arguments[0].startswith("/snap/"):
+        found.append("docker is a snap here, with a file and a reload of its own; this works with dockerd as a service only")
+    if "name=rootless" in (facts.info.get("SecurityOptions") or []):
+        found.append("this docker is rootless, so it is no node of a swarm that root looks after; tell the one that is")
+    return found
+
+
+def reload_hurts(info: Dict[str, Any]) -> Optional[str]:
+    """What a reload breaks in this docker until it is restarted, so that a node is not reloaded; None if nothing. Pure."""
+    version = str(info.get("ServerVersion", ""))
+    first, mended = RELOAD_HURTS
+    if not first <= version_of(version) < mended:
+        return None
+    words = "docker %s loses the addresses behind host-gateway at a reload%s, and then no container with them starts (moby#52057)"
+    return words % (version, " and its dns" if version_of(version) >= (29, 0, 0) else "")
 
 
 def restart_findings(facts: Facts, handed_over: Iterable[str]) -> List[str]:

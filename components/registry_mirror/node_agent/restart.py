@@ -13,7 +13,18 @@ from typing import Any, Dict, List, Optional
 
 from . import daemon_json, dockerd_view, engine, files, member, probe
 from .files import Failed
-from .node import EDITED_MEANWHILE, change, keys_in_file, left_alone, locked, look_around, refuse, restore, wishes
+from .node import (
+    EDITED_MEANWHILE,
+    change,
+    harm_accepted,
+    keys_in_file,
+    left_alone,
+    locked,
+    look_around,
+    refuse,
+    restore,
+    wishes,
+)
 from .plan import Plan, plan, untaken, values_after
 from .preflight import Facts
 from .record import Record
@@ -49,7 +60,7 @@ def run(request: Dict[str, Any]) -> str:
     record, facts, todo = _plan(request)
     path, url, unit = request["daemon_json"], request["mirror"], request["service"]
     before = files.read(path)
-    entered = keys_in_file(record, wishes(record, request), todo)
+    entered = keys_in_file(record, wishes(record, request, facts.info), todo)
     refuse(todo, facts)
     after = before if todo.after == facts.text else todo.after.encode()
     if todo.step == "none":
@@ -60,7 +71,6 @@ def run(request: Dict[str, Any]) -> str:
         return "not needed"
 
     expected = values_after(todo.after, list(entered))
-    used = daemon_json.contains(engine.mirrors_of(facts.info), url)
     resumed = record.unverified and files.digest(before) in record.written
     if record.unverified and not resumed:
         record.forget_before_restart()  # somebody has edited the file since: what he wrote is what must come back
@@ -78,7 +88,7 @@ def run(request: Dict[str, Any]) -> str:
         missing = untaken(expected, info)
         if missing:
             raise Failed("docker was restarted and still does not have %s as wanted" % ", ".join(missing))
-        if used and not daemon_json.contains(engine.mirrors_of(info), url):
+        if todo.mirror is not None and not daemon_json.contains(engine.mirrors_of(info), url):
             raise Failed("docker was restarted and does not use %s any more" % url)
     except Exception as error:
         begun = record.before_restart
@@ -185,7 +195,8 @@ def _plan(request: Dict[str, Any]) -> "tuple[Record, Facts, Plan]":
     path, unit = request["daemon_json"], request["service"]
     record, info = Record(path, request["owner"]), engine.info(unit)
     facts = look_around(record, path, request["mirror"], files.read(path), info, unit)
-    return record, facts, plan(wishes(record, request), facts, request["restart"], restarting=True)
+    wanted = wishes(record, request, info)
+    return record, facts, plan(wanted, facts, request["restart"], restarting=True, harm_accepted=harm_accepted(request))
 
 
 def _back(record: Record, path: str, before: Optional[bytes], ours: List[Optional[bytes]], unit: str) -> str:
