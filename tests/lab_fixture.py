@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from components.registry_mirror import answer, ship
 from lab import control, deployed, images, internet, machines, swarm
 from lab.plan import CHECKOUT, NODES, LabNode, lab_folder
 from lab.sandbox import Sandbox
@@ -26,6 +28,9 @@ from tools.unlock import unlock
 
 NAME = f"test-{os.environ['PYTEST_XDIST_WORKER']}" if "PYTEST_XDIST_WORKER" in os.environ else "test"
 """A lab of the tests' own, so that a person's `make up` is never disturbed; one for each worker of pytest-xdist."""
+
+
+MIRROR_URL = "https://mirror.lab.test"
 
 
 class Lab:
@@ -280,6 +285,43 @@ class Mirror:
         done = without_network(argv[argv.index("--") + 1 :], self.stack.environment)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+
+class SentAgent:
+    """The node agent, sent to a node over SSH as a roll-out does."""
+
+    def __init__(self, lab: Lab, node: str, owner: str) -> None:
+        self.lab, self.node, self.name = lab, lab.nodes[node], node
+        self.settings: dict[str, Any] = {
+            "owner": owner, "mirror": MIRROR_URL, "check_image": "library/swarm-mirror-proof:1", "service": "docker",
+            "daemon_json": "/etc/docker/daemon.json", "keys": {}, "restart": "never",
+        }  # fmt: skip
+
+    def start(self, action: str) -> "subprocess.Popen[str]":
+        """Returns at once; what the agent is to do has been sent."""
+        become = None if self.node.user == "root" else "sudo"
+        folder = self.lab.folder
+        options = ["-F", "/dev/null", "-i", str(folder.ssh_key), "-o", f"UserKnownHostsFile={folder.known_hosts}", "-T"]
+        argv = ["ssh", *options, f"{self.node.user}@{self.node.address}", ship.command(action, become)]
+        running = subprocess.Popen(
+            self.lab.sandbox.command(argv, network_only=True),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert running.stdin is not None
+        running.stdin.write(ship.request(action.partition(".")[0], self.settings))
+        running.stdin.close()
+        running.stdin = None
+        for _ in range(100):  # the chance is to be in what the agent does, not in what ssh does before
+            if running.poll() is not None or self.lab.on(self.name, "pgrep -f '[R]EQUEST=json' || true"):
+                break
+            time.sleep(0.02)
+        return running
+
+    def run(self, action: str) -> tuple[int, str]:
+        """Exit code, and what it said."""
+        running = self.start(action)
+        output, errors = running.communicate(timeout=150)
+        return running.returncode, answer.find(output) if running.returncode == 0 else (output + errors).strip()
 
 
 def kill_session(leader: int) -> None:

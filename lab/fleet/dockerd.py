@@ -71,6 +71,8 @@ class Dockerd:
     """Keys that are flags on its command line, as the packages' unit has it: it takes no file with one of them."""
     images: dict[str, int] = field(default_factory=lambda: {"/var/lib/docker": 3})
     """Data root -> images in it. A root that is not here is empty, and knows of no swarm either: its state is in the root."""
+    containerd_store: bool = False
+    """Whether images are kept by containerd: then from 28.0 on hosts.toml is what it goes by."""
     started_bare: bool = False
     """Started without a daemon.json: docker 20.10 then takes `experimental` over with a reload, and otherwise not (tried)."""
 
@@ -132,7 +134,8 @@ class Dockerd:
             "ExperimentalBuild": self.live["experimental"],
             "LoggingDriver": self.live["log-driver"],
             "DockerRootDir": self.live["data-root"],
-            "Driver": self.live["storage-driver"],
+            "Driver": "overlayfs" if self.containerd_store else self.live["storage-driver"],
+            "DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]] if self.containerd_store else [],
             "DefaultRuntime": self.live["default-runtime"],
             "Runtimes": {"runc": {"path": "runc"}, "io.containerd.runc.v2": {"path": "runc"}},
             "DefaultAddressPools": [

@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import random
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -16,11 +15,10 @@ from typing import Any
 
 import pytest
 
-from components.registry_mirror import answer, ship
 from lab import internet
 from lab.plan import NODE2_DAEMON_JSON
 from lab.sandbox import SandboxError
-from tests.lab_fixture import Lab, Mirror, counts, kill_session
+from tests.lab_fixture import Lab, Mirror, SentAgent, counts, kill_session
 
 URL = "https://mirror.lab.test"
 REPEATS = int(os.environ.get("FAULT_REPEATS", "2"))
@@ -28,41 +26,11 @@ OLD = NODE2_DAEMON_JSON.encode()
 NEW = OLD.replace(b'[ "https', f'[ "{URL}", "https'.encode())
 
 
-class Agent:
-    """The node agent, sent to a node over SSH as a roll-out does."""
+class Agent(SentAgent):
+    """The node agent on a machine whose daemon.json is known to the last byte."""
 
     def __init__(self, lab: Lab, node: str) -> None:
-        self.lab, self.node, self.name = lab, lab.nodes[node], node
-        self.settings = {
-            "owner": "faults", "mirror": URL, "check_image": "library/swarm-mirror-proof:1", "service": "docker",
-            "daemon_json": "/etc/docker/daemon.json", "keys": {}, "restart": "never",
-        }  # fmt: skip
-
-    def start(self, action: str) -> "subprocess.Popen[str]":
-        """Returns at once; what the agent is to do has been sent."""
-        become = None if self.node.user == "root" else "sudo"
-        folder = self.lab.folder
-        options = ["-F", "/dev/null", "-i", str(folder.ssh_key), "-o", f"UserKnownHostsFile={folder.known_hosts}", "-T"]
-        argv = ["ssh", *options, f"{self.node.user}@{self.node.address}", ship.command(action, become)]
-        running = subprocess.Popen(
-            self.lab.sandbox.command(argv, network_only=True),
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert running.stdin is not None
-        running.stdin.write(ship.request(action.partition(".")[0], self.settings))
-        running.stdin.close()
-        running.stdin = None
-        for _ in range(100):  # the chance is to be in what the agent does, not in what ssh does before
-            if running.poll() is not None or self.lab.on(self.name, "pgrep -f '[R]EQUEST=json' || true"):
-                break
-            time.sleep(0.02)
-        return running
-
-    def run(self, action: str) -> tuple[int, str]:
-        """Exit code, and what it said."""
-        running = self.start(action)
-        output, errors = running.communicate(timeout=150)
-        return running.returncode, answer.find(output) if running.returncode == 0 else (output + errors).strip()
+        super().__init__(lab, node, "faults")
 
     def whole(self) -> None:
         """The file is old or new to the last byte, and docker runs."""

@@ -110,14 +110,17 @@ class Change(NamedTuple):
             folders = self.record.folders
             self.record.settle(self.url, self.after, {})
             self.record.own_folders(folders)
-        elif self.record.exists:
+        elif not self.enters:
             if self.after is None:
                 self._clear_away()
-            self.record.drop()
+            self.record.drop()  # what an interrupted removal has left of it, too
 
     def _clear_away(self) -> None:
-        """Remove the folders that we made, as far as they are empty."""
+        """Remove the folders that we made, as far as nobody else has put something there."""
         if not os.path.lexists(self.path):
+            # What a run has left that was killed while it wrote.
+            for path in glob.glob("%s/%s*" % (glob.escape(os.path.dirname(self.path)), files.TEMPORARY)):
+                files.remove(path, follow=False)
             for folder in self.record.folders:
                 with contextlib.suppress(OSError):  # somebody has put something there
                     os.rmdir(folder)

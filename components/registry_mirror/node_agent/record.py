@@ -144,6 +144,8 @@ class Record:
 
     def begin(self, url: str, before: Optional[bytes], after: Optional[bytes], keys: Dict[str, Any]) -> None:
         """Before the file changes: keep the original, and say which bytes will be ours. An interruption then loses nothing."""
+        if not self._known:
+            shutil.rmtree(self.folder, ignore_errors=True)  # what was left where a removal was interrupted
         for folder in (STATE, self.folder):
             files.make_private_folder(folder)
         if not self._known:
@@ -217,6 +219,8 @@ class Record:
             self._remove_folder()
 
     def _remove_folder(self) -> None:
+        # First what says that there is a record: one that has lost its original half way would have the file deleted one day.
+        files.remove(os.path.join(self.folder, "record.json"))
         shutil.rmtree(self.folder, ignore_errors=True)
         with contextlib.suppress(OSError):  # not empty while another daemon's record is there
             os.rmdir(STATE)

@@ -1,0 +1,163 @@
+"""One machine with one engine after the other: configured the way its engine reads, seen, drifted, forgotten without a trace.
+
+The node agent is sent to node 3 directly; the mirror is that of the other two nodes.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from lab import internet
+from lab.images import PROOF
+from tests.lab_fixture import MIRROR_URL, Lab, Mirror, SentAgent
+
+HOSTS_TOML = "/etc/docker/certs.d/docker.io/hosts.toml"
+OURS = f'[host."{MIRROR_URL}"]\n  capabilities = ["pull", "resolve"]\n  dial_timeout = "1s"\n'
+HURT = "28.5"
+"""The engine that a reload harms."""
+
+
+@pytest.fixture(scope="module")
+def mirror(lab: Lab) -> Iterator[Mirror]:
+    found = Mirror(lab)
+    found.configure(without=("node3",))
+    found.up_after_kill()
+    yield found
+    found.configure(without=("node3",))
+    found.destroy()
+
+
+def everything(lab: Lab) -> str:
+    """Every file of docker's configuration on node 3, and what we know of our own doings."""
+    return lab.on(
+        "node3",
+        "cd / && find etc/docker var/lib/swarm-registry-mirror 2>/dev/null | sort | while read -r name; do"
+        ' stat -c "%n %F %a %U" "$name"; [ ! -f "$name" ] || sha256sum < "$name"; done',
+    )
+
+
+def look(agent: SentAgent) -> dict[str, Any]:
+    code, words = agent.run("node.look")
+    assert code == 0, words
+    found: dict[str, Any] = json.loads(words)
+    return found
+
+
+def from_the_upstream(lab: Lab) -> int:
+    """Bytes that leave the upstream while node 3 pulls what the mirror has; the image is the same each time."""
+    lab.on("node1", f"docker pull --quiet {PROOF}")
+    internet.reset_counters(lab.sandbox)
+    lab.on("node3", f"docker image rm --force {PROOF} >/dev/null 2>&1; docker pull --quiet {PROOF}")
+    return int(str(lab.upstream()["bytes"]))
+
+
+def has_host_gateway(lab: Lab) -> bool:
+    """Whether a container with host-gateway starts on node 3."""
+    command = f"docker run --rm --add-host x:host-gateway --entrypoint sh {lab.digest('registry')} -c 'exit 0'"
+    return "started" in lab.on("node3", f"{command} && echo started || true")
+
+
+@pytest.mark.parametrize("engine", ["20.10", "26.1", "28.5-containerd", "29", "29-graphdriver"])
+def test_a_node_is_configured_seen_and_forgotten_whatever_engine_it_has(lab: Lab, mirror: Mirror, engine: str) -> None:
+    lab.have({"node3": engine})
+    agent = SentAgent(lab, "node3", "two-ways")
+    by_hosts = lab.nodes["node3"].has.containerd_store
+    before, daemon, file = everything(lab), lab.daemon_pid("node3"), lab.daemon_json("node3")
+    reloads = "journalctl --unit=docker --output=cat | grep -c 'Got signal to reload' || true"
+    assert agent.run("node.apply") == (0, "written" if by_hosts else "written and reloaded")
+    assert agent.run("node.apply") == (0, "unchanged")
+    assert from_the_upstream(lab) < 100_000
+    found = look(agent)
+    assert (found["way"], found["listed"], found["used"], found["recorded"], found["edited"], found["faults"]) == (
+        "hosts.toml" if by_hosts else "daemon.json", True, True, True, False, [],
+    )  # fmt: skip
+    if by_hosts:
+        assert lab.on("node3", f"cat {HOSTS_TOML}") == OURS
+        assert (lab.daemon_json("node3"), lab.on("node3", reloads).strip()) == (file, "0")
+        lab.on("node3", f"sed -i s/resolve/push/ {HOSTS_TOML}")
+        found = look(agent)
+        assert (found["edited"], found["used"]) == (True, False)
+        assert agent.run("node.apply") == (0, "written")
+        lab.on("node3", f"rm {HOSTS_TOML}")
+        found = look(agent)
+        assert (found["listed"], found["used"]) == (False, False)
+        assert f"docker goes by {HOSTS_TOML}, where the mirror is not" in " ".join(found["faults"])
+        assert agent.run("node.apply") == (0, "written")
+    assert has_host_gateway(lab)
+    assert agent.run("node.remove") == (0, "forgotten")
+    assert agent.run("node.remove") == (0, "nothing to forget")
+    assert (everything(lab), lab.daemon_pid("node3")) == (before, daemon)
+    assert has_host_gateway(lab)
+    assert MIRROR_URL + "/" not in lab.mirrors("node3")
+
+
+def test_an_engine_that_a_reload_harms_is_not_reloaded(lab: Lab, mirror: Mirror) -> None:
+    lab.have({"node3": HURT})
+    agent = SentAgent(lab, "node3", "two-ways")
+    before = everything(lab)
+    code, words = agent.run("node.apply")
+    assert code == 1
+    assert "docker 28.5.2" in words
+    assert "loses the addresses behind host-gateway at a reload" in words
+    assert everything(lab) == before
+    assert has_host_gateway(lab)
+    agent.settings["accept_broken_host_gateway"] = True
+    assert agent.run("node.apply") == (0, "written and reloaded")
+    assert from_the_upstream(lab) < 100_000
+    assert not has_host_gateway(lab)  # what is refused above is no fable
+    assert agent.run("node.remove") == (0, "forgotten")
+    lab.on("node3", "systemctl restart docker")
+    assert everything(lab) == before
+
+
+def test_dockerd_is_asked_and_not_believed(lab: Lab, mirror: Mirror) -> None:
+    """A file that our reader takes, and that this dockerd does not get to see, is taken back."""
+    lab.have({"node3": "29"})
+    agent = SentAgent(lab, "node3", "two-ways")
+    before = everything(lab)
+    hide = "mkdir -p /run/systemd/system/docker.service.d; printf '[Service]\\nTemporaryFileSystem=/etc/docker/certs.d\\n'"
+    place = "/run/systemd/system/docker.service.d/hidden.conf"
+    lab.on("node3", f"mkdir -p /etc/docker/certs.d; {hide} > {place}; systemctl daemon-reload; systemctl restart docker")
+    try:
+        hidden = everything(lab)
+        code, words = agent.run("node.apply")
+        assert code == 1
+        assert f"docker was made to pull from docker.io and did not connect to {MIRROR_URL}" in words
+        assert f"the old {HOSTS_TOML} is back" in words
+        assert everything(lab) == hidden
+    finally:
+        lab.on("node3", f"rm {place}; systemctl daemon-reload; systemctl restart docker; rmdir /etc/docker/certs.d")
+    assert everything(lab) == before
+
+
+def store(lab: Lab, containerd: bool) -> None:
+    """Have node 3's docker keep its images in the other store, as its administrator does."""
+    keys = json.loads((lab.daemon_json("node3") or b"{}").decode())
+    keys["features"] = {"containerd-snapshotter": containerd}
+    lab.on("node3", "mkdir -p /etc/docker; cat > /etc/docker/daemon.json; systemctl restart docker", json.dumps(keys).encode())
+
+
+def test_an_engine_that_changes_its_store_is_moved_from_one_way_to_the_other(lab: Lab, mirror: Mirror) -> None:
+    lab.have({"node3": "29-graphdriver"})
+    agent = SentAgent(lab, "node3", "two-ways")
+    assert agent.run("node.apply") == (0, "written and reloaded")
+    store(lab, containerd=True)
+    found = look(agent)
+    assert (found["way"], found["listed"]) == ("hosts.toml", False)
+    assert any("it is in daemon.json from before" in fault for fault in found["faults"])
+    assert agent.run("node.apply") == (0, "written and reloaded")
+    assert look(agent)["used"] is True
+    assert from_the_upstream(lab) < 100_000
+    assert MIRROR_URL not in (lab.daemon_json("node3") or b"").decode()
+    assert MIRROR_URL + "/" not in lab.mirrors("node3")
+    store(lab, containerd=False)
+    found = look(agent)
+    assert (found["way"], found["listed"], found["used"]) == ("daemon.json", False, False)
+    assert any("which docker does not read with this image store" in fault for fault in found["faults"])
+    assert agent.run("node.apply") == (0, "written and reloaded")
+    assert from_the_upstream(lab) < 100_000
+    assert "there" not in lab.on("node3", f"[ ! -e {HOSTS_TOML} ] || echo there")
+    assert agent.run("node.remove") == (0, "forgotten")
+    assert lab.on("node3", "ls /var/lib/swarm-registry-mirror /etc/docker/certs.d 2>/dev/null || true") == ""
