@@ -104,6 +104,9 @@ KEYS = {
         choices=RESTARTS,
     ),
     "allowQuorumLoss": Key("boolean", "allow_quorum_loss", "restart managers even where the swarm loses its quorum meanwhile"),
+    "acceptBrokenHostGateway": Key(
+        "boolean", "accept_broken_host_gateway", "reload docker 28.0 to 29.2.1 though `host-gateway` is broken there afterwards",
+    ),
     "maxParallel": Key("integer", "max_parallel", "nodes that are told at the same time, once the first is well"),
 }  # fmt: skip
 

@@ -174,6 +174,10 @@ class RegistryMirrorArgs:
     """`when-needed`: for keys that dockerd reads at its start only, nodes are drained and restarted one at a time."""
     allow_quorum_loss: bool = False
     """Restart managers even where the swarm is without a majority of them meanwhile."""
+    accept_broken_host_gateway: bool = False
+    """Reload docker 28.0 to 29.2.1 where its image store is not containerd's, though containers with `host-gateway` do not start
+    there afterwards, until somebody restarts it (moby#52057). Otherwise such a node is refused, or restarted where that is
+    allowed."""
 
     def __post_init__(self) -> None:
         faults = self.faults()
