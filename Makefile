@@ -5,7 +5,7 @@ ENV ?= dev
 export SSH_USER
 VENV := .tools/venv/bin
 
-.PHONY: help program-tools up down test check faults soak unit lab lab-down lab-status tools preview save-state adopt policy shell ssh status repair stats advisories pin sudoers unlock forget bench-up bench-preview bench-rollout bench-mirror bench-fleet reference lock clean
+.PHONY: help program-tools up down test check faults soak unit lab lab-down lab-status tools preview save-state adopt policy shell ssh status repair engines stats advisories pin sudoers unlock forget bench-up bench-preview bench-rollout bench-mirror bench-fleet reference lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -67,6 +67,9 @@ repair:  ## apply the mirror again on nodes that have drifted
 
 advisories:  ## which published advisories the stack's images are older than (components/registry_mirror/advisories.json)
 	@$(PYTHON) -m tools.operate advisories $(ENV)
+
+engines:  ## TO=29.10.0: what another version of docker would break on each node, before anybody installs it
+	@$(PYTHON) -m tools.operate engines $(ENV) $(if $(TO),--to=$(TO))
 
 stats:  ## what the mirror did: hits, misses, bytes, Docker Hub's quota
 	@$(PYTHON) -m tools.operate stats $(ENV)

@@ -1,4 +1,4 @@
-"""`python -m operate status|repair|stats|advisories [--json]`, with a stack's configuration on stdin, from `tools/operate.py`.
+"""`python -m operate status|repair|stats|advisories|engines [--json]`, with a configuration on stdin.
 
 Exit code: 0 all is well, 1 something is wrong with a node or the mirror (or was not repaired), 2 a node could not be reached.
 """
@@ -6,24 +6,30 @@ Exit code: 0 all is well, 1 something is wrong with a node or the mirror (or was
 import argparse
 import dataclasses
 import json
+import re
 import sys
 
 from components.registry_mirror import InvalidArgs
+from components.registry_mirror.plain_text import one_line
 from components.registry_mirror.rolling_restart.run import DUE
 from config import Settings, parse_files
 from config.keys import KEYS
 from operate import advisories
-from operate.nodes import Look, look, repair, restart, stats
+from operate.nodes import Look, look, repair, restart, stats, upgrade
 from operate.stats import as_rows
 from operate.verdict import DRIFTED, UNREACHABLE, WELL, exit_code, state
 from tools.table import table
+
+NEWEST_ENGINE = "29.10.0"
+"""The docker that an upgrade is held against where nobody says another one."""
 
 
 def main() -> int:
     """Look, perhaps repair, and say what was found."""
     parser = argparse.ArgumentParser(prog="python -m operate")
-    parser.add_argument("action", choices=["status", "repair", "stats", "advisories"])
+    parser.add_argument("action", choices=["status", "repair", "stats", "advisories", "engines"])
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--to", default=NEWEST_ENGINE, help="the version of docker that is to come")
     chosen = parser.parse_args()
     try:
         # What may be a secret is treated as one: nothing here is kept, and no fault repeats a value of it.
@@ -35,6 +41,8 @@ def main() -> int:
         return _stats(settings, as_json=chosen.json)
     if chosen.action == "advisories":
         return _advisories(settings, as_json=chosen.json)
+    if chosen.action == "engines":
+        return _engines(settings, chosen.to, as_json=chosen.json)
     looks = look(settings.mirror, settings.service, settings.private_key)
     if chosen.action == "repair":
         return _repair(settings, looks)
@@ -50,6 +58,26 @@ def _advisories(settings: Settings, *, as_json: bool) -> int:
     else:
         print("\n" + (table(advisories.HEAD, advisories.as_rows(found)) if found else "no advisory that is listed here") + "\n")
     return int(any(each.severity == "high" for each in found))
+
+
+def _engines(settings: Settings, to: str, *, as_json: bool) -> int:
+    """1 if the upgrade would break something somewhere."""
+    if not re.fullmatch(r"[0-9]{2}\.[0-9]{1,2}(\.[0-9]{1,2})?", to):
+        print(f"TO is {one_line(to, 40)}, and must be a version of docker like {NEWEST_ENGINE}", file=sys.stderr)
+        return DRIFTED
+    found = upgrade(settings.mirror, settings.service, settings.private_key, to)
+    if as_json:
+        answers = [{"node": node, "unreachable": fault, **known} for node, known, fault in found]
+        print(json.dumps({"to": to, "nodes": answers}, indent=1))
+    else:
+        rows = [(node, known["engine"], known["way"]) if known else (node, "UNREACHABLE", "") for node, known, _ in found]
+        print("\n" + table(("node", "docker now", f"goes by, with {to}"), rows) + "\n")
+        for node, known, fault in found:
+            for words in [fault] if fault else known["hazards"]:
+                print(f"  {node}: {words}")
+    if any(fault for _, _, fault in found):
+        return UNREACHABLE
+    return DRIFTED if any(known["hazards"] for _, known, _ in found) else WELL
 
 
 def _stats(settings: Settings, *, as_json: bool) -> int:

@@ -38,6 +38,8 @@ MEMBER: Mapping[str, object] = {
     "version": int,
 }
 """Of each node in `swarm.view` (node_agent/swarm.py)."""
+UPGRADE: Mapping[str, object] = {"engine": str, "way": str, "hazards": [str]}
+"""Of `upgrade.look` (node_agent/upgrade.py)."""
 STATS: Mapping[str, object] = {"registry": {str: int}, "varnish": {str: int}, "quota": {str: int}, "cached": int}
 """Of `stats.look` (node_agent/stats.py): a mapping holds the kinds of its keys and values. Each may be null."""
 

@@ -96,6 +96,22 @@ def restart(args: RegistryMirrorArgs, service: str, private_key: str, told: dict
         return False, str(error)
 
 
+def upgrade(args: RegistryMirrorArgs, service: str, private_key: str, to: str) -> list[tuple[str, dict[str, Any], str]]:
+    """What docker `to` would break: for each node, in the order of the settings, what it says, or why it could not be asked."""
+
+    def ask(node: SwarmNode) -> tuple[str, dict[str, Any], str]:
+        settings = {"service": node.service, "daemon_json": node.daemon_json, "to": to}
+        code, output, errors = _agent("upgrade.look", node, args, service, private_key, settings)
+        if code != 0:
+            return node.name, {}, errors
+        try:
+            return node.name, answers.parse(output, answers.UPGRADE), ""
+        except answers.BadAnswer as error:
+            return node.name, {}, str(error)
+
+    return _on_all(args.nodes, ask, AT_ONCE)
+
+
 def stats(args: RegistryMirrorArgs, service: str, private_key: str) -> Stats:
     """What the mirror has done, gathered from all nodes."""
 

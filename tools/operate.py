@@ -1,6 +1,6 @@
-"""`make status`, `repair`, `stats`, `advisories`: runs `operate/` with a stack's configuration, in the lab's network for a lab.
+"""`make status`, `repair`, `stats`, `advisories`, `engines`: runs `operate/` with a stack's configuration.
 
-    python3 -m tools.operate status|repair|stats|advisories [STACK] [--json]
+    python3 -m tools.operate status|repair|stats|advisories|engines [STACK] [--json] [--to=29.10.0]
 
 Exit code: 0 all is well, 1 a node has drifted, 2 a node could not be reached.
 """
@@ -45,8 +45,8 @@ def main() -> int:
 
     def work() -> None:
         nonlocal code
-        if not words or words[0] not in ("status", "repair", "stats", "advisories"):
-            raise StageError("say status, repair, stats or advisories", "make status ENV=…")
+        if not words or words[0] not in ("status", "repair", "stats", "advisories", "engines"):
+            raise StageError("say status, repair, stats, advisories or engines", "make status ENV=…")
         code = operate(words[0], words[1] if len(words) > 1 else LAB_STACK, flags)
 
     return main_guard(work) or code

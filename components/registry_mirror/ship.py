@@ -39,6 +39,7 @@ _MODULES = {
     "claim": _agent("node_agent", "files", "engine", "routes", "storage", "claim"),
     "storage": _agent("node_agent", "files", "storage"),
     "ready": _agent("node_agent", "files", "daemon_json", "engine", "https", "probe", "dockerd_view", "constraint", "ready"),
+    "upgrade": _agent("node_agent", *_NODE, "upgrade"),
     "stats": _agent("node_agent", "files", "engine", "stats"),
     # What the rolling restart sends to the nodes, and itself.
     "restart": _agent("node_agent", *_NODE, "restart", "swarm"),
@@ -100,6 +101,7 @@ NODE_ACTIONS = (
     "node.remove",
     "node.look",
     "stats.look",
+    "upgrade.look",
     "restart.due",
     "restart.run",
     "restart.verify",
