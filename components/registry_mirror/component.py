@@ -12,7 +12,7 @@ import pulumi
 import pulumi_docker as docker
 from pulumi_command import remote
 
-from . import advisories, answer, claims, coalesce, render, rules, ship
+from . import advisories, answer, claims, coalesce, guard, render, rules, ship
 from .args import InvalidProgram, RegistryMirrorArgs
 from .node import agent_command, restart_command, roll_out
 from .registry import MARKER, RegistryVersion, registry_config
@@ -111,6 +111,8 @@ class RegistryMirror(pulumi.ComponentResource):
         self.nodes = pulumi.Output.all(
             **{node_name: command.stdout.apply(answer.shown) for node_name, command in commands.items()}
         )
+        if args.guard:
+            guard.declare(name, args, service, commands, self)
         self.restarts = self._restarts(name, args, service, commands)
         self.register_outputs(
             {
