@@ -1,4 +1,4 @@
-"""The guard: what it does to a machine's hosts.toml, run in a root of its own; its service; what the node agent lays beside it."""
+"""The guard: what it does to a machine's hosts.toml, run in a root of its own; its service; what the agent lays beside it."""
 
 import contextlib
 import json
@@ -62,18 +62,8 @@ class Machine:
         self.certs.mkdir()
         self.file = self.certs / "docker.io/hosts.toml"
         (folder / "root/etc/hosts").write_text("127.0.0.1 mirror.example.com\n")
-        key = [
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-keyout",
-            folder / "k.pem",
-            "-out",
-            folder / "c.pem",
-        ]
-        subprocess.run(["openssl", "req", "-x509", *key, "-days", "2", "-subj", "/CN=x"], capture_output=True, check=True)
+        key = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout k.pem -out c.pem -days 2 -subj /CN=x"
+        subprocess.run(key.split(), cwd=folder, capture_output=True, check=True)
         (folder / "server.py").write_text(SERVER.replace("FOLDER", str(folder)))
         script = registry.script("guard.sh").replace("every=3 patience=3", "every=0.2 patience=1")
         (folder / "root/own/guard").write_text(script.replace("look_again=20", "look_again=4"))
