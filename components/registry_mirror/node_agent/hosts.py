@@ -313,7 +313,7 @@ def _certificate_files(folder: str) -> List[str]:
     return sorted(path for ending in ("crt", "cert") for path in glob.glob("%s/*.%s" % (glob.escape(folder), ending)))
 
 
-def _certificates(folder: str) -> "Tuple[Tuple[str, ...], Tuple[Tuple[str, str], ...]]":
+def _certificates(folder: str) -> Tuple[Tuple[str, ...], Tuple[Tuple[str, str], ...]]:
     """The authorities in a folder of certs.d, and the pairs of certificate and key."""
     found = _certificate_files(folder)
     pairs = [(path, path[: -len("cert")] + "key") for path in found if path.endswith(".cert")]
