@@ -108,6 +108,7 @@ KEYS = {
         choices=RESTARTS,
     ),
     "allowQuorumLoss": Key("boolean", "allow_quorum_loss", "restart managers even where the swarm loses its quorum meanwhile"),
+    "guard": Key("boolean", "guard", "on every machine, take a mirror that does not answer out of hosts.toml until it does"),
     "acceptBrokenHostGateway": Key(
         "boolean", "accept_broken_host_gateway", "reload docker 28.0 to 29.2.1 though `host-gateway` is broken there afterwards",
     ),

@@ -32,8 +32,9 @@ HUB_SECONDS = 8
 """How long Docker Hub may take to say whether it is there."""
 
 BUSYBOX_APPLETS = (
-    "sh", "basename", "cat", "chmod", "cp", "date", "df", "dirname", "du", "echo", "env", "find", "grep", "head", "id", "ls",
-    "mkdir", "mv", "nc", "ps", "rm", "sed", "sha256sum", "sleep", "stat", "touch", "tr", "wc", "wget",
+    "sh", "basename", "cat", "chmod", "cmp", "cp", "date", "df", "dirname", "du", "echo", "env", "find", "grep", "head", "id",
+    "ls", "mkdir", "mkfifo", "mv", "nc", "ps", "rm", "rmdir", "sed", "sha256sum", "sleep", "ssl_client", "stat", "touch", "tr",
+    "wc", "wget",
 )  # fmt: skip
 
 REGISTRY_ENTRYPOINT = """#!/bin/sh
@@ -372,7 +373,7 @@ _BUILDERS = {
 
 def _small_root() -> dict[str, tuple[bytes, int]]:
     """A busybox root as small as the official images' Alpine one: path -> (bytes, mode)."""
-    base = base_folder("bookworm")
+    base = base_folder("trixie")  # bookworm's busybox speaks no TLS: its ssl_client ends with a fault
     files = {"bin/busybox": ((base / "bin/busybox").read_bytes(), 0o755)}
     files["etc/passwd"] = (b"root:x:0:0:root:/root:/bin/sh\n", 0o644)
     files["etc/group"] = (b"root:x:0:\n", 0o644)

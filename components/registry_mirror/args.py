@@ -15,6 +15,7 @@ from . import kinds, rules
 from .coalesce import DISK_MIB, REFERRERS, front_name
 from .node_agent import keys
 from .registry import CACHE_WRITE_SECONDS, RegistryVersion
+from .render import guard_name
 from .rules import Fault, InvalidArgs
 from .traefik import Route, metrics_labels, mirror_labels
 
@@ -213,6 +214,9 @@ class RegistryMirrorArgs:
     """`when-needed`: for keys that dockerd reads at its start only, nodes are drained and restarted one at a time."""
     allow_quorum_loss: bool = False
     """Restart managers even where the swarm is without a majority of them meanwhile."""
+    guard: bool = False
+    """Whether a small global service looks at the mirror from every machine of the swarm and takes it out of the hosts.toml of
+    docker's containerd store while it does not answer. It enters the mirror on machines, too, that join after the last `up`."""
     accept_broken_host_gateway: bool = False
     """Reload docker 28.0 to 29.2.1 where its image store is not containerd's, though containers with `host-gateway` do not start
     there afterwards, until somebody restarts it (moby#52057). Otherwise such a node is refused, or restarted where that is
@@ -283,8 +287,8 @@ class RegistryMirrorArgs:
 
     def service_name_faults(self, key: str, name: str) -> list[Fault]:
         """Of the name of the mirror's service, also where it is that of the component."""
-        suffix = front_name("") if self.coalesce else ""
-        return rules.check(key, name, lambda value: rules.service_name(value, suffix))
+        suffixes = [front_name("")] * self.coalesce + [guard_name("")] * self.guard
+        return rules.check(key, name, lambda value: rules.service_name(value, max(suffixes, key=len, default="")))
 
     def label_faults(self, service: str) -> list[Fault]:
         """Of further labels, which depend on the name of the service."""

@@ -12,7 +12,7 @@ import pulumi
 import pulumi_docker as docker
 from pulumi_command import local
 
-from . import advisories, answer, claims, coalesce, render, rules, workstation
+from . import advisories, answer, claims, coalesce, guard, render, rules, workstation
 from .args import InvalidProgram, RegistryMirrorArgs
 from .node import agent_command, keep_runner, restart_command, roll_out, settings_text
 from .registry import MARKER, RegistryVersion, registry_config
@@ -113,9 +113,12 @@ class RegistryMirror(pulumi.ComponentResource):
         self.nodes = pulumi.Output.all(
             **{node_name: command.stdout.apply(answer.shown) for node_name, command in commands.items()}
         )
+        last: list[pulumi.Resource] = list(commands.values())
+        if args.guard:
+            last.append(guard.declare(name, args, service, commands, self))
         restarts = self._restarts(name, args, service, commands)
         self.restarts = pulumi.Output.from_input("") if restarts is None else restarts.stdout
-        keep_runner(name, [*commands.values(), *([] if restarts is None else [restarts])], self)
+        keep_runner(name, [*last, *([] if restarts is None else [restarts])], self)
         self.register_outputs(
             {
                 "url": self.url,

@@ -199,6 +199,7 @@ def node_settings(service: str, node: SwarmNode, args: RegistryMirrorArgs) -> di
         "keys": dict(args.daemon_keys),
         "restart": args.restart,
         "accept_broken_host_gateway": args.accept_broken_host_gateway,
+        "guard": args.guard,
         # Not used there: a changed list is a reason to ask, from every node, whether it still lets that node in.
         "allow_from": list(args.allow_from),
         # With constraints, which machines may run the task is for swarm to say; without, all of them must see its storage.

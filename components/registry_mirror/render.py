@@ -35,3 +35,8 @@ def waves(names: Sequence[str], manager: str, max_parallel: int) -> list[list[st
     canary = next((name for name in names if name != manager), names[0])
     rest = [name for name in names if name != canary]
     return [[canary], *(rest[start : start + max_parallel] for start in range(0, len(rest), max_parallel))]
+
+
+def guard_name(service: str) -> str:
+    """Name of the guard's service."""
+    return f"{service}-guard"

@@ -39,6 +39,7 @@ _MODULES = {
     "claim": _agent("node_agent", "files", "engine", "routes", "storage", "claim"),
     "storage": _agent("node_agent", "files", "storage"),
     "ready": _agent("node_agent", "files", "daemon_json", "engine", "https", "probe", "dockerd_view", "constraint", "ready"),
+    "guard": _agent("node_agent", *_NODE, "guard"),
     "upgrade": _agent("node_agent", *_NODE, "upgrade"),
     "stats": _agent("node_agent", "files", "engine", "stats"),
     # What the rolling restart sends to the nodes, and itself.
@@ -115,6 +116,8 @@ MANAGER_ACTIONS = (
     "ready.wait_again",
     "storage.apply",
     "storage.remove",
+    "guard.apply",
+    "guard.remove",
     "swarm.view",
     "swarm.drain",
     "swarm.await_ready",

@@ -253,6 +253,7 @@ def test_each_node_is_one_command_that_applies_and_undoes() -> None:
         "keys": {},
         "restart": "never",
         "accept_broken_host_gateway": False,
+        "guard": False,
         "allow_from": [],
         "shared": "/var/data/registry/registry-mirror-data",
     }

@@ -1,7 +1,7 @@
 """A stack of the version before `local.Command`, taken over by one `up`, and destroyed as it is.
 
-`tests/former/remote_command.json` has that version's commands, programs and rules for sudo. What it would have left in a lab and in a state is
-made of them and of what this version leaves: the resources of other types are the same.
+`tests/former/remote_command.json` has that version's commands, programs and rules for sudo. What it would have left in a lab and
+in a state is made of them and of what this version leaves: the resources of other types are the same.
 """
 
 import json

@@ -40,7 +40,7 @@ def refusal(url: str, image: str, info: Dict[str, Any], unit: str, text: str) ->
     if address is None:
         return None
     host = urlsplit(url).netloc
-    connection = _Local(address)
+    connection = Local(address)
     try:
         connection.request("GET", "/distribution/%s/%s/json" % (host, image), headers={"Host": "docker"})
         answer = connection.getresponse()
@@ -50,7 +50,7 @@ def refusal(url: str, image: str, info: Dict[str, Any], unit: str, text: str) ->
     except (OSError, http.client.HTTPException) as error:
         status, reason = 0, str(error)
     else:
-        status, reason = answer.status, _message(body)
+        status, reason = answer.status, message(body)
     finally:
         connection.close()
     if status == 200:
@@ -172,7 +172,7 @@ def socket_path() -> Optional[str]:
     return host[len("unix://") :] if host.startswith("unix://") else None
 
 
-class _Local(http.client.HTTPConnection):
+class Local(http.client.HTTPConnection):
     """HTTP over docker's socket."""
 
     def __init__(self, path: str) -> None:
@@ -180,12 +180,13 @@ class _Local(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
+        """Connect to the socket. Raises OSError."""
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(ASK_SECONDS)
         self.sock.connect(self._path)
 
 
-def _message(body: bytes) -> str:
+def message(body: bytes) -> str:
     """dockerd's own words (its errors are `{"message": …}`)."""
     text = body.decode(errors="replace")
     try:

@@ -8,6 +8,7 @@ from there.
 import contextlib
 import glob
 import os
+import time
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 from urllib.parse import urlsplit
 
@@ -67,19 +68,23 @@ class Change(NamedTuple):
     refusals: List[str]
     """Why it must not be carried out; each with the file's name and a remedy."""
     hazards: List[str]
+    guard: bool = False
+    """Whether a guard looks at the mirror from here, for which both versions of the file are laid beside it."""
+    adopts: bool = False
+    """Whether the file is a guard's, which came to this machine before us; then there was none before."""
 
     @property
     def is_due(self) -> bool:
-        """Whether the file has to change."""
-        return self.before != self.after
+        """Whether the file has to change, or what is known of it."""
+        return self.before != self.after or self.adopts
 
     def carry_out(self) -> None:
         """Replace the file. Raises FileProblem, with nothing changed."""
         if not self.is_due:
             return
         if self.enters:
-            missing = _missing_folders(self.path, self.record.folders)
-            self.record.begin(self.url, self.before, self.after, {})
+            missing = [os.path.dirname(self.path)] if self.adopts else _missing_folders(self.path, self.record.folders)
+            self.record.begin(self.url, None if self.adopts else self.before, self.after, {})
             self.record.own_folders(missing)
         else:
             self.record.own(self.after)
@@ -107,13 +112,39 @@ class Change(NamedTuple):
     def settle(self) -> None:
         """After success: what is there is what we left there, or we were never there."""
         if self.enters and not self.kept:
-            folders = self.record.folders
-            self.record.settle(self.url, self.after, {})
-            self.record.own_folders(folders)
+            without = self._without_us() if self.guard else None
+            known = {files.digest(data) for data in (self.after, without) if data is not None}
+            if self.record.mirror != self.url or set(self.record.written) != known:
+                folders = self.record.folders
+                self.record.settle(self.url, self.after, {})
+                self.record.own_folders(folders)
+                if without is not None:
+                    self.record.own(without)
+            self._lay_beside(without)
         elif not self.enters:
+            self._lay_beside(None)
             if self.after is None:
                 self._clear_away()
             self.record.drop()  # what an interrupted removal has left of it, too
+
+    def _without_us(self) -> bytes:
+        """What the guard has the file say while the mirror does not answer; to dockerd an empty file is none."""
+        return hosts_toml.remove(hosts_toml.decode(self.after), self.url).encode()
+
+    def _lay_beside(self, without: Optional[bytes]) -> None:
+        """Have what the guard takes from, and nothing else of a guard's, beside the file. Raises FileProblem."""
+        owner = self.record.owner
+        wanted = {WITHOUT: without, WITH: None if without is None else self.after}
+        for suffix, data in wanted.items():
+            path = beside(self.path, owner, suffix)
+            if data is None:
+                files.remove(path, follow=False)
+            elif files.read(path, follow=False) != data:
+                # A header may hold a secret, so these are no more readable than the file.
+                files.replace(path, data, mode=files.mode_of(self.path), follow=False)
+        files.remove(beside(self.path, owner, MADE), follow=False)
+        if without is None:
+            files.remove(beside(self.path, owner, STATE), follow=False)
 
     def _clear_away(self) -> None:
         """Remove the folders that we made, as far as nobody else has put something there."""
@@ -133,8 +164,9 @@ def entered(request: Dict[str, Any], info: Dict[str, Any], registry: str = REGIS
     gone = [] if record.mirror is None or hosts_toml.same(record.mirror, url) else [record.mirror]
     around = _around(path, registry, url, info, [*record.mirrors, url, *_mirrors_of_ours(request)])
     before = None if around.is_link else files.read(path, follow=False)
+    adopts = record.mirror is None and _is_the_guards(path, record.owner, before)
     try:
-        text = hosts_toml.decode(before)
+        text = "" if adopts else hosts_toml.decode(before)
         version = str(info.get("ServerVersion", ""))
         todo = hosts_plan.plan(path, text, url, gone, record.mirrors, version, around)
     except hosts_toml.Refused as error:
@@ -142,7 +174,9 @@ def entered(request: Dict[str, Any], info: Dict[str, Any], registry: str = REGIS
         return Change(path, url, record, before, before, True, False, [refusal], [])
     after = before if todo.text == text else todo.text.encode()
     refusals = ["%s: %s" % (path, refusal) for refusal in todo.refusals]
-    return Change(path, url, record, before, before if refusals else after, True, todo.kept, refusals, todo.hazards)
+    after = before if refusals else after
+    guard = bool(request.get("guard")) and not todo.kept
+    return Change(path, url, record, before, after, True, todo.kept, refusals, todo.hazards, guard, adopts and not refusals)
 
 
 def withdrawn(request: Dict[str, Any], registry: str = REGISTRY) -> Change:
@@ -172,6 +206,40 @@ def _without_us(record: HostsRecord, url: str, before: Optional[bytes]) -> Optio
     return None if not text.strip() and record.original is None else text.encode()
 
 
+WITH, WITHOUT, MADE, STATE = "with", "without", "made", "state"
+"""What lies beside the file for the guard (`container/guard.sh`), or is laid there by it: what the file says with the mirror and
+without, the mark of a machine that the guard came to first, and what it did last."""
+
+
+def beside(path: str, owner: str, suffix: str) -> str:
+    """A file of the guard's beside a hosts.toml; dockerd reads no such name."""
+    return os.path.join(os.path.dirname(path), ".%s.%s" % (owner, suffix))
+
+
+def _is_the_guards(path: str, owner: str, before: Optional[bytes]) -> bool:
+    """Whether the file is there by the guard's hand alone."""
+    if before is None or files.read(beside(path, owner, MADE), follow=False) is None:
+        return False
+    return before in [files.read(beside(path, owner, suffix), follow=False) for suffix in (WITH, WITHOUT)]
+
+
+def keep_guard_out(owner: str, guard: bool) -> None:
+    """Have a guard leave this machine alone, whose docker does not go by hosts.toml; without one, have no trace of that.
+
+    Its mount wants the folder to be there: dockers before 25 do not make it (moby api/types/mount `CreateMountpoint`).
+    """
+    path = os.path.join(CERTS, ".%s.leave" % owner)
+    found = files.read(path, follow=False)
+    if guard and found is None:
+        made = not os.path.lexists(CERTS)
+        files.replace(path, b"with its folder\n" if made else b"", follow=False)
+    elif not guard and found is not None:
+        files.remove(path, follow=False)
+        if found:
+            with contextlib.suppress(OSError):  # somebody has put something there
+                os.rmdir(CERTS)
+
+
 class Seen(NamedTuple):
     """What a hosts.toml says, for `status`."""
 
@@ -180,6 +248,8 @@ class Seen(NamedTuple):
     edited: bool
     faults: List[str]
     hazards: List[str]
+    mirror_faults: List[str]
+    """What the guard has seen of the mirror."""
 
 
 def look(request: Dict[str, Any], info: Dict[str, Any], registry: str = REGISTRY) -> Seen:
@@ -191,10 +261,19 @@ def look(request: Dict[str, Any], info: Dict[str, Any], registry: str = REGISTRY
     except hosts_toml.Refused:
         listed = False  # the reason is among the refusals
     edited = record.exists and files.digest(change.before) not in record.written
-    faults = list(change.refusals)
+    faults, hazards = list(change.refusals), list(change.hazards)
     if listed and change.is_due:
         faults.append("%s names the mirror otherwise than it should" % change.path)
-    return Seen(listed, change.kept or record.mirror is not None, edited, faults, change.hazards)
+    state = (files.read(beside(change.path, record.owner, STATE), follow=False) or b"").decode(errors="replace").split()
+    when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(int(state[1]))) if state[1:] and state[1].isdigit() else ""
+    mirror_faults = []
+    if record.mirror is not None and change.guard and not listed and change.before == change._without_us():
+        words = "since %s the guard has the mirror out of %s, because it does not answer from here; docker pulls without it"
+        mirror_faults.append(words % (when, change.path))
+    elif when:
+        hazards.append("the guard took the mirror out of %s, and put it back at %s" % (change.path, when))
+    recorded = change.kept or record.mirror is not None
+    return Seen(listed, recorded, edited, faults, hazards, mirror_faults)
 
 
 def is_ours(request: Dict[str, Any], registry: str = REGISTRY) -> bool:
@@ -234,7 +313,7 @@ def _certificate_files(folder: str) -> List[str]:
     return sorted(path for ending in ("crt", "cert") for path in glob.glob("%s/*.%s" % (glob.escape(folder), ending)))
 
 
-def _certificates(folder: str) -> "Tuple[Tuple[str, ...], Tuple[Tuple[str, str], ...]]":
+def _certificates(folder: str) -> Tuple[Tuple[str, ...], Tuple[Tuple[str, str], ...]]:
     """The authorities in a folder of certs.d, and the pairs of certificate and key."""
     found = _certificate_files(folder)
     pairs = [(path, path[: -len("cert")] + "key") for path in found if path.endswith(".cert")]

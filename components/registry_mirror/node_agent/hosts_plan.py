@@ -93,8 +93,8 @@ def plan(path: str, text: str, url: str, gone: List[str], ours: List[str], versi
     if after != text:
         by = hosts_toml.managed_by(document, hosts_toml.entry_point(document, url))
         if by is not None:
-            words = "another program writes this file (%s) and would take our host out again; let that enter\n%s"
-            refusals.append((words % (by, hosts_toml.table(url, wanted))).replace("\n", " ").rstrip())
+            words = "another program writes this file (%s) and would take our host out again; let that enter: %s"
+            refusals.append(words % (by, " ".join(hosts_toml.table(url, wanted).split())))
     if not document.hosts and theirs is None:
         refusals += _displaced(path, around)
     return HostsPlan(after, False, refusals, _hazards(document))

@@ -98,6 +98,7 @@ def apply(request: Dict[str, Any]) -> str:
         _and_put_back(entry, error, by_hosts)
         raise
     entry.settle()
+    hosts.keep_guard_out(record.owner, not by_hosts and bool(request.get("guard")))
     written = entry.is_due or after != before
     if todo.step == "none":
         return ("written" if entry.is_due else "unchanged") + outcome
@@ -109,6 +110,7 @@ def _enter(entry: hosts.Change, request: Dict[str, Any], info: Dict[str, Any]) -
     if not entry.is_due:
         return
     url, unit, image = entry.url, request["service"], request["check_image"]
+    hosts.keep_guard_out(request["owner"], guard=False)
     try:
         entry.carry_out()
     except files.FileProblem as error:
@@ -164,6 +166,7 @@ def remove(request: Dict[str, Any]) -> str:
         raise
     word = "forgotten" if entry.is_due else word
     entry.settle()
+    hosts.keep_guard_out(record.owner, guard=False)
     return word
 
 
@@ -462,13 +465,16 @@ def _look_at_hosts(request: Dict[str, Any], info: Dict[str, Any], found: Dict[st
     found["way"] = "hosts.toml"
     found["hazards"] += view.hazards
     found["faults"] += view.faults
-    if not view.listed:
+    found["mirror_faults"] += view.mirror_faults
+    if not view.listed and not view.mirror_faults:
         words = "docker goes by %s, where the mirror is not%s; run `pulumi up`, or make repair"
         moved = ", and it is in daemon.json from before" if by_list else ""
         found["faults"].append(words % (hosts.path_of(hosts.REGISTRY), moved))
     elif by_list:
         found["hazards"].append("daemon.json still lists the mirror, from before docker went by hosts.toml, which does no harm")
-    found.update(listed=view.listed, recorded=view.recorded, edited=view.edited, used=view.listed and not view.faults)
+    # What the guard has taken out is as it should be on this node; what is wrong is the mirror.
+    listed = view.listed or bool(view.mirror_faults)
+    found.update(listed=listed, recorded=view.recorded, edited=view.edited, used=listed and not view.faults)
 
 
 def _look_at_the_mirror(request: Dict[str, Any], info: Dict[str, Any], text: str, found: Dict[str, Any]) -> None:

@@ -60,8 +60,9 @@ def _asks(reference: str, url: str, address: str, process: str) -> bool:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(POLL_SECONDS)
         connection.connect(address)
-        words = "POST /images/create?fromImage=%s&tag=sha256%%3A%s HTTP/1.1\r\nHost: docker\r\nContent-Length: 0\r\n"
-        connection.sendall((words % (quote(reference, ""), os.urandom(32).hex()) + "Connection: close\r\n\r\n").encode())
+        asked = "fromImage=%s&tag=sha256%%3A%s" % (quote(reference, ""), os.urandom(32).hex())
+        head = ("POST /images/create?%s HTTP/1.1" % asked, "Host: docker", "Content-Length: 0", "Connection: close", "", "")
+        connection.sendall("\r\n".join(head).encode())
         over = False
         while not over and time.monotonic() < deadline:
             try:

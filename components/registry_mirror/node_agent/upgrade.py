@@ -56,10 +56,8 @@ def hazards(node: Node, to: str) -> List[str]:
     if then >= (29, 0, 0) and node.in_swarm and node.keys.get("firewall-backend") == "nftables":
         found.append("firewall-backend is nftables, with which a docker from 29.0 on is no node of a swarm; take iptables")
     if then >= (29, 10, 0) and node.keys.get("insecure-registries") is not None:
-        words = (
-            "insecure-registries is set, and from 29.10 on that takes away that registries on localhost are insecure; name them"
-        )
-        found.append(words)
+        words = "insecure-registries is set, and from 29.10 on registries on localhost are insecure only where it names them"
+        found.append(words + "; add 127.0.0.0/8 (moby#53868)")
     if node.manager and then >= (29, 0, 0):
         for image in node.traefik:
             if speaks_old_api(image):
