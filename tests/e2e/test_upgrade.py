@@ -152,12 +152,17 @@ def test_one_up_takes_a_former_stack_over_without_a_reload_and_it_can_be_destroy
     lab: Lab, mirror: Mirror, originals: dict[str, bytes | None]
 ) -> None:
     assert "command:remote:Command" in types(mirror)
-    before, running, files = reloads(lab), tasks(lab), {node: lab.daemon_json(node) for node in NAMES}
+    # docker with a containerd store goes by hosts.toml now, so its entry in daemon.json is taken out, which takes a reload.
+    moved = [node for node in NAMES if lab.nodes[node].has.containerd_store]
+    same = [node for node in NAMES if node not in moved]
+    before, running, files = reloads(lab), tasks(lab), {node: lab.daemon_json(node) for node in same}
     output = mirror.up()
     assert counts(output).get("deleted", 0) == 3 + len(NAMES)
-    assert mirror.stack.outputs()["nodes"] == dict.fromkeys(NAMES, "unchanged")
-    assert (reloads(lab), tasks(lab)) == (before, running)
-    assert {node: lab.daemon_json(node) for node in NAMES} == files
+    done = mirror.stack.outputs()["nodes"]
+    assert done == {**dict.fromkeys(same, "unchanged"), **dict.fromkeys(moved, "written and reloaded")}
+    assert {node: reloads(lab)[node] for node in same} == {node: before[node] for node in same}
+    assert tasks(lab) == running
+    assert {node: lab.daemon_json(node) for node in same} == files
     assert "command:remote:Command" not in types(mirror)
     assert {entry["state"] for entry in mirror.status().values()} == {"well"}
     assert set(counts(mirror.up())) == {"unchanged"}
@@ -179,4 +184,4 @@ def test_a_node_that_leaves_the_list_at_the_upgrade_is_restored_by_the_version_t
 def test_the_state_of_a_former_stack_is_destroyed_as_it_is(lab: Lab, mirror: Mirror, originals: dict[str, bytes | None]) -> None:
     mirror.destroy()
     assert {node: lab.daemon_json(node) for node in NAMES} == originals
-    assert [lab.mirrors(node) for node in NAMES] == [[], [], []]
+    assert not any("https://mirror.lab.test" in url for node in NAMES for url in lab.mirrors(node))
