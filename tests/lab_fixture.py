@@ -31,6 +31,7 @@ NAME = f"test-{os.environ['PYTEST_XDIST_WORKER']}" if "PYTEST_XDIST_WORKER" in o
 
 
 MIRROR_URL = "https://mirror.lab.test"
+HOSTS_TOML = "/etc/docker/certs.d/docker.io/hosts.toml"
 
 
 class Lab:
@@ -68,8 +69,16 @@ class Lab:
             int(self.on(node, "journalctl --unit=ssh --output=cat | grep -c '^Connection from' || true")) for node in nodes
         )
 
+    def configured(self) -> dict[str, str]:
+        """Node -> what the agent says once it has configured it: where docker goes by hosts.toml nothing is reloaded."""
+        return {name: "written" if node.has.containerd_store else "written and reloaded" for name, node in self.nodes.items()}
+
     def mirrors(self, node: str) -> list[str]:
-        """What the node's docker says it uses."""
+        """What the node's docker uses: what its hosts.toml names where it goes by that, or else what it says itself."""
+        if self.nodes[node].has.containerd_store:
+            named = re.findall(r'^\[host\."(.*)"\]$', self.on(node, f"cat {HOSTS_TOML} 2>/dev/null || true"), re.MULTILINE)
+            if named:
+                return [f"{url}/" for url in named]
         found: list[str] | None = json.loads(self.on(node, "docker info --format '{{json .RegistryConfig.Mirrors}}'"))
         return found or []
 

@@ -21,6 +21,9 @@ from tools.pin import pin
 from tools.stack import Stack
 from tools.toolchain import CHECKOUT
 
+pytestmark = pytest.mark.engines(node3="20.10")
+"""What is seen here is daemon.json and its reloads; hosts.toml has tests of its own (`tests/e2e/test_two_ways.py`)."""
+
 NODES = ["node1", "node2", "node3"]
 RECIPE = Path(__file__).parent / "recipe"
 MIRROR = "https://mirror.lab.test"

@@ -16,6 +16,9 @@ from lab.plan import NODE2_DAEMON_JSON
 from tests.lab_fixture import Lab, Mirror, counts, kill_session, review, saved_state
 from tools.forget import strike
 
+pytestmark = pytest.mark.engines(node3="20.10")
+"""What is seen here is daemon.json and its reloads; hosts.toml has tests of its own (`tests/e2e/test_two_ways.py`)."""
+
 NODES = ["node1", "node2", "node3"]
 URL = "https://mirror.lab.test/"
 KEYS = {"experimental": True, "log-driver": "journald"}

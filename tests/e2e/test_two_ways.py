@@ -11,9 +11,8 @@ import pytest
 
 from lab import internet
 from lab.images import PROOF
-from tests.lab_fixture import MIRROR_URL, Lab, Mirror, SentAgent
+from tests.lab_fixture import HOSTS_TOML, MIRROR_URL, Lab, Mirror, SentAgent
 
-HOSTS_TOML = "/etc/docker/certs.d/docker.io/hosts.toml"
 OURS = f'[host."{MIRROR_URL}"]\n  capabilities = ["pull", "resolve"]\n  dial_timeout = "1s"\n'
 HURT = "28.5"
 """The engine that a reload harms."""
@@ -161,3 +160,44 @@ def test_an_engine_that_changes_its_store_is_moved_from_one_way_to_the_other(lab
     assert "there" not in lab.on("node3", f"[ ! -e {HOSTS_TOML} ] || echo there")
     assert agent.run("node.remove") == (0, "forgotten")
     assert lab.on("node3", "ls /var/lib/swarm-registry-mirror /etc/docker/certs.d 2>/dev/null || true") == ""
+
+
+def test_a_whole_stack_on_machines_of_both_kinds(lab: Lab, mirror: Mirror) -> None:
+    """Node 1 with a 26.1, node 2 with a 20.10, node 3 with a 29 and the containerd image store."""
+    lab.have({})
+    mirror.configure()
+    mirror.up()
+    assert mirror.stack.outputs()["nodes"]["node3"] == "written"
+    status = mirror.status()
+    assert {node: (found["state"], found["way"]) for node, found in status.items()} == {
+        "node1": ("well", "daemon.json"), "node2": ("well", "daemon.json"), "node3": ("well", "hosts.toml"),
+    }  # fmt: skip
+    code, words = mirror.operate("engines", "--to=29.2.1")
+    assert code == 1
+    assert "node2: docker 29.2.1 loses the addresses behind host-gateway at a reload and its dns" in words
+    assert "node1: docker 29.0 to 29.2 answers no client before 25.0 (here: 20.10.24" in words
+    lab.on("node3", f"rm {HOSTS_TOML}")
+    assert mirror.status()["node3"]["state"] == "DRIFTED"
+    code, words = mirror.operate("repair")
+    assert code == 0, words
+    assert lab.mirrors("node3") == [f"{MIRROR_URL}/"]
+    assert from_the_upstream(lab) < 100_000
+    mirror.configure(without=("node3",))
+    mirror.up()
+    assert lab.on("node3", "ls /var/lib/swarm-registry-mirror /etc/docker/certs.d 2>/dev/null || true") == ""
+    mirror.up()
+
+
+def test_a_drained_restart_takes_the_place_of_a_reload_that_harms(lab: Lab, mirror: Mirror) -> None:
+    lab.have({"node3": HURT})
+    daemon, others = lab.daemon_pid("node3"), {node: lab.daemon_pid(node) for node in ("node1", "node2")}
+    mirror.configure()
+    assert "loses the addresses behind host-gateway" in mirror.up_fails()
+    mirror.configure(restart="when-needed")
+    text = mirror.up()
+    assert "node3: its docker is restarted (1 of 1)" in text
+    assert lab.daemon_pid("node3") != daemon
+    assert {node: lab.daemon_pid(node) for node in others} == others
+    assert lab.mirrors("node3") == [f"{MIRROR_URL}/"]
+    assert has_host_gateway(lab)
+    assert mirror.status()["node3"]["state"] == "well"

@@ -17,6 +17,9 @@ from lab import internet
 from lab.plan import NODE2_DAEMON_JSON
 from tests.lab_fixture import Lab, Mirror, SentAgent, counts, kill_session
 
+pytestmark = pytest.mark.engines(node3="20.10")
+"""What is seen here is daemon.json and its reloads; hosts.toml has tests of its own (`tests/e2e/test_two_ways.py`)."""
+
 URL = "https://mirror.lab.test"
 REPEATS = int(os.environ.get("FAULT_REPEATS", "2"))
 OLD = NODE2_DAEMON_JSON.encode()

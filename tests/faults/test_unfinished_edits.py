@@ -11,6 +11,9 @@ import pytest
 from tests.faults.test_faults import Agent
 from tests.lab_fixture import Lab, Mirror
 
+pytestmark = pytest.mark.engines(node3="20.10")
+"""What is seen here is daemon.json and its reloads; hosts.toml has tests of its own (`tests/e2e/test_two_ways.py`)."""
+
 DROP_IN = "/etc/systemd/system/docker.service.d/50-by-hand.conf"
 MOVED = "/var/lib/docker/moved"
 
