@@ -25,7 +25,7 @@ check: program-tools  ## lint and types only
 faults: tools  ## every fault of the project's list, 20 times where there is chance in it; prints fault and outcome
 	@FAULT_REPEATS=20 $(PYTHON) -m tools.test unit contract e2e faults
 
-soak: tools  ## what is too long or too far for `make test`: certificates over ACME, clients that are not docker, GlusterFS, CephFS
+soak: tools  ## what is too long or too far for `make test`: certificates over ACME, clients that are not docker, GlusterFS
 	@$(PYTHON) -m tools.test soak
 
 unit: program-tools  ## the tests that need no lab: seconds
