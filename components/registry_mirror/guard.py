@@ -10,7 +10,7 @@ from pulumi_command import local
 
 from . import registry, render
 from .args import RegistryMirrorArgs
-from .node import agent_command, settings_text
+from .node import SUCCESSOR, agent_command, settings_text
 from .node_agent import hosts_plan, hosts_toml
 
 
@@ -18,13 +18,14 @@ def request(service: str, args: RegistryMirrorArgs) -> dict[str, object]:
     """What the agent on the manager is told."""
     url = render.mirror_url(args.hostname)
     host, _, port = url.removeprefix("https://").partition(":")
+    owner = service + SUCCESSOR  # as the node agent calls it: the guard finds that one's files by it
     return {
         "name": render.guard_name(service),
-        "owner": service,
+        "owner": owner,
         # The registry's: it is pinned, it is there already where the mirror is, and it has busybox's client for TLS.
         "image": args.image,
         "script": registry.script("guard.sh"),
-        "arguments": [host, port or "443", service, hosts_toml.table(url, hosts_plan.settings(hosts_plan.Around()))],
+        "arguments": [host, port or "443", owner, hosts_toml.table(url, hosts_plan.settings(hosts_plan.Around()))],
     }
 
 

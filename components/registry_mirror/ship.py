@@ -39,11 +39,9 @@ _MODULES = {
     "claim": _agent("node_agent", "files", "engine", "routes", "storage", "claim"),
     "storage": _agent("node_agent", "files", "storage"),
     "ready": _agent("node_agent", "files", "daemon_json", "engine", "https", "probe", "dockerd_view", "constraint", "ready"),
-    "guard": _agent("node_agent", *_NODE, "guard"),
-    "upgrade": _agent("node_agent", *_NODE, "upgrade"),
     "stats": _agent("node_agent", "files", "engine", "stats"),
-    # What the rolling restart sends to the nodes, and itself.
-    "restart": _agent("node_agent", *_NODE, "restart", "swarm"),
+    # What the rolling restart sends to the nodes, with what else needs all that a node's agent has; and itself.
+    "restart": _agent("node_agent", *_NODE, "restart", "swarm", "guard", "upgrade"),
     "rolling_restart": _agent("rolling_restart", "order", "ssh", "run"),
 }
 """Each program's modules below this package, in an order in which each module finds what it imports."""
@@ -193,7 +191,7 @@ def limit(action: str) -> int:
     return _LIMITS.get(action.partition(".")[0], TIME_LIMIT)
 
 
-_AGENT_OF = {"swarm": "restart", "run": "rolling_restart"}
+_AGENT_OF = {"swarm": "restart", "guard": "restart", "upgrade": "restart", "run": "rolling_restart"}
 
 
 def _parts(action: str) -> tuple[int, str]:

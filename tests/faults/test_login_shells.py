@@ -141,8 +141,7 @@ def test_what_make_sudoers_prints_lets_every_action_in_and_nothing_else(lab: Lab
         assert json.loads(answer.find(look))["engine"].startswith("26.")
         assert json.loads(answer.find(run(ship.command("swarm.view", "sudo"), ship.request("restart", settings))))
         for action in (*ship.NODE_ACTIONS, *ship.MANAGER_ACTIONS):
-            agent = action.partition(".")[0].replace("swarm", "restart")
-            said = run(ship.command(action, "sudo"), ship.request(agent, {}))
+            said = run(ship.command(action, "sudo"), ship.request(ship.agent_of(action), {}))
             # Without settings it gets no further than to the first one that it looks for; it runs.
             assert "KeyError" in said or "registry mirror" in said or answer.BEGIN in said, said
         for refused in (
