@@ -201,3 +201,12 @@ def test_a_drained_restart_takes_the_place_of_a_reload_that_harms(lab: Lab, mirr
     assert lab.mirrors("node3") == [f"{MIRROR_URL}/"]
     assert has_host_gateway(lab)
     assert mirror.status()["node3"]["state"] == "well"
+    # To forget it there is a reload, too, which is refused until somebody accepts what it breaks.
+    mirror.configure(without=("node3",), restart="when-needed")
+    assert "loses the addresses behind host-gateway" in mirror.up_fails()
+    assert lab.mirrors("node3") == [f"{MIRROR_URL}/"]
+    mirror.configure(restart="when-needed", acceptBrokenHostGateway=True)
+    mirror.up()
+    mirror.configure(without=("node3",), restart="when-needed", acceptBrokenHostGateway=True)
+    mirror.up()
+    assert lab.mirrors("node3") == []

@@ -264,14 +264,14 @@ class Api:
             return 200, json.dumps({"ApiVersion": self.api})
         if path == "/services/create":
             assert body is not None
-            self.services[body["Name"]] = {"ID": "id1", "Version": {"Index": 7}, "Spec": body}
+            self.services[body["Name"]] = {"ID": "id-" + body["Name"], "Version": {"Index": 7}, "Spec": body}
             return 201, json.dumps({"ID": "id1"})
         name = path.split("/")[2]
         found = next((found for key, found in self.services.items() if name in (key, found["ID"])), None)
         if found is None:
             return 404, json.dumps({"message": "no such service"})
         if method == "DELETE":
-            self.services.clear()
+            self.services.pop(found["Spec"]["Name"])
         elif method == "POST":
             assert path.endswith("?version=7")
             found["Spec"] = body
@@ -292,13 +292,18 @@ def test_the_service_is_made_kept_changed_and_removed(api: Api) -> None:
     assert guard.apply(WISH) == "created"
     container = api.services["hub-guard"]["Spec"]["TaskTemplate"]["ContainerSpec"]
     binds = [mount for mount in container["Mounts"] if mount["Type"] == "bind"]
-    assert [(bind["Source"], bind["BindOptions"]["CreateMountpoint"]) for bind in binds] == [("/etc/docker/certs.d", True)]
+    assert [bind["Source"] for bind in binds] == ["/etc/docker/certs.d"]
+    # Which a machine that has just joined has not: a job makes it, once on each, and is over.
+    job = api.services["hub-guard-folder"]["Spec"]
+    assert job["Mode"] == {"GlobalJob": {}}
+    assert job["TaskTemplate"]["ContainerSpec"]["Command"] == ["mkdir", "-p", "/host/docker/certs.d"]
     assert (container["ReadOnly"], container["CapabilityDrop"]) == (True, ["ALL"])
     api.asked.clear()
     assert guard.apply(WISH) == "unchanged"
-    assert api.asked == ["GET /services/hub-guard"]
+    assert api.asked == ["GET /services/hub-guard-folder", "GET /services/hub-guard"]
     assert guard.apply({**WISH, "script": "y"}) == "updated"
     assert guard.remove(WISH) == "removed"
+    assert api.services == {}
     assert guard.remove(WISH) == "nothing to remove"
 
 
@@ -309,9 +314,9 @@ def test_somebody_elses_service_of_that_name_stays(api: Api) -> None:
             act(WISH)
 
 
-def test_a_manager_that_makes_no_folders_for_mounts_is_refused(api: Api) -> None:
-    api.api = "1.41"
-    with pytest.raises(files.Failed, match=r"guard needs docker 25 or later on the manager, which speaks API 1\.41 here"):
+def test_a_manager_that_knows_no_jobs_is_refused(api: Api) -> None:
+    api.api = "1.40"
+    with pytest.raises(files.Failed, match=r"guard needs docker 20\.10 or later on the manager, which speaks API 1\.40 here"):
         guard.apply(WISH)
     assert api.services == {}
 

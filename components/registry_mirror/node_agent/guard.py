@@ -1,7 +1,9 @@
 """The guard's service on a manager: made, changed and removed over docker's own API. Standard library only.
 
-The docker plugin knows no mount whose folder is made where it is missing (`CreateMountpoint`, docker 25), and a machine that has
-just joined has no certs.d. Owns the service that carries its label, and no other of that name.
+A machine that has just joined has no certs.d, and swarm makes no folder for a mount: managers lose `CreateMountpoint` on its
+way (seen on 26.1.5; moby daemon/cluster/convert/container.go reads it and writes it nowhere). So a job makes the folder first, once
+on each machine and on each that joins, and is over at once; only that one sees /etc. The docker plugin knows no such job.
+Owns the services that carry its label, and no other of their names.
 """
 
 import hashlib
@@ -22,8 +24,8 @@ SECOND = 1000000000
 MEMORY = 16 * MIB
 """It was seen to take 2; with the client of Alpine's image some more."""
 
-OLDEST_API = (1, 44)
-"""Of a manager that hands `CreateMountpoint` on (moby daemon/cluster/convert/container.go, docker 25)."""
+OLDEST_API = (1, 41)
+"""Of a manager that knows jobs (docker 20.10)."""
 
 OPT_OUT = "node.labels.registry-mirror-guard != off"
 """A constraint: a machine with this label has no guard."""
@@ -34,12 +36,18 @@ def apply(request: Dict[str, Any]) -> str:
 
     `name`, `owner`, `image`, `script`, `arguments`.
     """
-    found, spec = _service(request), service_spec(request)
-    if found is None:
+    there = {spec["Name"]: _service(spec["Name"], request["owner"]) for spec in (folder_spec(request), service_spec(request))}
+    if None in there.values():
         version = _version()
         if version < OLDEST_API:
-            words = "nothing was changed: guard needs docker 25 or later on the manager, which speaks API %d.%d here"
+            words = "nothing was changed: guard needs docker 20.10 or later on the manager, which speaks API %d.%d here"
             raise Failed(words % version)
+    _apply(there[request["name"] + "-folder"], folder_spec(request))
+    return _apply(there[request["name"]], service_spec(request))
+
+
+def _apply(found: Optional[Dict[str, Any]], spec: Dict[str, Any]) -> str:
+    if found is None:
         _ask("POST", "/services/create", spec)
         return "created"
     if (found["Spec"].get("Labels") or {}) == spec["Labels"]:
@@ -51,42 +59,52 @@ def apply(request: Dict[str, Any]) -> str:
 
 def remove(request: Dict[str, Any]) -> str:
     """Remove the service; returns `removed` or `nothing to remove`. Raises Failed."""
-    found = _service(request)
-    if found is None:
-        return "nothing to remove"
-    _ask("DELETE", "/services/" + found["ID"])
-    return "removed"
+    names = [spec["Name"] for spec in (service_spec(request), folder_spec(request))]
+    there = [found for found in (_service(name, request["owner"]) for name in names) if found is not None]
+    for found in there:
+        _ask("DELETE", "/services/" + found["ID"])
+    return "removed" if there else "nothing to remove"
+
+
+def folder_spec(request: Dict[str, Any]) -> Dict[str, Any]:
+    """The job that has certs.d be there, on each machine once. Pure."""
+    container = {
+        "Image": request["image"],
+        "Command": ["mkdir", "-p", "/host" + hosts.CERTS[len("/etc") :]],
+        "Mounts": [{"Type": "bind", "Source": "/etc", "Target": "/host"}],
+        "ReadOnly": True,
+        "CapabilityDrop": ["ALL"],
+    }
+    return _spec(request, request["name"] + "-folder", {"GlobalJob": {}}, container, "on-failure")
 
 
 def service_spec(request: Dict[str, Any]) -> Dict[str, Any]:
-    """The service as docker's API takes it (moby api/types/swarm). Pure.
+    """The guard as docker's API takes it (moby api/types/swarm). Pure."""
+    container = {
+        "Image": request["image"],
+        "Command": ["/bin/sh", "-c", request["script"], "guard", *request["arguments"]],
+        "Mounts": [
+            {"Type": "bind", "Source": hosts.CERTS, "Target": "/certs"},
+            {"Type": "tmpfs", "Target": "/tmp", "TmpfsOptions": {"SizeBytes": MIB}},
+        ],
+        "ReadOnly": True,
+        "CapabilityDrop": ["ALL"],
+        "StopGracePeriod": 15 * SECOND,
+    }
+    return _spec(request, request["name"], {"Global": {}}, container, "any")
 
-    docker adds defaults to what it is given, so a label says what that was.
-    """
-    given = hashlib.sha256(json.dumps([request[key] for key in ("image", "script", "arguments")]).encode()).hexdigest()
+
+def _spec(request: Dict[str, Any], name: str, mode: Dict[str, Any], container: Dict[str, Any], again: str) -> Dict[str, Any]:
+    """docker adds defaults to what it is given, so a label says what that was."""
+    given = hashlib.sha256(json.dumps(container, sort_keys=True).encode()).hexdigest()
     return {
-        "Name": request["name"],
+        "Name": name,
         "Labels": {LABEL: request["owner"], LABEL + ".spec": given},
-        "Mode": {"Global": {}},
+        "Mode": mode,
         "TaskTemplate": {
-            "ContainerSpec": {
-                "Image": request["image"],
-                "Command": ["/bin/sh", "-c", request["script"], "guard", *request["arguments"]],
-                "Mounts": [
-                    {
-                        "Type": "bind",
-                        "Source": hosts.CERTS,
-                        "Target": "/certs",
-                        "BindOptions": {"CreateMountpoint": True},
-                    },
-                    {"Type": "tmpfs", "Target": "/tmp", "TmpfsOptions": {"SizeBytes": MIB}},
-                ],
-                "ReadOnly": True,
-                "CapabilityDrop": ["ALL"],
-                "StopGracePeriod": 15 * SECOND,
-            },
+            "ContainerSpec": container,
             "Resources": {"Limits": {"MemoryBytes": MEMORY}},
-            "RestartPolicy": {"Condition": "any", "Delay": 5 * SECOND},
+            "RestartPolicy": {"Condition": again, "Delay": 5 * SECOND},
             "Placement": {"Constraints": ["node.platform.os == linux", OPT_OUT]},
             # The machine's own: names are found as its dockerd finds them, and nothing lies in between.
             "Networks": [{"Target": "host"}],
@@ -94,16 +112,16 @@ def service_spec(request: Dict[str, Any]) -> Dict[str, Any]:
     }
 
 
-def _service(request: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+def _service(name: str, owner: str) -> Optional[Dict[str, Any]]:
     """The service of this name; None if there is none. Raises Failed if it is not ours."""
-    status, body = _request("GET", "/services/%s" % quote(request["name"], ""))
+    status, body = _request("GET", "/services/%s" % quote(name, ""))
     if status == 404:
         return None
     if status != 200:
-        raise Failed("nothing was changed: docker says of the service %s: %s" % (request["name"], _message(body)))
+        raise Failed("nothing was changed: docker says of the service %s: %s" % (name, _message(body)))
     found: Dict[str, Any] = json.loads(body)
-    if (found["Spec"].get("Labels") or {}).get(LABEL) != request["owner"]:
-        raise Failed("nothing was changed: the service %s is somebody else's; choose another serviceName" % request["name"])
+    if (found["Spec"].get("Labels") or {}).get(LABEL) != owner:
+        raise Failed("nothing was changed: the service %s is somebody else's; choose another serviceName" % name)
     return found
 
 
