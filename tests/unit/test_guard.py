@@ -255,13 +255,10 @@ class Api:
 
     def __init__(self) -> None:
         self.services: dict[str, Any] = {}
-        self.api = "1.44"
         self.asked: list[str] = []
 
     def __call__(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, str]:
         self.asked.append(f"{method} {path.partition('?')[0]}")
-        if path == "/version":
-            return 200, json.dumps({"ApiVersion": self.api})
         if path == "/services/create":
             assert body is not None
             self.services[body["Name"]] = {"ID": "id-" + body["Name"], "Version": {"Index": 7}, "Spec": body}
@@ -293,9 +290,9 @@ def test_the_service_is_made_kept_changed_and_removed(api: Api) -> None:
     container = api.services["hub-guard"]["Spec"]["TaskTemplate"]["ContainerSpec"]
     binds = [mount for mount in container["Mounts"] if mount["Type"] == "bind"]
     assert [bind["Source"] for bind in binds] == ["/etc/docker/certs.d"]
-    # Which a machine that has just joined has not: a job makes it, once on each, and is over.
+    # Which a machine that has just joined has not: a task makes it, once on each, and is over.
     job = api.services["hub-guard-folder"]["Spec"]
-    assert job["Mode"] == {"GlobalJob": {}}
+    assert (job["Mode"], job["TaskTemplate"]["RestartPolicy"]["Condition"]) == ({"Global": {}}, "on-failure")
     assert job["TaskTemplate"]["ContainerSpec"]["Command"] == ["mkdir", "-p", "/host/docker/certs.d"]
     assert (container["ReadOnly"], container["CapabilityDrop"]) == (True, ["ALL"])
     api.asked.clear()
@@ -312,13 +309,6 @@ def test_somebody_elses_service_of_that_name_stays(api: Api) -> None:
     for act in (guard.apply, guard.remove):
         with pytest.raises(files.Failed, match="nothing was changed: the service hub-guard is somebody else's"):
             act(WISH)
-
-
-def test_a_manager_that_knows_no_jobs_is_refused(api: Api) -> None:
-    api.api = "1.40"
-    with pytest.raises(files.Failed, match=r"guard needs docker 20\.10 or later on the manager, which speaks API 1\.40 here"):
-        guard.apply(WISH)
-    assert api.services == {}
 
 
 def test_url_of_the_table_is_the_mirrors() -> None:

@@ -1,9 +1,9 @@
 """The guard's service on a manager: made, changed and removed over docker's own API. Standard library only.
 
-A machine that has just joined has no certs.d, and swarm makes no folder for a mount: managers lose `CreateMountpoint` on its
-way (seen on 26.1.5; moby daemon/cluster/convert/container.go reads it and writes it nowhere). So a job makes the folder first, once
-on each machine and on each that joins, and is over at once; only that one sees /etc. The docker plugin knows no such job.
-Owns the services that carry its label, and no other of their names.
+A machine that has just joined has no certs.d, and swarm makes no folder for a mount: managers lose `CreateMountpoint` on the way
+(seen on 26.1.5; moby daemon/cluster/convert/container.go reads it and writes it nowhere). So a second global service makes the
+folder: its tasks are over at once and are not begun again, and a machine that joins gets one. (A job of swarm does not come to
+machines that join; seen on 26.1.5.) Only that one sees /etc. Owns the services that carry its label, and no other of their names.
 """
 
 import hashlib
@@ -24,9 +24,6 @@ SECOND = 1000000000
 MEMORY = 16 * MIB
 """It was seen to take 2; with the client of Alpine's image some more."""
 
-OLDEST_API = (1, 41)
-"""Of a manager that knows jobs (docker 20.10)."""
-
 OPT_OUT = "node.labels.registry-mirror-guard != off"
 """A constraint: a machine with this label has no guard."""
 
@@ -37,11 +34,6 @@ def apply(request: Dict[str, Any]) -> str:
     `name`, `owner`, `image`, `script`, `arguments`.
     """
     there = {spec["Name"]: _service(spec["Name"], request["owner"]) for spec in (folder_spec(request), service_spec(request))}
-    if None in there.values():
-        version = _version()
-        if version < OLDEST_API:
-            words = "nothing was changed: guard needs docker 20.10 or later on the manager, which speaks API %d.%d here"
-            raise Failed(words % version)
     _apply(there[request["name"] + "-folder"], folder_spec(request))
     return _apply(there[request["name"]], service_spec(request))
 
@@ -67,7 +59,7 @@ def remove(request: Dict[str, Any]) -> str:
 
 
 def folder_spec(request: Dict[str, Any]) -> Dict[str, Any]:
-    """The job that has certs.d be there, on each machine once. Pure."""
+    """The service that has certs.d be there, on each machine once. Pure."""
     container = {
         "Image": request["image"],
         "Command": ["mkdir", "-p", "/host" + hosts.CERTS[len("/etc") :]],
@@ -75,7 +67,7 @@ def folder_spec(request: Dict[str, Any]) -> Dict[str, Any]:
         "ReadOnly": True,
         "CapabilityDrop": ["ALL"],
     }
-    return _spec(request, request["name"] + "-folder", {"GlobalJob": {}}, container, "on-failure")
+    return _spec(request, request["name"] + "-folder", {"Global": {}}, container, "on-failure")
 
 
 def service_spec(request: Dict[str, Any]) -> Dict[str, Any]:
@@ -123,14 +115,6 @@ def _service(name: str, owner: str) -> Optional[Dict[str, Any]]:
     if (found["Spec"].get("Labels") or {}).get(LABEL) != owner:
         raise Failed("nothing was changed: the service %s is somebody else's; choose another serviceName" % name)
     return found
-
-
-def _version() -> Tuple[int, int]:
-    status, body = _request("GET", "/version")
-    if status != 200:
-        raise Failed("nothing was changed: docker does not answer: %s" % _message(body))
-    major, _, minor = str(json.loads(body)["ApiVersion"]).partition(".")
-    return int(major), int(minor)
 
 
 def _ask(method: str, path: str, body: Optional[Dict[str, Any]] = None) -> None:
