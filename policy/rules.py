@@ -16,6 +16,7 @@ Resource = Mapping[str, Any]
 
 SERVICE = "docker:index/service:Service"
 REMOTE = "command:remote:Command"
+LOCAL = "command:local:Command"
 SECRET = "docker:index/secret:Secret"
 _TOLD = re.compile(r"\bnode\.apply\b")
 _RESTART = re.compile(
@@ -65,11 +66,16 @@ def no_published_port(resources: Sequence[Resource]) -> Iterator[Violation]:
 
 
 def host_keys_present(resources: Sequence[Resource]) -> Iterator[Violation]:
-    """Without a host key pulumi-command believes whoever answers, and sends him the request."""
+    """Without a host key pulumi-command believes whoever answers, and sends them the request; our own ssh reaches nobody."""
+    words = "its connection has no hostKey; enter the node's own, or use knownHostsFile"
     for command in _of(resources, REMOTE):
         connection = command["inputs"].get("connection")
         if isinstance(connection, Mapping) and not connection.get("hostKey"):
-            yield _against(command, "its connection has no hostKey; enter the node's own, or use knownHostsFile")
+            yield _against(command, words)
+    for command in _of(resources, LOCAL):
+        variables = command["inputs"].get("environment")
+        if isinstance(variables, Mapping) and "MIRROR_SSH" in variables and not variables.get("MIRROR_HOST_KEY"):
+            yield _against(command, words)
 
 
 def credentials_need_an_allow_list(resources: Sequence[Resource]) -> Iterator[Violation]:
@@ -126,7 +132,7 @@ def network_by_id(resources: Sequence[Resource]) -> Iterator[Violation]:
 
 def restarts_only_in_waves(resources: Sequence[Resource]) -> Iterator[Violation]:
     """One canary, then waves; and nobody restarts docker but the rolling restart, which minds quorum and drains."""
-    commands = _of(resources, REMOTE)
+    commands = [*_of(resources, REMOTE), *_of(resources, LOCAL)]
     for command in commands:
         for when in ("create", "update", "delete"):
             if _RESTART.search(str(command["inputs"].get(when) or "")):

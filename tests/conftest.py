@@ -52,8 +52,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.lab)
 
 
+@pytest.fixture(scope="session")
+def users_cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder in place of the developer's own cache."""
+    return str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(autouse=True)
-def no_ambient_stack(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A developer's own Pulumi settings must not leak into the tests."""
+def no_ambient_stack(monkeypatch: pytest.MonkeyPatch, users_cache: str) -> None:
+    """A developer's own Pulumi settings must not leak into the tests, nor what these write into their cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", users_cache)
     for name in [name for name in os.environ if name.startswith("PULUMI_CONFIG") and name != "PULUMI_CONFIG_PASSPHRASE"]:
         monkeypatch.delenv(name)

@@ -12,8 +12,7 @@ from pulumi.runtime.config import CONFIG
 from components.registry_mirror.answer import marked
 
 COMPONENT = "swarm-registry-mirror:index:RegistryMirror"
-COMMAND = "command:remote:Command"
-LOCAL = "command:local:Command"
+COMMAND = "command:local:Command"
 SERVICE = "docker:index/service:Service"
 NETWORK = "docker:index/network:Network"
 

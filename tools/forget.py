@@ -60,7 +60,10 @@ def nodes_in(state: dict[str, Any]) -> dict[str, str]:
 
 
 def _is_node(resource: dict[str, Any]) -> bool:
-    return resource["type"] == "command:remote:Command" and "-node-" in resource["urn"].rpartition("::")[2]
+    return (
+        resource["type"] in ("command:local:Command", "command:remote:Command")
+        and "-node-" in resource["urn"].rpartition("::")[2]
+    )
 
 
 if __name__ == "__main__":

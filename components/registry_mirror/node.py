@@ -9,7 +9,7 @@ nothing, knows neither bastions nor agents, and would have the agent's program i
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pulumi
 from pulumi_command import local
@@ -109,12 +109,18 @@ def roll_out(
 ) -> dict[str, local.Command]:
     """One command per node, by node name: the canary, then waves.
 
-    An edge between waves only orders: a node is never touched because another one changed, came or went.
+    An edge between waves only orders: a node is never touched because another one changed, came or went. Between two waves stands
+    a command that does nothing, for the state's sake: a wave of ten would have ten edges to each node of the next.
     """
     nodes = {node.name: node for node in args.nodes}
-    before: Sequence[pulumi.Resource] = [after]
+    before = after
+    commands: list[local.Command] = []
     done: dict[str, local.Command] = {}
-    for wave in render.waves(list(nodes), args.manager_node.name, args.max_parallel):
+    for number, wave in enumerate(render.waves(list(nodes), args.manager_node.name, args.max_parallel)):
+        if number > 1:
+            before = _barrier(f"{name}-wave-{number}", commands, parent)
+        elif number == 1:
+            (before,) = commands  # the canary
         commands = [
             agent_command(
                 f"{name}-node-{node_name}",
@@ -123,13 +129,20 @@ def roll_out(
                 create="node.apply",
                 delete="node.remove",
                 stdin=_node_request(service, nodes[node_name], args),
-                opts=pulumi.ResourceOptions(parent=parent, depends_on=before),
+                opts=pulumi.ResourceOptions(parent=parent, depends_on=[before]),
             )
             for node_name in wave
         ]
         done.update(zip(wave, commands, strict=True))
-        before = commands
     return done
+
+
+def _barrier(name: str, after: Sequence[pulumi.Resource], parent: pulumi.Resource) -> pulumi.Resource:
+    """What is made when all of `after` are, and deleted before any of them."""
+    return local.Command(
+        name, add_previous_output_in_env=False, logging=local.Logging.NONE,
+        opts=pulumi.ResourceOptions(parent=parent, depends_on=list(after)),
+    )  # fmt: skip
 
 
 def keep_runner(name: str, after: Sequence[pulumi.Resource], parent: pulumi.Resource) -> local.Command:
@@ -227,7 +240,7 @@ def restart_command(
         name,
         create=runner.command("run.run"),
         delete=runner.undo_command("run.release"),
-        stdin=pulumi.Output.secret(text) if args.daemon_keys_are_secret else text,
+        stdin=pulumi.Output.secret(cast(Any, text)) if args.daemon_keys_are_secret else text,
         environment=variables,
         add_previous_output_in_env=False,
         # Its progress, which is on stderr.

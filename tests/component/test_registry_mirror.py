@@ -1,6 +1,7 @@
 """What the component declares, one test per invariant. The engine is mocked; nothing is contacted."""
 
 import base64
+import dataclasses
 import json
 import ssl
 from collections.abc import Callable
@@ -10,9 +11,9 @@ import pulumi
 import pulumi_docker as docker
 import pytest
 
-from components.registry_mirror import InvalidArgs, RegistryMirror, coalesce, render
+from components.registry_mirror import Bastion, InvalidArgs, RegistryMirror, coalesce, render, runner
 from components.registry_mirror.registry import DRAIN_TIMEOUT, RegistryVersion, registry_config
-from tests.recorder import COMMAND, COMPONENT, LOCAL, NETWORK, SECRET, SERVICE, Recorder, Registered, run
+from tests.recorder import COMMAND, COMPONENT, NETWORK, SECRET, SERVICE, Recorder, Registered, run
 from tests.unit.test_args import PRIVATE_KEY, args, node
 from tests.unit.test_rules import DIGEST
 
@@ -49,7 +50,7 @@ def labels(found: Recorder, name: str) -> dict[str, str]:
 def test_every_child_hangs_on_the_component_and_takes_none_of_the_callers_options() -> None:
     found = build(pulumi.ResourceOptions(aliases=[pulumi.Alias(name="old")], ignore_changes=["x"], depends_on=[]))
     children = [resource for resource in found.resources if resource.type not in (COMPONENT, "pulumi:pulumi:Stack")]
-    assert len(children) == 14
+    assert len(children) == 17
     assert {child.parent for child in children} == {"mirror"}
     assert not any(child.aliases for child in children)
     assert not any("x" in child.ignore_changes for child in children)
@@ -75,13 +76,17 @@ def test_the_order_is_storage_service_ready_canary_waves() -> None:
     assert found.named("mirror-ready").depends_on == ["mirror-front"]
     assert found.named("mirror-node-w1").depends_on == ["mirror-ready"]
     assert found.named("mirror-node-m1").depends_on == ["mirror-node-w1"]
-    assert found.named("mirror-node-w2").depends_on == ["mirror-node-m1"]
-    assert found.named("mirror-node-w3").depends_on == ["mirror-node-w2"]
+    assert found.named("mirror-wave-2").depends_on == ["mirror-node-m1"]
+    assert found.named("mirror-node-w2").depends_on == ["mirror-wave-2"]
+    assert found.named("mirror-wave-3").depends_on == ["mirror-node-w2"]
+    assert found.named("mirror-node-w3").depends_on == ["mirror-wave-3"]
 
 
 def test_a_wave_depends_on_the_whole_wave_before_it() -> None:
     found = build(max_parallel=2)
-    assert found.named("mirror-node-w3").depends_on == ["mirror-node-m1", "mirror-node-w2"]
+    assert found.named("mirror-wave-2").depends_on == ["mirror-node-m1", "mirror-node-w2"]
+    assert found.named("mirror-node-w3").depends_on == ["mirror-wave-2"]
+    assert not {"create", "update", "delete"} & set(found.named("mirror-wave-2").inputs), "it only orders"
 
 
 def test_nodes_are_named_by_name_so_one_more_or_less_touches_no_other() -> None:
@@ -91,25 +96,68 @@ def test_nodes_are_named_by_name_so_one_more_or_less_touches_no_other() -> None:
 
 
 def test_no_command_has_triggers_which_would_undo_what_was_just_done() -> None:
-    for command in [*build().of(COMMAND), *build().of(LOCAL)]:
-        # A check that leaves nothing behind may be made anew; what has a `delete` may not.
-        assert not ("triggers" in command.inputs and "delete" in command.inputs)
+    for command in build().of(COMMAND):
+        # A check that leaves nothing behind may be made anew; what has a `delete` that undoes may not.
+        assert not ("triggers" in command.inputs and command.inputs.get("delete", runner.WRITE) != runner.WRITE)
         assert command.replace_on_changes in ([], ["triggers[*]"])
 
 
-def test_every_connection_pins_the_host_key_and_gives_up_soon() -> None:
-    for command in build().of(COMMAND):
-        connection = command.inputs["connection"]
-        assert connection[SECRET], "the connection holds a private key, so all of it is a secret"
-        assert connection["value"]["hostKey"].startswith("ssh-ed25519 ")
-        assert connection["value"]["dialErrorLimit"] <= 3
-        assert connection["value"]["perDialTimeout"] <= 10
+def on_machines(found: Recorder) -> list[Registered]:
+    """The commands that go to a machine of the swarm."""
+    return [command for command in found.of(COMMAND) if "MIRROR_SSH" in command.inputs.get("environment", {})]
 
 
-def test_no_machine_that_falls_silent_holds_a_roll_out_up_for_ever() -> None:
+def test_every_connection_pins_the_host_key_and_has_this_versions_runner() -> None:
+    commands = on_machines(build())
+    assert len(commands) == 7
+    for command in commands:
+        assert command.inputs["environment"]["MIRROR_HOST_KEY"].startswith("ssh-ed25519 ")
+        assert command.inputs["environment"]["MIRROR_RUNNER"] == runner.digest()
+
+
+def test_the_gate_is_waited_for_as_long_as_it_may_take() -> None:
     found = build(ready_timeout=200)
-    assert found.named("mirror-node-w1").create_timeout == "420s"
-    assert found.named("mirror-ready").create_timeout == "380s"
+    assert found.named("mirror-ready").inputs["environment"]["MIRROR_SECONDS"] == "260"
+    assert "MIRROR_SECONDS" not in found.named("mirror-node-w1").inputs["environment"]
+
+
+def test_the_runner_is_in_the_state_once_and_deleted_before_all_that_needs_it() -> None:
+    found = build(daemon_keys={"log-driver": "journald"})
+    kept = found.named("mirror-runner")
+    assert set(kept.depends_on) == {*(f"mirror-node-{name}" for name in ("m1", "w1", "w2", "w3")), "mirror-restarts"}
+    assert kept.inputs["stdin"] == runner.text()
+    assert "create" not in kept.inputs
+    # Another version is another resource: the one that goes is written, too.
+    assert kept.inputs["triggers"] == [runner.digest()]
+    for command in found.of(COMMAND):
+        if command is not kept:
+            assert runner.text()[:200] not in json.dumps(command.inputs)
+            assert len(json.dumps(command.inputs)) < 6000
+
+
+def test_with_a_key_file_or_an_agent_no_private_key_is_in_the_state_at_all() -> None:
+    for given in ({"private_key_file": "~/.ssh/id_ed25519"}, {}):
+        found = build(**{"private_key": None, **given})
+        assert "PRIVATE KEY" not in json.dumps(
+            [resource.inputs for resource in found.resources if resource.name != "mirror-runner"]
+        )
+        assert found.named("mirror-node-w1").inputs["environment"].get("MIRROR_KEY_FILE") == given.get("private_key_file")
+
+
+def test_a_node_is_reached_by_its_own_key_and_bastion_before_those_of_all() -> None:
+    key = base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(32)).decode()
+    bastions = [
+        Bastion(address=f"b{number}.test", host_key=f"ssh-ed25519 {key} comment", user="ops", port=2222) for number in (1, 2)
+    ]
+    own = dataclasses.replace(NODES[1], bastion=bastions[1], private_key_file="~/other", private_key=None)
+    found = build(nodes=[NODES[0], own], bastion=bastions[0], ssh_config="~/.ssh/config")
+    first, second = (found.named(f"mirror-node-{name}").inputs["environment"] for name in ("m1", "w1"))
+    assert (first["MIRROR_BASTION"], second["MIRROR_BASTION"]) == ("ssh://ops@b1.test:2222", "ssh://ops@b2.test:2222")
+    assert first["MIRROR_BASTION_HOST_KEY"] == f"ssh-ed25519 {key}"
+    assert first["MIRROR_PRIVATE_KEY"][SECRET]
+    assert "MIRROR_PRIVATE_KEY" not in second
+    assert second["MIRROR_KEY_FILE"] == "~/other"
+    assert second["MIRROR_SSH_CONFIG"] == "~/.ssh/config"
 
 
 def test_the_private_key_is_nowhere_in_the_clear() -> None:
@@ -131,8 +179,8 @@ def test_a_key_that_is_known_and_none_is_refused_in_the_preview_and_not_repeated
 
 def test_a_key_with_the_line_ends_of_windows_is_sent_as_ssh_reads_it() -> None:
     found = build(private_key=PRIVATE_KEY.replace("\n", "\r\n"))
-    for command in found.of(COMMAND):
-        assert command.inputs["connection"]["value"]["privateKey"] == PRIVATE_KEY
+    for command in on_machines(found):
+        assert command.inputs["environment"]["MIRROR_PRIVATE_KEY"]["value"] == PRIVATE_KEY
 
 
 def test_without_a_docker_provider_nothing_is_declared() -> None:
@@ -184,8 +232,8 @@ def test_what_a_login_shell_prints_is_in_no_output() -> None:
 
 def test_only_a_non_root_user_becomes_root() -> None:
     found = build()
-    assert found.named("mirror-node-w2").inputs["create"].startswith("sudo -n ")
-    assert found.named("mirror-node-w1").inputs["create"].startswith("timeout ")
+    assert found.named("mirror-node-w2").inputs["environment"]["MIRROR_BECOME"] == "sudo"
+    assert "MIRROR_BECOME" not in found.named("mirror-node-w1").inputs["environment"]
 
 
 def test_each_node_is_one_command_that_applies_and_undoes() -> None:
@@ -193,10 +241,10 @@ def test_each_node_is_one_command_that_applies_and_undoes() -> None:
     assert command.inputs["create"].endswith(" node.apply")
     assert command.inputs["delete"].endswith(" node.remove")
     assert "update" not in command.inputs
-    settings = request(command)
-    assert settings.pop("program")
-    assert settings == {
-        "owner": "mirror",
+    assert request(command) == {
+        # Another name than that of former versions, whose deletions leave what is another's.
+        "owner": "mirror.2",
+        "former": "mirror",
         "mirror": "https://mirror.example.com",
         "check_image": "library/hello-world:latest",
         "daemon_json": "/etc/docker/daemon.json",
@@ -583,7 +631,7 @@ def test_the_gate_is_strict_with_another_upstream_or_account_and_warns_where_the
 
 def test_keys_that_every_docker_reloads_need_no_rolling_restart() -> None:
     found = build(daemon_keys={"debug": True}, restart="never")
-    assert [command.name for command in found.of(LOCAL)] == ["mirror-identity"]
+    assert "mirror-restarts" not in [command.name for command in found.of(COMMAND)]
     assert request(found.named("mirror-node-w1"))["keys"] == {"debug": True}
 
 
@@ -601,8 +649,12 @@ def test_keys_that_may_need_a_restart_declare_one_after_the_last_wave_and_a_way_
     assert command.inputs["create"].endswith(" run.run")
     assert command.inputs["delete"].endswith(" run.release")
     assert "update" not in command.inputs
-    assert command.inputs["stdin"][SECRET], "it carries the SSH keys"
-    asked = json.loads(command.inputs["stdin"]["value"])
+    keys = command.inputs["environment"]["MIRROR_PRIVATE_KEYS"]
+    assert set(json.loads(keys["value"])) == {"m1", "w1", "w2", "w3"}
+    assert keys[SECRET]
+    asked = request(command)
+    assert asked["nodes"][1]["environment"]["MIRROR_SSH"] == "ssh://root@w1.example.com"
+    assert not any("MIRROR_PRIVATE_KEY" in node["environment"] for node in asked["nodes"])
     assert (asked["restart"], asked["restart_keys"], asked["manager"]) == (restart, ["log-driver"], "m1")
     assert asked["told"] == dict.fromkeys(["m1", "w1", "w2", "w3"], "an-id-or-word")
 
@@ -615,7 +667,7 @@ def test_a_changed_allow_list_is_a_reason_to_ask_every_node_whether_it_is_let_in
 def test_the_service_takes_the_callers_name() -> None:
     found = build(service_name="cache")
     assert found.named("mirror-service").inputs["name"] == "cache"
-    assert request(found.named("mirror-node-w1"))["owner"] == "cache"
+    assert request(found.named("mirror-node-w1"))["owner"] == "cache.2"
 
 
 def test_constraints_place_the_task_and_the_last_one_is_never_taken_away_which_would_end_the_managers_docker() -> None:
@@ -635,9 +687,9 @@ def test_two_mirrors_live_side_by_side() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 50])
-def test_the_graph_grows_by_one_resource_per_node(count: int) -> None:
+def test_the_graph_grows_by_one_resource_per_node_and_one_per_wave(count: int) -> None:
     nodes = [node(f"n{index}") for index in range(count)]
-    assert len(build(nodes=nodes, manager="n0", max_parallel=10).resources) == count + 11
+    assert len(build(nodes=nodes, manager="n0", max_parallel=10).resources) == count + 12 + max(0, (count - 2) // 10)
 
 
 MAKES_NOTHING = {"mirror", "mirror-identity"}
@@ -670,9 +722,9 @@ def test_nothing_is_made_before_hostname_names_and_cache_are_claimed(settings: d
 
 def test_the_claim_names_all_that_only_one_mirror_can_have_and_who_asks() -> None:
     asked = request(build(service_name="cache").named("mirror-claim"))
-    assert asked.pop("program")
     assert asked == {
-        "identity": "an-id-or-word",
+        "identity": "an-id-or-word.2",
+        "former": "an-id-or-word",
         "stack": "swarm-registry-mirror/test/mirror",
         "hostname": "mirror.example.com",
         "entrypoint": "websecure",
@@ -692,7 +744,7 @@ def test_the_claim_names_all_that_only_one_mirror_can_have_and_who_asks() -> Non
 def test_an_identity_is_drawn_once_and_marks_the_cache_too() -> None:
     found = build()
     assert found.named("mirror-identity").ignore_changes == ["create"]
-    assert request(found.named("mirror-storage"))["identity"] == "an-id-or-word"
+    assert request(found.named("mirror-storage"))["identity"] == "an-id-or-word.2"
 
 
 def test_where_a_daemon_key_is_a_secret_every_request_that_carries_it_is_one() -> None:
@@ -710,9 +762,3 @@ def test_where_a_daemon_key_is_a_secret_every_request_that_carries_it_is_one() -
 
 def test_where_none_is_a_secret_a_preview_can_show_a_nodes_request() -> None:
     assert isinstance(build(daemon_keys={"debug": True}).named("mirror-node-w1").inputs["stdin"], str)
-
-
-def test_a_machine_that_is_off_is_dialled_as_often_as_the_readme_says() -> None:
-    # The plugin counts the errors that it forgives before the last one (pulumi-command connection.go).
-    connection = build().named("mirror-node-w1").inputs["connection"]["value"]
-    assert (connection["dialErrorLimit"] + 1, connection["perDialTimeout"]) == (2, 8)

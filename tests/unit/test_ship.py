@@ -101,14 +101,6 @@ def test_what_is_shipped_is_the_module_without_comments_line_for_line(path: Path
     assert code(bare) == code(path.read_text())
 
 
-def test_the_rolling_restart_runs_here_as_it_is_shipped() -> None:
-    settings = {"restart": "never", "told": {}, "nodes": []}
-    stdin = ship.request("rolling_restart", settings)
-    line = ship.local_command("run.run").replace("python3", sys.executable, 1)
-    done = subprocess.run(["sh", "-c", line], input=stdin, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "no restart was needed\n", "")
-
-
 def test_a_command_is_short_because_it_is_printed_whole_when_it_fails() -> None:
     assert len(ship.command("restart.verify", "sudo")) < 450
     assert ship.command("node.apply", "sudo").startswith("sudo -n timeout 300 python3 -I -c ")
@@ -147,11 +139,6 @@ def test_a_rule_is_the_command_that_is_sent(become: str | None) -> None:
         assert " ".join(sent) in rules
         # And what sudo-rs does: the words of the rule are the arguments, one for one.
         assert sent in [rule.split() for rule in rules]
-
-
-def test_the_rolling_restart_sends_what_the_rules_allow() -> None:
-    for action in ("restart.run", "swarm.drain"):
-        assert ship.restart_command("sudo").replace("ACTION", action) == ship.command(action, "sudo")
 
 
 @pytest.mark.parametrize("user", ["", "ops\nroot ALL=(ALL) ALL #", "ops ALL", "%wheel", "ALL,ops", "#0", "-u", "a\\b"])

@@ -37,10 +37,10 @@ class NotReady(RestartFailed):
 def run(request: Mapping[str, Any]) -> str:
     """Restart the nodes that wait for it; returns what was done. Raises RestartFailed.
 
-    `nodes`: each has `name`, how to reach it (`environment`, see `runner.sh`) and `settings` for the agent. `runner`: path of that
-    script. `private_keys`: node name -> SSH key, of those that have one as text. `told`: node name -> what the agent said when it
-    was last told; only those that were left waiting are asked again. `manager`: name of the node that is asked about the swarm
-    first.
+    `nodes`: each has `name`, how to reach it (`environment`, see `runner.sh`) and `settings` for the agent. `runner`: path of
+    that script. `private_keys`: node name -> SSH key, of those that have one as text. `told`: node name -> what the agent said
+    when it was last told; only those that were left waiting are asked again. `manager`: name of the node that is asked about the
+    swarm first.
     """
     asked = [node for node in request["nodes"] if DUE in request["told"].get(node["name"], "")]
     return _restart_all(request, request["nodes"], asked)
