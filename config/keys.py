@@ -111,6 +111,7 @@ NODE_KEYS = {
     "hostKey": Key("string", "host_key", "its SSH host key, `ssh-ed25519 AAAA…`; left out, that in `knownHostsFile`"),
     "user": Key("string", "user", "account to log in with"),
     "port": Key("integer", "port", "of its sshd"),
+    "sshPrivateKeyFile": Key("string", "private_key_file", "file with its SSH private key; left out, the key of all nodes"),
     "bastion": Key("object", "bastion", "machine through which it is reached; left out, that of all nodes"),
     "become": Key("string", "become", "`sudo` where the user is not root", choices=("sudo",)),
     "daemonJson": Key("string", "daemon_json", "the configuration file that its dockerd reads"),

@@ -134,7 +134,8 @@ def _parse(values: Mapping[str, object], read_file: ReadFile, secret: Collection
     authorities = _authorities(found, read_file, faults)
 
     nodes = [
-        _node(node, f"nodes[{index}]", known_hosts, faults, any_key=unread) for index, node in enumerate(_list(found, "nodes"))
+        _node(node, f"nodes[{index}]", known_hosts, faults, read_file, any_key=unread)
+        for index, node in enumerate(_list(found, "nodes"))
     ]
     nodes = _left(nodes, found.pop("without", []), faults)
     bastion = _bastion(found.pop("bastion", None), "bastion", known_hosts, faults, any_key=unread)
@@ -158,7 +159,7 @@ def _parse(values: Mapping[str, object], read_file: ReadFile, secret: Collection
     manager = mirror.manager_node
     jump = manager.bastion or mirror.bastion
     options = ssh.command_options(
-        key_file=mirror.private_key_file,
+        key_file=manager.private_key_file or mirror.private_key_file,
         known_hosts=known_hosts_file,
         config=mirror.ssh_config,
         bastion=ssh.destination(jump.user, jump.address, jump.port) if jump else None,
@@ -212,7 +213,9 @@ def _list(found: dict[str, Any], key: str) -> list[object]:
     return value
 
 
-def _node(value: object, place: str, known_hosts: str | None, faults: list[Fault], *, any_key: bool) -> SwarmNode:
+def _node(
+    value: object, place: str, known_hosts: str | None, faults: list[Fault], read_file: ReadFile, *, any_key: bool
+) -> SwarmNode:
     """A node of the list; `any_key`: a missing host key is no fault, because the file that has it could not be read."""
     # Differs from node to node, so that no fault is reported about two placeholders being alike.
     number = int(place.strip("nodes[]"))
@@ -221,6 +224,7 @@ def _node(value: object, place: str, known_hosts: str | None, faults: list[Fault
         return some_node(number)
     found = _typed(value, NODE_KEYS, f"{place}.", faults)
     bastion = _bastion(found.pop("bastion", None), f"{place}.bastion", known_hosts, faults, any_key=any_key)
+    _check_key_file(found.get("sshPrivateKeyFile"), f"{place}.sshPrivateKeyFile", read_file, faults)
     _find_host_key(found, value, place, known_hosts, faults, any_key=any_key)
     return some_node(number, **{NODE_KEYS[key].field: value for key, value in found.items()}, bastion=bastion)
 
@@ -273,11 +277,15 @@ def _private_key(found: dict[str, Any], read_file: ReadFile, faults: list[Fault]
             faults.append(Fault("sshPrivateKey", "[secret]", wrong))
             return _ANY_PRIVATE_KEY
         return rules.private_key_text(text)
-    content = _file(file, "sshPrivateKeyFile", read_file, faults)
-    if content is not None:
-        wrong = rules.private_key_file(content)
-        faults += [] if wrong is None else [Fault("sshPrivateKeyFile", file, wrong)]
+    _check_key_file(file, "sshPrivateKeyFile", read_file, faults)
     return None
+
+
+def _check_key_file(file: str | None, key: str, read_file: ReadFile, faults: list[Fault]) -> None:
+    content = _file(file, key, read_file, faults)
+    wrong = None if content is None else rules.private_key_file(content)
+    if wrong is not None:
+        faults.append(Fault(key, file, wrong))
 
 
 def _authorities(found: dict[str, Any], read_file: ReadFile, faults: list[Fault]) -> str | None:

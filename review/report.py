@@ -27,7 +27,7 @@ KINDS = {
     "docker:index/secret:Secret": "swarm secret",
     "docker:index/network:Network": "network",
     "command:remote:Command": "command over SSH",
-    "command:local:Command": "command here",
+    "command:local:Command": "command here",  # or over SSH, see `_kind`
     "pulumi:providers:docker": "docker provider",
 }
 SIGNS = {"create": "+", "update": "~", "replace": "±", "delete": "-", "import": "=", "refresh": "~"}
@@ -38,6 +38,8 @@ _ENOUGH = 12
 _KEYED_BY = ("label", "target", "fileName", "targetPort", "name")
 _REPEATED = re.compile(r"labels\[\d+\]\.")
 """The gate is told the services' labels, as a reason to look again; they are shown with the services."""
+_ONLY_ORDERS = re.compile(r"-wave-\d+$")
+"""The name of what stands between two waves of the roll-out, and does nothing (components/registry_mirror/node.py)."""
 _PINNED = re.compile('(?<==")[0-9a-f]{64}(?="or\\()')
 """In a command on a node, the digest of the agent's program (components/registry_mirror/ship.py)."""
 _SHELLS = ("taskSpec.containerSpec.", "taskSpec.")
@@ -82,7 +84,7 @@ def read(stack: str, preview: Mapping[str, Any]) -> Report:
     changes, unchanged = [], 0
     for step in preview.get("steps") or []:
         kind, name = _type_and_name(step["urn"])
-        if kind not in KINDS:
+        if kind not in KINDS or _ONLY_ORDERS.search(name):
             continue
         name = one_line(name)
         op = str(step["op"])
@@ -91,10 +93,18 @@ def read(stack: str, preview: Mapping[str, Any]) -> Report:
         elif op in ("create-replacement", "delete-replaced", "discard-replaced", "read-replacement"):
             continue  # halves of a replacement, which has a step of its own
         else:
-            shown = "node" if kind == "command:remote:Command" and "-node-" in name else KINDS[kind]
-            changes.append(Change(op, shown, name, list(_lines(op, step))))
+            changes.append(Change(op, _kind(kind, name, step), name, list(_lines(op, step))))
     errors, notes = _diagnostics(preview.get("diagnostics") or [])
     return Report(stack, changes, unchanged, errors, notes)
+
+
+def _kind(kind: str, name: str, step: Mapping[str, Any]) -> str:
+    """What a resource is to a person; one of our commands goes to a machine if it is told of one."""
+    if not kind.startswith("command:"):
+        return KINDS[kind]
+    inputs = (step.get("newState") or step.get("oldState") or {}).get("inputs") or {}
+    there = kind == "command:remote:Command" or "MIRROR_SSH" in (unmarked(inputs).get("environment") or {})
+    return "node" if there and "-node-" in name else KINDS["command:remote:Command"] if there else KINDS[kind]
 
 
 def as_text(report: Report) -> str:
@@ -190,13 +200,22 @@ def _lines(op: str, step: Mapping[str, Any]) -> Iterator[str]:
     if op in ("create", "import", "delete"):
         # A new or disappearing resource is its name; of a node, what it is told is worth a line.
         told = after if op != "delete" else before
-        yield from (f"{key}: {_shown(told[key])}" for key in ("mirror", "image", "connection.host") if key in told)
+        yield from (
+            f"{key}: {_shown(told[key])}"
+            for key in ("mirror", "image", "environment.MIRROR_SSH", "connection.host")
+            if key in told
+        )
         yield from (f"{plain(key)}: {_shown(value)}" for key, value in told.items() if key.startswith("keys."))
         return
     for path in [*before, *(path for path in after if path not in before)]:
         old, new = before.get(path), after.get(path)
         if old == new or _REPEATED.match(path):
             continue
+        if path == "environment.MIRROR_RUNNER":
+            yield "the node agents: another version"
+            continue
+        if path in ("stdin", "triggers") and before.get("environment.MIRROR_RUNNER") != after.get("environment.MIRROR_RUNNER"):
+            continue  # the same, once more
         key = plain(path)
         if key in ("create", "delete") and _PINNED.sub("", str(old)) == _PINNED.sub("", str(new)):
             continue  # the program's digest, which is said in a line of its own

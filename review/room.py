@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from components.registry_mirror import ship
+from components.registry_mirror import runner
 from review import pack as packs
 from review.configuration import KEY_FILE, NoStackFile, Redacted, without_secrets
 from review.placeholders import placeholder
@@ -77,7 +77,7 @@ class Room:
             # The room's own provider of secrets, for the placeholders; an import without any ends the CLI.
             salt = yaml.safe_load((self.folder / f"Pulumi.{self.stack}.yaml").read_text())["encryptionsalt"]
             provider = {"type": "passphrase", "state": {"salt": salt}}
-            state = with_programs(state, map(ship.program, ship.AGENTS))
+            state = with_programs(state, [runner.text()])
             text = json.dumps({**state, "deployment": {**state["deployment"], "secrets_providers": provider}})
             if self.key_file is not None:
                 # The docker provider is told the file's name, in a list that the state has as a text; here it has another one.

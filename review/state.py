@@ -35,6 +35,8 @@ _PROGRAMS = ("program", "agent")
 """Keys under which a request carries packed programs (ship.py)."""
 _LOCAL = ("sourcePosition", "stackTrace")
 _PACKED = re.compile(r"[A-Za-z0-9+/]{200,}={0,2}")
+_RUNNER = re.compile(r"^:[a-z_]+:[A-Za-z0-9+/]{200,}={0,2}$", re.MULTILINE)
+"""A line of the file with which machines are reached (runner.py), which is a program as a whole."""
 
 
 def without_secrets(state: Mapping[str, Any], secrets: Secrets) -> dict[str, Any]:
@@ -58,7 +60,7 @@ def with_programs(state: Mapping[str, Any], programs: Iterable[str]) -> dict[str
     """A saved state as it can be imported: with those of our programs that are still the same; another one stays a digest."""
     text = json.dumps({key: value for key, value in state.items() if key != SHAPES})
     for program in programs:
-        text = text.replace(_marker(program), program)
+        text = text.replace(_marker(program), json.dumps(program)[1:-1])
     found: dict[str, Any] = json.loads(text)
     return found
 
@@ -96,6 +98,8 @@ class _Cleaner:
         return self._text(value) if isinstance(value, str) else value
 
     def _text(self, text: str) -> str:
+        if _RUNNER.search(text):
+            return _marker(text)
         opened = _opened(text)
         if _is_request(opened):
             return _spelt_as(text, opened, self._request(opened, strict=self._secrets.has_daemon_key))
@@ -104,8 +108,9 @@ class _Cleaner:
     def _marked(self, wrapper: Mapping[str, Any]) -> Any:
         secret = json.loads(wrapper["plaintext"])
         cleaned = self._secret(secret)
-        # In the throwaway stack no key of daemon.json is a secret, so there a node's request is none: a preview can show it.
-        unmarked = isinstance(secret, str) and "keys" in (_opened(secret) or {}) and _is_request(_opened(secret))
+        # In the throwaway stack no key of daemon.json is a secret, so there no request is one: a preview can show it.
+        opened = _opened(secret) if isinstance(secret, str) else None
+        unmarked = _is_request(opened) and bool({"keys", "nodes"} & set(opened))
         return cleaned if unmarked else {SIGNATURE: SECRET, "plaintext": json.dumps(cleaned)}
 
     def _secret(self, secret: Any) -> Any:
@@ -130,6 +135,8 @@ class _Cleaner:
             return _spelt_as(text, opened, self._request(opened, strict=True))
         if isinstance(opened, dict) and set(opened) == _CREDENTIALS:
             return _spelt_as(text, opened, self._credentials(opened))
+        if isinstance(opened, dict) and opened and all(isinstance(key, str) and PEM.search(key) for key in opened.values()):
+            return _spelt_as(text, opened, {node: self._key(key) for node, key in opened.items()})
         inside = from_base64(text)
         if inside is not None and inside.strip() in self._paths:
             return base64.b64encode(placeholder(self._paths[inside.strip()]).encode()).decode()
@@ -199,8 +206,12 @@ def _opened(text: str) -> Any:
         return None
 
 
+_REQUESTS = ({"program"}, {"owner", "mirror", "keys"}, {"restart_keys", "nodes", "told"})
+"""The keys by which settings for an agent are known; up to version 0.1 they had the program among them."""
+
+
 def _is_request(opened: Any) -> bool:
-    return isinstance(opened, dict) and isinstance(opened.get("program"), str)
+    return isinstance(opened, dict) and any(keys <= set(opened) for keys in _REQUESTS)
 
 
 _DUMPS: tuple[Callable[[Any], str], ...] = (

@@ -44,9 +44,9 @@ def options() -> list[str]:
 
 
 def destination(user: str, address: str, port: int) -> str:
-    """`ssh://user@address:port`, as ssh, docker and we ourselves read it; a port of 22 is left out."""
+    """`ssh://user@address:port`, as ssh and the docker provider read it."""
     host = f"[{address}]" if ":" in address else address
-    return f"ssh://{quote(user)}@{host}" + ("" if port == 22 else f":{port}")
+    return f"ssh://{quote(user)}@{host}:{port}"
 
 
 def host_key(text: str) -> str:

@@ -136,12 +136,13 @@ def test_the_runner_is_in_the_state_once_and_deleted_before_all_that_needs_it() 
 
 
 def test_with_a_key_file_or_an_agent_no_private_key_is_in_the_state_at_all() -> None:
-    for given in ({"private_key_file": "~/.ssh/id_ed25519"}, {}):
-        found = build(**{"private_key": None, **given})
-        assert "PRIVATE KEY" not in json.dumps(
-            [resource.inputs for resource in found.resources if resource.name != "mirror-runner"]
-        )
-        assert found.named("mirror-node-w1").inputs["environment"].get("MIRROR_KEY_FILE") == given.get("private_key_file")
+    nodes = [dataclasses.replace(machine, private_key=None) for machine in NODES]
+    for file in ("~/.ssh/id_ed25519", None):
+        key: Any = {"nodes": nodes, "private_key": None, "private_key_file": file}
+        found = build(**key)
+        inputs = [resource.inputs for resource in found.resources if resource.name != "mirror-runner"]
+        assert "PRIVATE KEY" not in json.dumps(inputs)
+        assert found.named("mirror-node-w1").inputs["environment"].get("MIRROR_KEY_FILE") == file
 
 
 def test_a_node_is_reached_by_its_own_key_and_bastion_before_those_of_all() -> None:
@@ -653,7 +654,7 @@ def test_keys_that_may_need_a_restart_declare_one_after_the_last_wave_and_a_way_
     assert set(json.loads(keys["value"])) == {"m1", "w1", "w2", "w3"}
     assert keys[SECRET]
     asked = request(command)
-    assert asked["nodes"][1]["environment"]["MIRROR_SSH"] == "ssh://root@w1.example.com"
+    assert asked["nodes"][1]["environment"]["MIRROR_SSH"] == "ssh://root@w1.example.com:22"
     assert not any("MIRROR_PRIVATE_KEY" in node["environment"] for node in asked["nodes"])
     assert (asked["restart"], asked["restart_keys"], asked["manager"]) == (restart, ["log-driver"], "m1")
     assert asked["told"] == dict.fromkeys(["m1", "w1", "w2", "w3"], "an-id-or-word")

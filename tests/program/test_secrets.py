@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from components.registry_mirror import ship
-from components.registry_mirror.node import restart_request
+from components.registry_mirror.node import restart_request, settings_text
 from config import parse_files
 from config.keys import KEYS
 from review.configuration import secrets_of
@@ -112,15 +111,14 @@ def exported(project: Project) -> dict[str, Any]:
     project.pulumi("preview", "--save-plan", str(plan_file), "--show-secrets")
     text = plan_file.read_text().replace(f"::{UNKNOWN}", "::an-id")
     mirror = parse_files({key.removeprefix(PREFIX): value for key, value in project.values().items()}, ["upstreamProxy"]).mirror
-    keys = dict.fromkeys(("n1", "n2"), SECRETS["sshPrivateKey"].strip())
     told = dict.fromkeys(("n2", "n1"), "reloaded")  # the canary first
-    request = {**restart_request(mirror, "registry-mirror", told, keys), "program": ship.program("rolling_restart")}
+    request = settings_text(restart_request(mirror, "registry-mirror", told))
     resources = []
     for urn, plan in json.loads(text)["resourcePlans"].items():
         goal = plan["goal"]
         inputs = (goal.get("inputDiff") or {}).get("adds") or {}
         if urn.endswith("-restarts"):
-            inputs["stdin"] = {SIGNATURE: SECRET, "plaintext": json.dumps(json.dumps(request))}
+            inputs["stdin"] = {SIGNATURE: SECRET, "plaintext": json.dumps(request)}
         said = "reloaded" if "-node-" in urn else "CANARY-user said CANARY-splunk"
         outputs = {**inputs, **({"stdout": said, "stderr": ""} if goal["type"].startswith("command:") else {})}
         kept = ("parent", "provider", "dependencies", "propertyDependencies", "additionalSecretOutputs", "customTimeouts")
@@ -215,7 +213,7 @@ def test_our_own_preview_is_quiet_where_nothing_has_changed(project: Project, ex
     changed = {change["name"]: change["lines"] for change in json.loads(found)["changes"]}
     # What hangs on ids that docker gives or `up` draws is not in this state, nor is what the provider finds out about itself.
     beyond = ("-service", "-front", "-ready", "-claim", "-storage", "manager")
-    assert not [name for name in changed if not name.endswith(beyond)], changed
+    assert not {name: lines for name, lines in changed.items() if not name.endswith(beyond)}
 
 
 def test_our_own_preview_names_a_key_that_changes_beside_a_secret_one(project: Project, exported: dict[str, Any]) -> None:

@@ -57,7 +57,8 @@ def test_every_stack_builds(path: Path, tmp_path: Path) -> None:
     found = run(program)
     assert len(found.of(COMPONENT)) == 1
     assert len(found.of(SERVICE)) == 2
-    assert len(found.of(COMMAND)) == 3 + len(values["swarm-registry-mirror:nodes"])
+    # identity, claim, storage, ready, runner
+    assert len(found.of(COMMAND)) == 5 + len(values["swarm-registry-mirror:nodes"])
     (provider,) = found.of("pulumi:providers:docker")
     assert provider.inputs["host"].startswith("ssh://")
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.registry_mirror import InvalidArgs, RegistryMirrorArgs, SwarmNode, render
+from components.registry_mirror import Bastion, InvalidArgs, RegistryMirrorArgs, SwarmNode, render
 from tests.unit.test_rules import DIGEST, ED25519
 
 PRIVATE_KEY = "-----{} PRIVATE KEY-----\nbm9uZQ==\n"
@@ -17,6 +17,9 @@ PRIVATE_KEY = "-----{} PRIVATE KEY-----\nbm9uZQ==\n"
 REGISTRY_2: dict[str, Any] = {"image": f"registry:2.8.3@{DIGEST}", "accept_registry_2": True}
 VOLUME: dict[str, Any] = {"cache_volume": "cache", "placement_constraints": ["node.hostname == w1"]}
 CREDENTIALS: dict[str, Any] = {"upstream_username": "bot", "upstream_token": "t", "allow_from": ["10.0.0.0/24"]}
+
+
+NO_TEXT: Any = 5
 
 
 def node(called: str, **more: Any) -> SwarmNode:
@@ -50,7 +53,17 @@ def test_all_faults_are_reported_together() -> None:
         ({"manager": "nobody"}, "manager", "they are m1, w1, w2"),
         ({"manager": node("other", port=0)}, "manager.port", "65535"),
         ({"manager": node("other"), "daemon_keys": {"experimental": True}}, "manager", "one of the nodes"),
-        ({"private_key": None}, "nodes[0].privateKey", "is missing"),
+        ({"private_key_file": "id"}, "privateKey", "is given besides privateKeyFile"),
+        ({"private_key": None, "private_key_file": "a'b"}, "privateKeyFile", "without quotes"),
+        ({"ssh_config": "~ops/config"}, "sshConfig", "must begin with / or ~/"),
+        ({"bastion": {"address": "b"}}, "bastion", "write Bastion("),
+        ({"bastion": Bastion(address="b@c", host_key="ssh-ed25519 A", port=0)}, "bastion.address", "user and port are keys"),
+        ({"bastion": Bastion(address="b", host_key="ssh-ed25519 A")}, "bastion.hostKey", "must be a whole key"),
+        (
+            {"nodes": [node("a", bastion=Bastion(address="b", host_key="x", user=NO_TEXT))]},
+            "nodes[0].bastion.user",
+            "must be a text",
+        ),
         ({"network_id": "id", "create_network": True}, "createNetwork", "besides the network's id"),
         ({"nodes": [node("a", become="doas")]}, "nodes[0].become", "must be sudo"),
         ({"service_name": "a b"}, "serviceName", "1 to 63"),

@@ -25,7 +25,6 @@ ECDSA = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTY="
         (f"[node1]:2222 {ED25519}", "node1", 2222, True),
         (f"[node1]:2222 {ED25519}", "node1", 22, False),
         (f"node1 {ED25519}", "node1", 2222, False),
-        (f"@cert-authority node1 {ED25519}", "node1", 22, False),
         (f"node1 {ED25519}\n@revoked node1 {ED25519}", "node1", 22, False),
         (f"# node1 {ED25519}", "node1", 22, False),
         ("node1 ssh-ed25519", "node1", 22, False),
@@ -50,3 +49,11 @@ def test_lines_that_ssh_keygen_has_hashed_are_found(tmp_path: Path) -> None:
 def test_of_several_keys_the_one_that_current_sshds_take_is_chosen() -> None:
     assert find_host_key(f"node1 ssh-rsa AAAA\nnode1 {ECDSA}\nnode1 {ED25519}", "node1") == ED25519
     assert find_host_key(f"node1 ssh-rsa AAAA\nnode1 {ECDSA}", "node1") == ECDSA
+
+
+def test_an_authority_counts_where_the_machine_has_no_key_of_its_own_and_is_marked_as_one() -> None:
+    authority = f"@cert-authority *.test {ED25519}"
+    assert find_host_key(authority, "node1.test") == f"@cert-authority {ED25519}"
+    assert find_host_key(authority, "node1") is None
+    assert find_host_key(f"{authority}\nnode1.test {ED25519}", "node1.test") == ED25519
+    assert find_host_key(f"{authority}\n@revoked * {ED25519}", "node1.test") is None

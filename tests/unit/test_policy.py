@@ -90,7 +90,7 @@ BROKEN: list[tuple[str, str, Callable[[dict[str, Any]], object], str]] = [
         lambda r: replaced(r, endpointSpec={"ports": [{"targetPort": 5000, "publishedPort": 5000}]}),
         "publishes port 5000",
     ),
-    ("host-keys-present", "mirror-node-w1", lambda r: r["inputs"]["connection"].pop("hostKey"), "has no hostKey"),
+    ("host-keys-present", "mirror-node-w1", lambda r: r["inputs"]["environment"].pop("MIRROR_HOST_KEY"), "has no hostKey"),
     ("credentials-need-an-allow-list", "mirror-front", without_allow_list, "set allowFrom"),
     (
         "one-writer-per-cache",
@@ -123,6 +123,12 @@ def test_each_policy_is_broken_by_what_it_is_there_for(
     assert words in found
     assert found.endswith(f"[{rule}]")
     assert len(rules.check(two_mirrors)) == 0
+
+
+def test_a_command_beside_the_component_that_believes_anybody_is_found_too() -> None:
+    inputs = {"connection": {"host": "10.0.0.1"}}
+    (found,) = rules.check([{"type": rules.REMOTE, "name": "c", "urn": "c", "inputs": inputs, "dependencies": [], "ignored": []}])
+    assert "its connection has no hostKey" in found
 
 
 def test_every_policy_has_a_case_here() -> None:

@@ -96,7 +96,8 @@ def test_an_upstream_is_scheme_and_host(value: str, words: str) -> None:
     ("value", "words"),
     [
         ("198.51.100.7 " + ED25519, "begin with the key's type"),
-        ("@cert-authority * " + ED25519, "marked line"),
+        ("@cert-authority * " + ED25519, "must begin with the key's type"),
+        ("@revoked " + ED25519, "a revoked one is nobody's"),
         ("ssh-ed25519", "whole key"),
         ("ssh-ed25519 AAAA", "whole key"),
         ("ssh-ed25519 not-base64!", "whole key"),

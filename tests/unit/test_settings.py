@@ -125,12 +125,11 @@ def test_the_digest_may_come_from_a_file() -> None:
         ({"nodes": '[{"address": "node2.test"}]'}, "nodes[0].name", "is missing"),
         ({"nodes": '[{"name": "n1"}]'}, "nodes[0].address", "is missing"),
         ({"nodes": '[{"name": "n1", "address": "node9.test"}]'}, "nodes[0].hostKey", "knownHostsFile has none"),
-        ({"knownHostsFile": None}, "nodes[1].hostKey", "there is no knownHostsFile; compare `ssh-keyscan"),
+        ({"knownHostsFile": None}, "nodes[1].hostKey", "there is no knownHostsFile; `make hostkeys"),
         ({"knownHostsFile": "gone"}, "knownHostsFile", "cannot be read: No such file"),
         ({"sshPrivateKeyFile": "gone"}, "sshPrivateKeyFile", "cannot be read: No such file"),
         ({"sshPrivateKeyFile": ".lab/dev/gone"}, "sshPrivateKeyFile", "`make lab` makes it"),
         ({"sshPrivateKeyFile": "key.pub"}, "sshPrivateKeyFile", "not a private key"),
-        ({"sshPrivateKeyFile": None}, "sshPrivateKeyFile", "is missing"),
         ({"sshPrivateKey": KEY}, "sshPrivateKey", "besides sshPrivateKeyFile"),
         ({"image": "registry:3.1.1"}, "image", "@sha256:"),
         ({"image": "registry:3.1.1", "imageDigestFile": "gone"}, "imageDigestFile", "cannot be read"),
@@ -263,3 +262,33 @@ def test_no_value_of_any_kind_gives_anything_but_settings_or_faults(changed: dic
     except InvalidArgs as refused:
         outcome = refused
     assert isinstance(outcome, Settings) or outcome.faults
+
+
+def test_without_a_key_the_agent_is_asked_and_a_file_is_named_and_not_kept() -> None:
+    assert parse(values(sshPrivateKeyFile=None), read).mirror.needs_agent
+    settings = parse(values(), read)
+    assert (settings.mirror.private_key, settings.mirror.private_key_file, settings.private_key) == (None, "key", None)
+    assert settings.ssh_options[settings.ssh_options.index("-i") + 1] == "key"
+
+
+def test_one_bastion_serves_the_nodes_that_name_no_other_and_docker_too() -> None:
+    nodes = [
+        {"name": "n1", "address": "node1.test", "hostKey": ED25519},
+        {"name": "n2", "address": "node2.test", "bastion": {"address": "node2.test", "user": "ops"}, "sshPrivateKeyFile": "key"},
+    ]
+    settings = parse(values(nodes=json.dumps(nodes), bastion={"address": "b.test", "hostKey": ED25519, "port": 2222}), read)
+    assert settings.mirror.bastion is not None
+    assert settings.mirror.bastion.port == 2222
+    second = settings.mirror.nodes[1]
+    assert second.bastion is not None
+    assert (second.bastion.host_key, second.bastion.user, second.private_key_file) == (ED25519, "ops", "key")
+    (proxy,) = [word for word in settings.ssh_options if word.startswith("ProxyCommand=")]
+    assert proxy.endswith("-W '[%h]:%p' ssh://root@b.test:2222")
+    assert "StrictHostKeyChecking=yes" in proxy
+    assert "UserKnownHostsFile=known_hosts" in proxy
+
+
+def test_faults_of_a_bastion_are_reported_with_all_others() -> None:
+    found = faults(bastion={"address": "unknown.test", "usr": "ops"}, hostname="x y", sshPrivateKeyFile="gone")
+    assert set(found) == {"hostname", "bastion.usr", "bastion.hostKey", "sshPrivateKeyFile"}
+    assert "did you mean user?" in found["bastion.usr"]
