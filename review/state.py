@@ -110,7 +110,7 @@ class _Cleaner:
         cleaned = self._secret(secret)
         # In the throwaway stack no key of daemon.json is a secret, so there no request is one: a preview can show it.
         opened = _opened(secret) if isinstance(secret, str) else None
-        unmarked = _is_request(opened) and bool({"keys", "nodes"} & set(opened))
+        unmarked = isinstance(opened, dict) and _is_request(opened) and ("keys" in opened or "nodes" in opened)
         return cleaned if unmarked else {SIGNATURE: SECRET, "plaintext": json.dumps(cleaned)}
 
     def _secret(self, secret: Any) -> Any:
