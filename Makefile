@@ -5,7 +5,7 @@ ENV ?= dev
 export SSH_USER
 VENV := .tools/venv/bin
 
-.PHONY: help program-tools up down test check faults soak unit lab lab-down lab-status tools preview save-state adopt policy shell ssh status repair stats advisories pin sudoers unlock forget bench-up bench-preview bench-rollout bench-mirror bench-fleet reference lock clean
+.PHONY: help program-tools up down test check faults soak unit lab lab-down lab-status tools preview save-state adopt policy shell ssh status repair stats hostkeys advisories pin sudoers unlock forget bench-up bench-preview bench-rollout bench-mirror bench-fleet reference lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -64,6 +64,9 @@ status:  ## how every node is: reachable, told, using the mirror (scripts: see t
 
 repair:  ## apply the mirror again on nodes that have drifted
 	@$(PYTHON) -m tools.operate repair $(ENV)
+
+hostkeys: program-tools  ## ENV=prod: the host keys that the machines have now, to be compared; WRITE=yes writes them into knownHostsFile
+	@$(VENV)/python -m operate.hostkeys Pulumi.$(ENV).yaml $(if $(WRITE),--write)
 
 advisories:  ## which published advisories the stack's images are older than (components/registry_mirror/advisories.json)
 	@$(PYTHON) -m tools.operate advisories $(ENV)

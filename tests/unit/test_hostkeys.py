@@ -1,0 +1,92 @@
+"""What `make hostkeys` says of the keys that machines have now, and what it writes."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from operate import hostkeys
+from operate.hostkeys import BEHIND, KNOWN, NEW, OTHER, SILENT, Machine, machines, merged, preferred, verdict
+from tests.unit.test_rules import ED25519
+
+OTHER_KEY = ED25519[:-4] + "AAAA"
+MACHINE = Machine("n1", "n1.test", 22, None, False)
+
+
+def test_every_machine_that_ssh_goes_to_is_asked_once() -> None:
+    config = {
+        "bastion": {"address": "b.test", "port": 2222},
+        "nodes": [
+            {"name": "n1", "address": "n1.test"},
+            {"name": "n2", "address": "n2.test", "bastion": {"address": "b.test", "port": 2222}},
+        ],
+    }
+    found = list(machines(config))
+    assert [(machine.name, machine.host, machine.hidden) for machine in found] == [
+        ("bastion", "[b.test]:2222", False), ("n1", "n1.test", True), ("n2", "n2.test", True),
+    ]  # fmt: skip
+
+
+def test_the_best_of_the_keys_that_a_machine_has_is_taken() -> None:
+    assert preferred(f"# n1.test:22 SSH-2.0\nn1.test ssh-rsa AAAA\nn1.test {ED25519}\n") == ED25519
+    assert preferred("n1.test ssh-unknown AAAA\n") is None
+
+
+@pytest.mark.parametrize(
+    ("known", "now", "word"),
+    [
+        ("", ED25519, NEW),
+        (f"n1.test {ED25519}", ED25519, KNOWN),
+        (f"n1.test {ED25519}", OTHER_KEY, OTHER),
+        (f"n1.test {ED25519}", None, SILENT),
+        (f"@cert-authority *.test {OTHER_KEY}", ED25519, KNOWN),
+    ],
+)
+def test_a_key_is_known_new_or_another(known: str, now: str | None, word: str) -> None:
+    assert verdict(MACHINE, now, known) == word
+
+
+def test_a_key_in_the_stacks_file_counts_and_one_behind_a_bastion_cannot_be_asked_for() -> None:
+    assert verdict(Machine("n1", "n1.test", 22, f"{ED25519} comment", False), ED25519, "") == KNOWN
+    assert verdict(Machine("n1", "n1.test", 22, None, True), None, "") == BEHIND
+
+
+def test_writing_changes_the_lines_of_these_machines_and_no_other() -> None:
+    before = f"# ours\nn1.test {OTHER_KEY}\nn10.test {OTHER_KEY}\n@cert-authority * {OTHER_KEY}\n"
+    assert merged(before, [(MACHINE, ED25519)]) == (
+        f"# ours\nn10.test {OTHER_KEY}\n@cert-authority * {OTHER_KEY}\nn1.test {ED25519}\n"
+    )
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="no ssh-keygen here")
+def test_a_fingerprint_is_the_one_that_ssh_keygen_shows(tmp_path: Path) -> None:
+    (tmp_path / "key.pub").write_text(ED25519 + "\n")
+    shown = subprocess.check_output(["ssh-keygen", "-lf", str(tmp_path / "key.pub")], text=True)
+    assert hostkeys.fingerprint(ED25519) in shown.split()
+
+
+def test_keys_are_printed_first_and_written_when_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(hostkeys, "scan", lambda machine: f"{machine.host} {ED25519}\n" if machine.name == "n1" else "")
+    known, stack = tmp_path / "hosts" / "prod", tmp_path / "Pulumi.prod.yaml"
+    nodes = [{"name": "n1", "address": "n1.test"}, {"name": "n2", "address": "n2.test"}]
+    stack.write_text(
+        yaml.safe_dump({"config": {hostkeys.PREFIX + "nodes": nodes, hostkeys.PREFIX + "knownHostsFile": str(known)}})
+    )
+    assert hostkeys.main([str(stack)]) == 1
+    assert not known.exists()
+    printed = capsys.readouterr().out
+    assert hostkeys.fingerprint(ED25519) in printed
+    assert NEW in printed
+    assert SILENT in printed
+    assert hostkeys.main([str(stack), "--write"]) == 1  # n2 has not answered
+    assert known.read_text() == f"\nn1.test {ED25519}\n".lstrip("\n")
+    assert KNOWN in (hostkeys.main([str(stack)]), capsys.readouterr().out)[1]
+
+
+def test_a_file_that_is_none_is_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert hostkeys.main([str(tmp_path / "Pulumi.none.yaml")]) == 64
+    assert "cannot be read as a stack's file" in capsys.readouterr().err
