@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any, ClassVar
 
-from lab.plugins.server import UNKNOWN, Provider, ProviderError, Resource, Values, engine_address, serve
+from lab.plugins.server import UNKNOWN, Provider, ProviderError, Resource, Values, engine_address, serve, unknown_names
 
 _CONNECTION = {
     "host": None, "port": None, "user": None, "privateKey": None, "hostKey": None, "dialErrorLimit": None, "perDialTimeout": None,
@@ -65,6 +65,12 @@ class LocalCommand(Command):
     }  # fmt: skip
     secrets = ()
 
+    def check_state(self, state: Values) -> None:
+        strange = unknown_names(state, {**self.names, "stdout": None, "stderr": None})
+        if strange:
+            words = f"{strange[0]}: Unrecognized field '{strange[0]}' on 'local.CommandOutputs'"
+            raise ProviderError(f"{len(strange)} failures decoding:\n\t{words}")
+
     def check(self, urn: str, old: Values, inputs: Values, seed: str) -> Values:
         return {"addPreviousOutputInEnv": True, **inputs}
 
@@ -90,6 +96,10 @@ def _run(provider: Provider, urn: str, inputs: Values, command: str | None) -> V
     return {"stdout": output.removesuffix("\n"), "stderr": errors.removesuffix("\n")}
 
 
+_UNDER_WAY: set["subprocess.Popen[str]"] = set()
+"""Commands on this computer that have not ended."""
+
+
 def _run_here(provider: Provider, urn: str, inputs: Values, command: str) -> Values:
     logging = inputs.get("logging") or "stdoutAndStderr"
     running = subprocess.Popen(
@@ -100,6 +110,7 @@ def _run_here(provider: Provider, urn: str, inputs: Values, command: str) -> Val
         stderr=subprocess.PIPE,
         text=True,
     )
+    _UNDER_WAY.add(running)
     assert running.stdin is not None
     assert running.stdout is not None
     assert running.stderr is not None
@@ -111,9 +122,12 @@ def _run_here(provider: Provider, urn: str, inputs: Values, command: str) -> Val
             running.stdin.close()
         except BrokenPipeError:  # it has ended without reading, and says why itself
             pass
+        running.wait()  # before its output is at its end: what it has started may go on writing
         output, errors = out.result(), err.result()
-    if running.wait() != 0:
-        raise ProviderError(f'exit status {running.returncode}: running "{command}":\n{output}{errors}')
+    _UNDER_WAY.discard(running)
+    if running.returncode != 0:
+        how = f"exit status {running.returncode}" if running.returncode > 0 else "signal: killed"
+        raise ProviderError(f'{how}: running "{command}":\n{output}{errors}')
     return {"stdout": output.removesuffix("\n"), "stderr": errors.removesuffix("\n")}
 
 
@@ -131,6 +145,11 @@ class CommandProvider(Provider):
     """It takes secrets as such: the state then holds one inside another, the private key inside the connection."""
 
     takes_secrets = True
+
+    def cancel(self) -> None:
+        """The process itself is killed, and what it has started is not (Go's os/exec CommandContext)."""
+        for running in list(_UNDER_WAY):
+            running.kill()
 
 
 if __name__ == "__main__":

@@ -42,6 +42,9 @@ class Resource(abc.ABC):
         """Inputs with their defaults; `old`: the inputs of the resource that is there, empty for a new one or a replacement."""
         return inputs
 
+    def check_state(self, state: Values) -> None:
+        """Raises ProviderError for a state that cannot be one of this type, as after an alias of another."""
+
     def replaces(self, path: str) -> bool:
         """Whether a change at `path` needs a new resource."""
         return False
@@ -102,7 +105,11 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         self._engine = engine_pb2_grpc.EngineStub(grpc.insecure_channel(request.address))
         return empty_pb2.Empty()
 
+    def cancel(self) -> None:
+        """Called when the run is called off, as by ctrl-c; what is under way may be ended."""
+
     def Cancel(self, request: Any, context: Any) -> Any:
+        self.cancel()
         return empty_pb2.Empty()
 
     def CheckConfig(self, request: Any, context: Any) -> Any:
@@ -138,6 +145,10 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def Diff(self, request: Any, context: Any) -> Any:
         resource = self._resource(request.urn, context)
         state, inputs = to_values(request.olds), to_values(request.news)
+        try:
+            resource.check_state(state)
+        except ProviderError as error:
+            context.abort(grpc.StatusCode.UNKNOWN, str(error))
         paths = differences(state, to_values(request.old_inputs), inputs)
         paths += [path for path in resource.read_back if path not in paths and _only_there(state, inputs, path)]
         # A secret and the same text in the clear are two things to the official plugins that take secrets.
