@@ -44,6 +44,7 @@ class Resource(abc.ABC):
 
     def check_state(self, state: Values) -> None:
         """Raises ProviderError for a state that cannot be one of this type, as after an alias of another."""
+        return
 
     def replaces(self, path: str) -> bool:
         """Whether a change at `path` needs a new resource."""
