@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from components.registry_mirror import RegistryMirrorArgs, SwarmNode, answer, workstation
 from components.registry_mirror.coalesce import front_name
-from components.registry_mirror.node import PRIVATE_KEY, environment, node_settings, restart_request, settings_text
+from components.registry_mirror.node import PRIVATE_KEY, node_settings, restart_request, settings_text, way
 from components.registry_mirror.plain_text import one_line
 from components.registry_mirror.registry import DEBUG_PORT
 from components.registry_mirror.rolling_restart import run as rolling_restart
@@ -164,7 +164,7 @@ def _agent(
 ) -> tuple[int, str, str]:
     """Exit code, output and last complaint of an action of the agent; `settings` where they are not those of a node."""
     request = settings_text(node_settings(service, node, args) if settings is None else settings)
-    variables = {name: value for name, value in environment(node, args).items() if isinstance(value, str)}
+    variables = way(node, args)
     if private_key is not None:
         variables[PRIVATE_KEY] = private_key
     done = ssh.run(str(workstation.place()), action, variables, request, SECONDS)

@@ -25,29 +25,42 @@ Versions until 0.1 reached nodes by `remote.Command`, which Pulumi cannot turn i
 deletes the old ones, and these would undo what they did. Under this name it is another's, so that they leave it."""
 
 
-def environment(node: SwarmNode, args: RegistryMirrorArgs) -> dict[str, pulumi.Input[str]]:
-    """How to reach a node, for `runner.sh`. With a host key always: without one ssh would ask, and nobody is there."""
+def way(node: SwarmNode, args: RegistryMirrorArgs) -> dict[str, str]:
+    """How to reach a node, for `runner.sh`, but for a key that is given as text.
+
+    With a host key always: without one ssh would ask, and nobody is there.
+    """
     bastion = node.bastion or args.bastion
     own = node.private_key is not None or node.private_key_file is not None
-    private_key = node.private_key if own else args.private_key
-    found: dict[str, pulumi.Input[str]] = {}
-    found.update(
-        runner.variables(
-            ssh.destination(node.user, node.address, node.port),
-            {
-                "node": node.name,
-                "host_key": ssh.host_key(node.host_key),
-                "become": node.become,
-                "key_file": node.private_key_file if own else args.private_key_file,
-                "ssh_config": args.ssh_config,
-                "bastion": ssh.destination(bastion.user, bastion.address, bastion.port) if bastion else None,
-                "bastion_host_key": ssh.host_key(bastion.host_key) if bastion else None,
-            },
-        )
+    return runner.environment(
+        runner=runner.digest(),
+        node=node.name,
+        ssh=ssh.destination(node.user, node.address, node.port),
+        host_key=ssh.host_key(node.host_key),
+        become=node.become,
+        key_file=node.private_key_file if own else args.private_key_file,
+        ssh_config=args.ssh_config,
+        bastion=ssh.destination(bastion.user, bastion.address, bastion.port) if bastion else None,
+        bastion_host_key=ssh.host_key(bastion.host_key) if bastion else None,
     )
-    if private_key is not None:
-        found["MIRROR_PRIVATE_KEY"] = pulumi.Output.secret(readable_key(private_key))
-    return found
+
+
+def private_key_of(node: SwarmNode, args: RegistryMirrorArgs) -> pulumi.Output[str] | None:
+    """A node's SSH key, as a secret, where it is given as text."""
+    own = node.private_key is not None or node.private_key_file is not None
+    key = node.private_key if own else args.private_key
+    return None if key is None else pulumi.Output.secret(readable_key(key))
+
+
+def environment(node: SwarmNode, args: RegistryMirrorArgs) -> dict[str, pulumi.Input[str]]:
+    """Everything that `runner.sh` needs to reach a node."""
+    key = private_key_of(node, args)
+    return {**way(node, args), **({} if key is None else {PRIVATE_KEY: key})}
+
+
+PRIVATE_KEY = "MIRROR_PRIVATE_KEY"
+PRIVATE_KEYS = "MIRROR_PRIVATE_KEYS"
+"""Variable with the private keys of nodes, by name, as JSON, for the rolling restart."""
 
 
 def readable_key(private_key: pulumi.Input[str]) -> pulumi.Input[str]:
@@ -203,23 +216,12 @@ def restart_request(args: RegistryMirrorArgs, service: str, told: Mapping[str, s
         "nodes": [
             {
                 "name": node.name,
-                "environment": {name: value for name, value in environment(node, args).items() if name != PRIVATE_KEY},
+                "environment": way(node, args),
                 "settings": node_settings(service, node, args),
             }
             for node in args.nodes
         ],
     }
-
-
-PRIVATE_KEY = "MIRROR_PRIVATE_KEY"
-PRIVATE_KEYS = "MIRROR_PRIVATE_KEYS"
-"""Variable with the private keys of nodes, by name, as JSON, for the rolling restart."""
-
-
-def private_keys(args: RegistryMirrorArgs) -> dict[str, pulumi.Input[str]]:
-    """Node name -> private key, of the nodes that have one as text."""
-    found = {node.name: environment(node, args).get(PRIVATE_KEY) for node in args.nodes}
-    return {name: key for name, key in found.items() if key is not None}
 
 
 def restart_command(
@@ -232,7 +234,8 @@ def restart_command(
 
     told = pulumi.Output.all(**{node_name: command.stdout.apply(answer.shown) for node_name, command in commands.items()})
     text = told.apply(stdin)
-    keys = private_keys(args)
+    given = {node.name: private_key_of(node, args) for node in args.nodes}
+    keys = {name: key for name, key in given.items() if key is not None}
     variables: dict[str, pulumi.Input[str]] = {**runner.environment(runner=runner.digest())}
     if keys:
         variables[PRIVATE_KEYS] = pulumi.Output.json_dumps(keys)

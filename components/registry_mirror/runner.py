@@ -7,7 +7,6 @@ its SHA-256: a version of it is one word in a resource, and what an earlier vers
 import functools
 import hashlib
 import shlex
-from collections.abc import Mapping
 from importlib import resources
 
 from . import ship, ssh
@@ -73,8 +72,3 @@ def _case(action: str) -> str:
         "command": shlex.quote(command),
     }
     return f"{action}) " + " ".join(f"{name}={value}" for name, value in settings.items()) + " ;;"
-
-
-def variables(destination: str, values: Mapping[str, str | None]) -> dict[str, str]:
-    """As `environment`, with where to go and this version of the file."""
-    return environment(runner=digest(), ssh=destination, **values)
