@@ -89,7 +89,7 @@ def repair(args: RegistryMirrorArgs, service: str, private_key: str | None, name
 def restart(args: RegistryMirrorArgs, service: str, private_key: str | None, told: dict[str, str]) -> tuple[bool, str]:
     """The rolling restart of `pulumi up`, for nodes that a repair has left waiting; (well, what was done or why not)."""
     try:
-        keys = {} if private_key is None else dict.fromkeys((node.name for node in args.nodes), private_key)
+        keys = {node.name: private_key for node in args.nodes if private_key is not None and node.private_key_file is None}
         request = {**restart_request(args, service, told), "runner": str(workstation.place()), "private_keys": keys}
         return True, rolling_restart.run(request)
     except rolling_restart.RestartFailed as error:
@@ -165,7 +165,7 @@ def _agent(
     """Exit code, output and last complaint of an action of the agent; `settings` where they are not those of a node."""
     request = settings_text(node_settings(service, node, args) if settings is None else settings)
     variables = way(node, args)
-    if private_key is not None:
+    if private_key is not None and node.private_key_file is None:
         variables[PRIVATE_KEY] = private_key
     done = ssh.run(str(workstation.place()), action, variables, request, SECONDS)
     if done.returncode != 0:
