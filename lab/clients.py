@@ -48,12 +48,12 @@ print(json.dumps({"whole": len(whole), "seconds": time.monotonic() - begun}))
 
 POUR = """
 import json, sys, threading, time, urllib.request as u
-url, number, times, digests = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
+url, repository, number, times, digests = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5:]
 poured = []
 def client():
     buffer = bytearray(1 << 20)
     for digest in digests * times:
-        with u.urlopen(url + "/v2/library/swarm-mirror-proof/blobs/" + digest) as answer:
+        with u.urlopen(url + "/v2/" + repository + "/blobs/" + digest) as answer:
             while size := answer.readinto(buffer):
                 poured.append(size)
 threads = [threading.Thread(target=client) for _ in range(number)]
@@ -65,22 +65,30 @@ print(json.dumps({"bytes": sum(poured), "seconds": time.monotonic() - begun}))
 
 
 FIRST_BYTES = """
-import json, sys, threading, time, urllib.request as u
-def first_byte(found):
-    begun = time.monotonic()
-    with u.urlopen(sys.argv[1], timeout=240) as answer:
+import json, ssl, sys, threading, time, urllib.request as u
+url, number = sys.argv[1], int(sys.argv[2])
+trust = ssl.create_default_context()
+begun, found, end, gate = time.monotonic(), [], threading.Event(), threading.Barrier(number)
+def first_byte(late):
+    if not late: gate.wait()
+    asked = time.monotonic()
+    with u.urlopen(url, timeout=240, context=trust) as answer:
         answer.read(1)
-        found.append(time.monotonic() - begun)
+        found.append((time.monotonic() - begun, time.monotonic() - asked))
         end.wait()
-end, leader, follower = threading.Event(), [], []
-threads = [threading.Thread(target=first_byte, args=[found]) for found in (leader, follower)]
-threads[0].start()
+threads = [threading.Thread(target=first_byte, args=[late]) for late in [False] * number + [True]]
+for thread in threads[:-1]: thread.start()
+while len(found) < number and any(thread.is_alive() for thread in threads): time.sleep(0.01)
 time.sleep(1)
-threads[1].start()
-while not (leader and follower) and any(thread.is_alive() for thread in threads): time.sleep(0.01)
+threads[-1].start()
+while len(found) <= number and threads[-1].is_alive(): time.sleep(0.01)
 end.set()
-print(json.dumps(leader + follower))
+together, late = sorted(found[:number]), found[number]
+print(json.dumps([together[0][1], together[-1][0] - together[0][0], late[1]]))
 """
+
+
+REPOSITORY = f"library/{PROOF}".partition(":")[0]
 
 
 @dataclass(frozen=True)
@@ -105,14 +113,28 @@ def fetch(
     return Fetched(**json.loads(found))
 
 
-def pour(sandbox: Sandbox, node: LabNode, number: int, times: int, url: str, digests: Sequence[str]) -> float:
+def pour(
+    sandbox: Sandbox, node: LabNode, number: int, times: int, url: str, digests: Sequence[str], repository: str = REPOSITORY
+) -> float:
     """Bytes a second that `number` clients get who fetch some layers again and again, and do nothing with them."""
-    words = f'python3 -c "$(cat)" {url} {number} {times} {" ".join(digests)}'
-    found = json.loads(run_on(sandbox, node, words, stdin=POUR.encode(), timeout=300))
+    words = f'python3 -c "$(cat)" {url} {repository} {number} {times} {" ".join(digests)}'
+    found = json.loads(run_on(sandbox, node, words, stdin=POUR.encode(), timeout=600))
     return float(found["bytes"]) / float(found["seconds"])
 
 
-def first_bytes(sandbox: Sandbox, node: LabNode, url: str) -> tuple[float, float]:
-    """Seconds until a body's first byte, for a client and for one that asks a second after it."""
-    first, second = json.loads(run_on(sandbox, node, f'python3 -c "$(cat)" {url}', stdin=FIRST_BYTES.encode(), timeout=300))
-    return float(first), float(second)
+@dataclass(frozen=True)
+class FirstBytes:
+    """Seconds until the first byte of a body that several clients ask for at the same moment, and one later."""
+
+    leader: float
+    """For the one who had it first."""
+    followers: float
+    """From then on until the last of the others had it."""
+    late: float
+    """For one that asks a second after all of them have it, while the body is still on its way."""
+
+
+def first_bytes(sandbox: Sandbox, node: LabNode, url: str, number: int) -> FirstBytes:
+    """Measure with `number` clients on a node that ask at the same moment."""
+    found = json.loads(run_on(sandbox, node, f'python3 -c "$(cat)" {url} {number}', stdin=FIRST_BYTES.encode(), timeout=300))
+    return FirstBytes(*map(float, found))

@@ -63,6 +63,19 @@ def empty(sandbox: Sandbox) -> None:
     reset_counters(sandbox)
 
 
+def tasks(sandbox: Sandbox) -> set[str]:
+    """Names of the mirror's containers that run: others after one has ended."""
+    listing = "docker ps --format '{{.Names}}' --filter name=" + SERVICE
+    return {name for node in NODES for name in run_on(sandbox, node, listing).split()}
+
+
+def limits(sandbox: Sandbox) -> dict[str, int]:
+    """Container -> MiB of memory that it may use, for those of all nodes that have a limit."""
+    listing = "docker ps --quiet | xargs -r docker inspect --format '{{.Name}} {{.HostConfig.Memory}}'"
+    lines = [line.split() for node in NODES for line in run_on(sandbox, node, listing).splitlines()]
+    return {name.strip("/").partition(".")[0]: int(size) >> 20 for name, size in lines if int(size)}
+
+
 def held(sandbox: Sandbox) -> dict[str, tuple[float, float]]:
     """Container -> highest resident memory in MiB, seconds of processor time, as `HELD` finds them; where there is one on several
     nodes, most of any."""

@@ -2,21 +2,25 @@
 
 Random bytes, made on the spot and written where the hub keeps its own. Owns the images' shapes and what is measured with them.
 
-Environment: CLIENTS_LARGE is how many clients there are at once, for each of the two shapes, like `1,3,8,32 1,3,8`.
+Environment: LARGE names shapes, each with Varnish's `coalesceDisk` and how many clients there are at once, like
+`gitlab:4096:1:3 cuda:8192:8`; LINE is the width of the line to the internet, ROUNDS how often the throughput is measured.
 """
 
+import functools
 import hashlib
 import json
 import os
+import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lab import deployed
-from lab.clients import fetch, first_bytes
+from lab.clients import fetch, first_bytes, pour
 from lab.internet import BANDWIDTH, counters, limit_line, reset_counters
 from lab.machines import run_on
 from lab.plan import INTERNET, MIRROR_HOST, NODES
 from lab.sandbox import Sandbox
+from tools import bench_nginx
 from tools.bench_lab import BenchLab
 from tools.progress import stage
 from tools.table import table
@@ -24,9 +28,13 @@ from tools.table import table
 MB = 1_000_000
 SHAPES = {"gitlab": [30, 5, 1200, *[1] * 20], "cuda": [300, 400, 500, 600, 700, 800, 900]}
 """MB of each layer."""
-CLIENTS = [[int(number) for number in word.split(",")] for word in os.environ.get("CLIENTS_LARGE", "1,3,8,32 1,3,8").split()]
-LINE = "1gbit"
+WHICH = os.environ.get("LARGE", "gitlab:4096:1:3:8:32 cuda:4096:1:3:8:32 cuda:8192:8").split()
+LINE = os.environ.get("LINE", "1gbit")
 """Of the internet: so wide that these layers arrive in minutes."""
+RUNS = int(os.environ.get("ROUNDS", "5"))
+MIRROR = f"https://{MIRROR_HOST}"
+AT_ONCE = 8
+"""Clients of the warm layer and of the first bytes."""
 NODE = NODES[1]
 SECONDS = 1500
 PARTS = {"registry-mirror": "registry", "registry-mirror-front": "Varnish", "traefik": "Traefik"}
@@ -44,56 +52,100 @@ front=$(docker ps --quiet --filter name={deployed.SERVICE}-front)
 
 def bench(lab: BenchLab) -> None:
     """Measure and print."""
-    sandbox = lab.sandbox
-    limit_line(sandbox, LINE)
-    for (name, shape), numbers in zip(SHAPES.items(), CLIENTS, strict=True):
-        image, size = f"library/bench-{name}:1", sum(shape) * MB
-        with stage(f"{name}: an image of {size / 1e9:.2f} GB"):
-            largest = publish(lab.folder.root / "hub-registry", f"library/bench-{name}", shape)
-        with stage(f"{name}: from the upstream itself"):
-            direct = fetch(sandbox, NODE, 1, f"http://{INTERNET}", image, seconds=SECONDS).seconds
-        rows = []
-        for number in numbers:
-            deployed.empty(sandbox)
-            with stage(f"{name}: {number} clients at once"):
-                got = fetch(sandbox, NODE, number, image=image, seconds=SECONDS)
-            rows.append([f"{number} at once", *_row(sandbox, size, got.seconds, direct, number - got.whole)])
+    limit_line(lab.sandbox, LINE)
+    for words in WHICH:
+        name, disk, *numbers = words.split(":")
+        _bench(lab, name, int(disk), [int(number) for number in numbers])
+    limit_line(lab.sandbox, BANDWIDTH)
+    lab.configure()
+    lab.up()
+    reset_counters(lab.sandbox)
+
+
+def _bench(lab: BenchLab, name: str, disk: int, numbers: Sequence[int]) -> None:
+    sandbox, shape = lab.sandbox, SHAPES[name]
+    image, size = f"library/bench-{name}:1", sum(shape) * MB
+    lab.configure(coalesceDisk=disk)
+    with stage(f"{name}, coalesceDisk {disk}: an image of {size / 1e9:.2f} GB"):
+        lab.up()
+        largest = _published(lab.folder.root / "hub-registry", name)
+    with stage(f"{name}: from the upstream itself"):
+        direct = fetch(sandbox, NODE, 1, f"http://{INTERNET}", image, seconds=SECONDS).seconds
+    rows = []
+    for number in numbers:
         deployed.empty(sandbox)
-        with stage(f"{name}: one before the others"):
-            fetch(sandbox, NODE, 1, image=image, seconds=SECONDS)
-            got = fetch(sandbox, NODE, 2, image=image, seconds=SECONDS)
-        rows.append(["2 after another one", *_row(sandbox, size, got.seconds, direct, 2 - got.whole)])
-        deployed.empty(sandbox)
-        with stage(f"{name}: first bytes"):
-            leader, follower = first_bytes(sandbox, NODE, f"https://{MIRROR_HOST}/v2/library/bench-{name}/blobs/{largest}")
-        head = ("clients", "sizes over the internet", "seconds", "× the upstream itself", *_heads())
-        print(f"\n  {name}: {len(shape)} layers, {size / 1e9:.2f} GB; the upstream itself {direct:.1f} s; line {LINE}\n")
-        print(table(head, rows))
-        print(
-            f"\n  First byte of the largest layer, cold: after {leader * 1000:.0f} ms, a second later for another one after ",
-            end="",
+        before = deployed.tasks(sandbox)
+        with stage(f"{name}: {number} clients at once"):
+            got = fetch(sandbox, NODE, number, image=image, seconds=SECONDS)
+        rows.append(
+            [f"{number} at once", *_row(sandbox, size, got.seconds, direct, _failures(sandbox, number - got.whole, before))]
         )
-        print(f"{follower * 1000:.0f} ms; load {os.getloadavg()[0]:.1f}\n", flush=True)
-    limit_line(sandbox, BANDWIDTH)
-    reset_counters(sandbox)
+    deployed.empty(sandbox)
+    before = deployed.tasks(sandbox)
+    with stage(f"{name}: one before the others"):
+        fetch(sandbox, NODE, 1, image=image, seconds=SECONDS)
+        got = fetch(sandbox, NODE, 2, image=image, seconds=SECONDS)
+    rows.append(["2 after another one", *_row(sandbox, size, got.seconds, direct, _failures(sandbox, 2 - got.whole, before))])
+    with stage(f"{name}: bytes a second of the largest layer, beside nginx"):
+        poured = _pour(sandbox, f"library/bench-{name}", largest)
+    deployed.empty(sandbox)
+    with stage(f"{name}: first bytes"):
+        first = first_bytes(sandbox, NODE, f"{MIRROR}/v2/library/bench-{name}/blobs/{largest}", AT_ONCE)
+    head = ("clients", "sizes over the internet", "seconds", "× the upstream itself", *_heads(sandbox, disk))
+    print(f"\n  {name}: {len(shape)} layers, {size / 1e9:.2f} GB; the upstream itself {direct:.1f} s; line {LINE}\n")
+    print(table(head, rows))
+    print(f"\n  The largest layer, warm, to {AT_ONCE} clients, over the same Traefik; {RUNS} runs\n")
+    print(table(("from", "median", "slowest", "× nginx"), poured))
+    print(f"\n  First byte of the largest layer, cold, {AT_ONCE} clients at once: after {first.leader * 1000:.0f} ms;", end=" ")
+    print(f"the last of the others {first.followers * 1000:.0f} ms later; a second later for another one", end=" ")
+    print(f"after {first.late * 1000:.0f} ms\n  Load {os.getloadavg()[0]:.1f}\n", flush=True)
 
 
-def _heads() -> Iterator[str]:
-    for name in PARTS.values():
-        yield f"{name} MiB"
+def _failures(sandbox: Sandbox, clients: int, before: set[str]) -> str:
+    """What went wrong, to be read in the table; `before` are the mirror's containers at the row's start."""
+    ended = before - deployed.tasks(sandbox)
+    return (f", {clients} CLIENTS FAILED" if clients else "") + (f", ENDED: {', '.join(sorted(ended))}" if ended else "")
+
+
+def _pour(sandbox: Sandbox, repository: str, digest: str) -> list[list[str]]:
+    """Rows of a table: how fast nginx and the mirror give one layer that both have."""
+    taken: dict[str, list[float]] = {"nginx": [], "mirror": [], "mirror, nothing in Varnish": []}
+    with bench_nginx.behind_traefik(sandbox, digest) as address:
+        for _ in range(RUNS):
+            for name, found in taken.items():
+                if name.endswith("Varnish"):
+                    deployed.kill(sandbox)
+                url = address if name == "nginx" else MIRROR
+                found.append(pour(sandbox, NODE, AT_ONCE, 1, url, [digest], repository))
+    nginx = statistics.median(taken["nginx"])
+    return [
+        [name, *(f"{speed / 1e6:.0f} MB/s" for speed in (statistics.median(found), min(found))),
+         f"{statistics.median(found) / nginx:.2f}"]
+        for name, found in taken.items()
+    ]  # fmt: skip
+
+
+def _heads(sandbox: Sandbox, disk: int) -> Iterator[str]:
+    limits = deployed.limits(sandbox)
+    for part, name in PARTS.items():
+        yield f"{name} MiB" + (f" of {limits[part]}" if part in limits else "")
     yield "cache MiB"
-    yield "Varnish's disk MiB"
+    yield f"Varnish's disk MiB of {disk}"
 
 
-def _row(sandbox: Sandbox, size: int, seconds: float, direct: float, failed: int) -> list[str]:
+def _row(sandbox: Sandbox, size: int, seconds: float, direct: float, failures: str) -> list[str]:
     crossed = int(str(counters(sandbox)["bytes"])) / size
     memory = {name: found[0] for name, found in deployed.held(sandbox).items()}
     disks = [[int(line) for line in run_on(sandbox, node, ON_DISK).splitlines()] for node in NODES]
     cache = max(found[0] for found in disks)
     front = max(found[1] for found in disks if len(found) > 1) >> 20
-    sizes = f"{crossed:.2f}" + (f", {failed} CLIENTS FAILED" if failed else "")
     parts = [f"{max((mib for name, mib in memory.items() if name == part), default=0):.0f}" for part in PARTS]
-    return [sizes, f"{seconds:.1f}", f"{seconds / direct:.2f}", *parts, str(cache), str(front)]
+    return [f"{crossed:.2f}{failures}", f"{seconds:.1f}", f"{seconds / direct:.2f}", *parts, str(cache), str(front)]
+
+
+@functools.cache
+def _published(store: Path, name: str) -> str:
+    return publish(store, f"library/bench-{name}", SHAPES[name])
 
 
 def publish(store: Path, name: str, shape: Sequence[int]) -> str:

@@ -16,12 +16,12 @@ import time
 
 from lab import deployed
 from lab.clients import fetch, pour
-from lab.images import debian_image, proof_image_bytes, publish_at_hub, random_image
+from lab.images import proof_image_bytes, publish_at_hub, random_image
 from lab.internet import BANDWIDTH, behave, counters, lengthen_line, limit_line, reset_counters
 from lab.machines import run_on
 from lab.plan import INTERNET, MANAGER, MIRROR_HOST, NODES
 from lab.sandbox import Sandbox
-from tools import bench_large, bench_sick_mirror, plugins
+from tools import bench_large, bench_nginx, bench_sick_mirror, plugins
 from tools.bench_lab import BenchLab
 from tools.progress import StageError, main_guard, stage
 from tools.table import table
@@ -37,25 +37,6 @@ RATE, DELAY = "100mbit", 40
 MIRROR = f"https://{MIRROR_HOST}"
 NODE = NODES[1]
 """On which the clients are."""
-
-NGINX_PORT = 8443
-NGINX = f"""
-worker_processes auto;
-events {{}}
-http {{
-  sendfile on; tcp_nopush on; access_log off;
-  server {{
-    listen {NGINX_PORT} ssl;
-    ssl_certificate /var/data/traefik/mirror.crt; ssl_certificate_key /var/data/traefik/mirror.key;
-    location ~ ^/v2/.*/blobs/sha256:(..)(.*)$ {{ alias {deployed.CACHE}/docker/registry/v2/blobs/sha256/$1/$1$2/data; }}
-  }}
-}}
-"""
-START_NGINX = (
-    "cat > /etc/bench-nginx.conf; docker run --detach --name bench-nginx --network host"
-    " --mount type=bind,source=/etc/bench-nginx.conf,target=/etc/nginx/nginx.conf,readonly"
-    " --mount type=bind,source=/var/data,target=/var/data,readonly lab/nginx:1"
-)
 
 
 def bench(names: list[str]) -> None:
@@ -157,15 +138,12 @@ def _latency(lab: BenchLab) -> None:
 
 
 def _throughput(lab: BenchLab) -> None:
-    archive = debian_image("nginx", "nginx-light", ["nginx", "-g", "daemon off;"])
-    run_on(lab.sandbox, MANAGER, "docker load --quiet", stdin=archive.read_bytes())
-    run_on(lab.sandbox, MANAGER, START_NGINX, stdin=NGINX.encode())
     fetch(lab.sandbox, NODE, 1)
     listing = run_on(lab.sandbox, MANAGER, f"cd {deployed.CACHE}/docker/registry/v2/blobs/sha256; ls -S */*/data | head -3")
     digests = ["sha256:" + line.split("/")[1] for line in listing.split()]
     taken: dict[str, list[float]] = {"nginx": [], "mirror": []}
-    urls = {"nginx": f"https://{MIRROR_HOST}:{NGINX_PORT}", "mirror": MIRROR}
-    with stage("bytes a second, beside nginx"):
+    with stage("bytes a second, beside nginx"), bench_nginx.alone(lab.sandbox) as address:
+        urls = {"nginx": address, "mirror": MIRROR}
         before = deployed.held(lab.sandbox)
         for _ in range(RUNS):
             for name, url in urls.items():
@@ -189,7 +167,6 @@ def _throughput(lab: BenchLab) -> None:
         for name, (memory, seconds) in after.items()
     ]
     print(table(("container", "memory at most", "processor time per GB"), rows_held) + "\n")
-    run_on(lab.sandbox, MANAGER, "docker rm --force bench-nginx")
     reset_counters(lab.sandbox)
 
 
