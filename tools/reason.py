@@ -114,4 +114,6 @@ def _last_line(entry: list[str]) -> str:
 
 def _named(words: str, names: list[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{', '.join(names[:_NAMED])}{more}: {words}" if names else words
+    if not names or any(words.startswith(f"{name}: ") for name in names):  # our own sentence may name it already
+        return words
+    return f"{', '.join(names[:_NAMED])}{more}: {words}"

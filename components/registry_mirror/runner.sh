@@ -9,6 +9,8 @@
 #     MIRROR_SSH_CONFIG  the user's ssh_config MIRROR_BASTION, MIRROR_BASTION_HOST_KEY   a machine to go through
 #     MIRROR_SECONDS  longest wait for an answer
 set -u
+newline='
+'
 
 fail() {
     printf 'registry mirror: %s: %s\n' "${MIRROR_NODE:-this computer}" "$1" >&2
@@ -30,6 +32,28 @@ know() {
     [ "$there" = "$line" ] && return
     mkdir -p "${0%/*}/host-keys" && printf '%s\n' "$line" > "$known_hosts.$$" && mv -f "$known_hosts.$$" "$known_hosts" ||
         fail "${0%/*}/host-keys cannot be written; set XDG_CACHE_HOME to a folder that can"
+}
+
+# Why ssh has failed, in $why, to follow a sentence. It is what ssh itself has said, and only shown: nothing is decided by it.
+why() {
+    why= return=$(printf '\r')
+    while IFS= read -r line; do
+        line=${line%"$return"}
+        case $line in
+        *"ost key for "*" has changed"*) host=${line#*ost key for } host=${host%% has changed*} ;;
+        *" host key is known for "*) host=${line#* host key is known for } host=${host%% and you*} ;;
+        "" | @* | *"UNKNOWN port"*) continue ;;
+        *)
+            why="$why; $line"
+            continue
+            ;;
+        esac
+        why="; $host has another host key than the one that is configured; \`make hostkeys ENV=…\` shows the one that it has now"
+        break
+    done << END
+$said
+END
+    [ -z "$why" ] || why=": ${why#; }"
 }
 
 # A leading ~ as what it stands for, in $path.
@@ -93,30 +117,41 @@ fi
 know "$MIRROR_HOST_KEY"
 set -- -T -F "$config" OPTIONS "$@" -o "UserKnownHostsFile=$known_hosts" -o GlobalKnownHostsFile=/dev/null
 
-exec 3<&0
-request <&3 2> /dev/null | {
-    exec 3<&0
-    ssh "$@" -- "$MIRROR_SSH" "$command" <&3 &
-    ssh=$!
-    # Ends ssh when the time is up, or when whoever has started us has ended us: nothing may hold our output open then.
-    (
-        passed=0
-        while [ $passed -lt "$seconds" ] && kill -0 $$; do
-            sleep 1
-            passed=$((passed + 1))
-        done
-        kill $ssh
-    ) < /dev/null > /dev/null 2>&1 3<&- &
-    watch=$!
-    wait $ssh
-    code=$?
-    kill $watch
-    exit $code
-}
-code=$?
+# What ssh and the machine complain of comes through here, for the reason of a failure; no more of it than anybody reads.
+exec 3<&0 4>&1
+said=$(
+    {
+        request <&3 2> /dev/null | {
+            exec 3<&0
+            ssh "$@" -- "$MIRROR_SSH" "$command" <&3 2>&1 >&4 4>&- &
+            ssh=$!
+            # Ends ssh when the time is up, or when whoever has started us has ended us: nothing may hold our output open then.
+            (
+                passed=0
+                while [ $passed -lt "$seconds" ] && kill -0 $$; do
+                    sleep 1
+                    passed=$((passed + 1))
+                done
+                kill $ssh
+            ) < /dev/null > /dev/null 2>&1 3<&- 4>&- &
+            watch=$!
+            wait $ssh
+            code=$?
+            kill $watch
+            exit $code
+        }
+        printf '\n%s' $?
+    } | tail -c 65536
+)
+code=${said##*"$newline"}
+said=${said%"$newline"*}
 [ -z "${MIRROR_AGENT-}" ] || kill "$SSH_AGENT_PID" 2> /dev/null
 case $code in
 143) fail "$MIRROR_SSH: no answer within $seconds s" 255 ;;
-255) fail "$MIRROR_SSH cannot be reached" 255 ;;
+255)
+    why
+    fail "$MIRROR_SSH cannot be reached, or has stopped answering$why" 255
+    ;;
 esac
-exit $code
+[ -z "$said" ] || printf '%s\n' "${said%"$newline"}" >&2
+exit "$code"

@@ -50,15 +50,16 @@ class Computer:
     def run(
         self, action: str, settings: dict[str, Any], shell: list[str], **environment: str
     ) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
+        done = subprocess.run(
             [*shell, str(self.runner), action],
             env={**self.environment, **environment},
-            input=json.dumps(settings, indent=1),
+            input=json.dumps(settings, indent=1).encode(),
             capture_output=True,
-            text=True,
             timeout=60,
             check=False,
         )
+        # Not as text, which would hide a carriage return.
+        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
     @property
     def words(self) -> list[str]:
@@ -194,21 +195,54 @@ def test_whoever_ends_the_runner_ends_ssh_and_nothing_holds_the_output_open(
     _until(lambda: not Path(f"/proc/{(computer.folder / 'pid').read_text().strip()}").exists())
 
 
+CHANGED = """@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
+@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @
+@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
+IT IS POSSIBLE THAT SOMEONE IS DOING SOMETHING NASTY!
+Offending ED25519 key in /root/.cache/swarm-registry-mirror/host-keys/AAAA:1
+Host key for 10.0.0.1 has changed and you have requested strict checking.
+Host key verification failed."""
+OTHER_KEY = "another host key than the one that is configured; `make hostkeys ENV=…` shows the one that it has now"
+REASONS = {
+    "nothing": ("", ""),
+    "one line": ("ssh: connect to host 10.0.0.1 port 22: refused", ": ssh: connect to host 10.0.0.1 port 22: refused"),
+    "a bastion's": (
+        "ssh: connect to host b port 22: no route\r\nConnection closed by UNKNOWN port 65535",
+        ": ssh: connect to host b port 22: no route",
+    ),
+    "a key of another type": (
+        "No ED25519 host key is known for [b.test]:2222 and you have requested strict checking.\nHost key verification failed.",
+        f": [b.test]:2222 has {OTHER_KEY}",
+    ),
+    "a key that has changed": (CHANGED, f": 10.0.0.1 has {OTHER_KEY}"),
+}
+
+
 @every_shell
-@pytest.mark.parametrize(
-    ("script", "code", "words"),
-    [
-        ("echo 'ssh: connect to host 10.0.0.1: refused' >&2; exit 255", 255, "ssh://root@10.0.0.1 cannot be reached"),
-        ("echo 'registry mirror: nothing was changed' >&2; exit 1", 1, "nothing was changed"),
-    ],
-)
-def test_what_went_wrong_comes_from_ssh_or_from_the_agent_and_its_code_stays(
-    computer: Computer, shell: list[str], script: str, code: int, words: str
+@pytest.mark.parametrize("name", REASONS)
+def test_a_machine_that_cannot_be_reached_is_named_with_what_ssh_says_in_one_line(
+    computer: Computer, shell: list[str], name: str
 ) -> None:
-    computer.ssh(script)
+    said, words = REASONS[name]
+    (computer.folder / "said").write_text(said, newline="")
+    computer.ssh(f"cat {computer.folder}/said >&2; exit 255")
     done = computer.run("node.apply", {"a": 1}, shell)
-    assert done.returncode == code
-    assert words in done.stderr.splitlines()[-1]
+    assert (done.returncode, done.stdout) == (255, "")
+    sentence = "registry mirror: node1: ssh://root@10.0.0.1 cannot be reached, or has stopped answering"
+    assert done.stderr == f"{sentence}{words}\n"
+
+
+@every_shell
+@pytest.mark.parametrize("said", ["registry mirror: nothing was changed\n", "a line\n\nno end", "x" * 1_000_000])
+def test_an_agents_complaint_and_its_code_come_back_and_no_more_than_anybody_reads(
+    computer: Computer, shell: list[str], said: str
+) -> None:
+    (computer.folder / "said").write_text(said)
+    computer.ssh(f"cat {computer.folder}/said >&2; exit 1")
+    done = computer.run("node.apply", {"a": 1}, shell)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (f"{said.rstrip()}\n" if len(said) < 65536 else done.stderr[-65535:])
+    assert len(done.stderr) <= 65536
 
 
 @every_shell
