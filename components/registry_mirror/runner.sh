@@ -150,7 +150,7 @@ case $code in
 143) fail "$MIRROR_SSH: no answer within $seconds s" 255 ;;
 255)
     why
-    fail "$MIRROR_SSH cannot be reached, or has stopped answering$why" 255
+    fail "$MIRROR_SSH cannot be reached${MIRROR_BASTION:+ through $MIRROR_BASTION}, or has stopped answering$why" 255
     ;;
 esac
 [ -z "$said" ] || printf '%s\n' "${said%"$newline"}" >&2

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 CONNECT_SECONDS = 8
-"""Until a machine has answered and keys are exchanged (ssh_config(5), ConnectTimeout: connection, banner and key exchange)."""
+"""Until a machine has said its first words (ConnectTimeout: connection and banner; of the key exchange, which ssh_config(5) names too, it
+was seen to bound nothing with OpenSSH 9.2)."""
 SILENCE_SECONDS = 5
 """Without a word from the machine, after which ssh asks whether it is there."""
 SILENCES = 4

@@ -228,7 +228,7 @@ def test_a_bastion_that_is_down_or_another_is_named_and_nothing_is_changed(lab: 
         started = time.monotonic()
         reason = mirror.up_fails()
         assert time.monotonic() - started < 40
-        assert reason.startswith("node3: ssh://ops@198.18.0.13:22 cannot be reached")
+        assert reason.startswith("node3: ssh://ops@198.18.0.13:22 cannot be reached through ssh://root@198.18.0.")
         assert words in reason
         assert lab.daemon_json("node3") == before
         code, table = mirror.operate("status")

@@ -230,6 +230,8 @@ def test_a_machine_that_cannot_be_reached_is_named_with_what_ssh_says_in_one_lin
     assert (done.returncode, done.stdout) == (255, "")
     sentence = "registry mirror: node1: ssh://root@10.0.0.1 cannot be reached, or has stopped answering"
     assert done.stderr == f"{sentence}{words}\n"
+    done = computer.run("node.apply", {"a": 1}, shell, MIRROR_BASTION="ssh://b.test", MIRROR_BASTION_HOST_KEY="k x")
+    assert " cannot be reached through ssh://b.test, or has" in done.stderr
 
 
 @every_shell
