@@ -255,6 +255,8 @@ def test_one_interrupt_ends_a_local_command_and_the_run(project: Project, tmp_pa
 
 def test_a_remote_command_cannot_become_a_local_one(lab: Lab, project: Project) -> None:
     # That is why an upgrade makes new resources, and why their entries on nodes have another owner (node.py, SUCCESSOR).
+    project.write(command(ALL))
+    project.up()
     alias = "pulumi.Alias(type_='command:remote:Command')"
     project.write(f"local.Command('c', create='true', opts=pulumi.ResourceOptions(aliases=[{alias}]))")
     assert "Unrecognized field 'connection'" in project("preview", fails=True)

@@ -27,6 +27,22 @@ NAMES = [node.name for node in NODES]
 SIGNATURE, SECRET = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"
 
 
+FORMER_CLAIMS = f"""
+set -e
+labels='{{{{range $key, $value := .Spec.Labels}}}}{{{{$key}}}}={{{{$value}}}}{{{{println}}}}{{{{end}}}}'
+for config in $(docker config ls --quiet --filter label=swarm-registry-mirror.claim); do
+    name=$(docker config inspect --format '{{{{.Spec.Name}}}}' $config)
+    docker config inspect --format "$labels" $config | sed -n 's/\\{SUCCESSOR}$//; /=/p' > /tmp/labels
+    set --
+    while IFS= read -r label; do set -- "$@" --label "$label"; done < /tmp/labels
+    docker config rm $config
+    echo former | docker config create "$@" $name -
+done
+sed -i 's/\\{SUCCESSOR}$//' /var/data/registry/registry-mirror-data/.swarm-registry-mirror
+"""
+"""Claims and the storage's mark as they were: under the identity itself."""
+
+
 def former_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings as the former version had them."""
     found = {key: value for key, value in settings.items() if key != "former"}
@@ -46,6 +62,7 @@ class FormerStack:
     def __init__(self, lab: Lab, mirror: Mirror) -> None:
         self.lab = lab
         self.key = lab.private_key()
+        lab.on("node1", FORMER_CLAIMS)
         state = json.loads(mirror.stack.quietly("stack", "export", "--show-secrets"))
         resources = [
             self._as_before(resource)
@@ -70,7 +87,7 @@ class FormerStack:
         create, update, delete = ACTIONS[agent]
         machine = self.lab.nodes[variables["MIRROR_NODE"]]
         before = {**former_settings(settings), "program": FORMER["programs"][agent]}
-        if delete is not None:
+        if agent == "node":
             self.lab.on(
                 machine.name, ship.command(delete, None), json.dumps({**settings, "program": ship.program(agent)}).encode()
             )
@@ -143,7 +160,7 @@ def test_one_up_takes_a_former_stack_over_without_a_reload_and_it_can_be_destroy
     assert set(counts(mirror.up())) == {"unchanged"}
     mirror.destroy()
     assert {node: lab.daemon_json(node) for node in NAMES} == originals
-    assert lab.on("node1", "docker config ls --quiet --filter label=swarm-registry-mirror.claim") == ""
+    assert lab.on("node1", "docker config ls --quiet --filter label=swarm-registry-mirror.claim").strip() == ""
 
 
 def test_a_node_that_leaves_the_list_at_the_upgrade_is_restored_by_the_version_that_told_it(

@@ -122,7 +122,7 @@ def test_sudo_is_asked_for_every_action_of_the_agent_and_for_no_other() -> None:
     assert all(line.startswith("ops ALL=(root) NOPASSWD: /usr/bin/timeout ") for line in allowed)
     # What can be sent to a node with `sudo` in front: every function that is named in one of these.
     source = "".join(path.read_text() for path in [*HERE.glob("*.py"), *ROOT.glob("operate/*.py"), *HERE.parent.glob("*.py")])
-    used = set(re.findall(r'"((?:node|stats|restart|swarm|ready|storage|claim)\.[a-z_]+)"', source)) - {"node.role"}
+    used = set(re.findall(r'"((?:node|stats|upgrade|restart|swarm|ready|storage|claim)\.[a-z_]+)"', source)) - {"node.role"}
     assert {line.rpartition(" ")[2] for line in allowed} == used
     # Unescaped, these end an argument or a rule for sudo (sudoers(5)); wildcards would allow more than is written.
     plain = [re.sub(r"\\[,:=]", "", line.partition("NOPASSWD:")[2]) for line in allowed]
