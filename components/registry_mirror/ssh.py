@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 CONNECT_SECONDS = 8
-"""Until a machine has said its first words (ConnectTimeout). ssh_config(5) names the key exchange too, and with OpenSSH 9.2 it was
+"""Until a machine has said its first words (ConnectTimeout). ssh_config(5) names the key exchange too; with OpenSSH 9.2 it was
 seen not to bound that: what comes after the first words has the limit of silence, below."""
 SILENCE_SECONDS = 5
 """Without a word from the machine, after which ssh asks whether it is there."""
