@@ -87,7 +87,7 @@ class FormerStack:
         create, update, delete = ACTIONS[agent]
         machine = self.lab.nodes[variables["MIRROR_NODE"]]
         before = {**former_settings(settings), "program": FORMER["programs"][agent]}
-        if agent == "node":
+        if agent == "node" and delete is not None:
             self.lab.on(
                 machine.name, ship.command(delete, None), json.dumps({**settings, "program": ship.program(agent)}).encode()
             )
