@@ -1,6 +1,6 @@
 """A stack of the version before `local.Command`, taken over by one `up`, and destroyed as it is.
 
-`tests/former/remote_command.json` has that version's commands and programs. What it would have left in a lab and in a state is
+`tests/former/remote_command.json` has that version's commands, programs and rules for sudo. What it would have left in a lab and in a state is
 made of them and of what this version leaves: the resources of other types are the same.
 """
 
@@ -63,6 +63,8 @@ class FormerStack:
         self.lab = lab
         self.key = lab.private_key()
         lab.on("node1", FORMER_CLAIMS)
+        # Its rules for sudo are there until the upgrade is done, as their head says.
+        lab.on("node3", "umask 227; cat > /etc/sudoers.d/registry-mirror-former", FORMER["sudoers"].encode())
         state = json.loads(mirror.stack.quietly("stack", "export", "--show-secrets"))
         resources = [
             self._as_before(resource)
@@ -128,6 +130,7 @@ def mirror(lab: Lab, originals: dict[str, bytes | None]) -> Iterator[Mirror]:
     FormerStack(lab, found)
     yield found
     found.destroy()
+    lab.on("node3", "rm /etc/sudoers.d/registry-mirror-former")
 
 
 def reloads(lab: Lab) -> dict[str, int]:
