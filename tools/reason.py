@@ -65,7 +65,7 @@ def _short(name: str) -> str:
     _, separator, node = name.partition("-node-")
     if separator:
         return node
-    return "" if name.endswith(("-ready", "-storage", "-network", "-restarts")) else name
+    return "" if name.endswith(("-claim", "-ready", "-storage", "-network", "-restarts")) else name
 
 
 def _errors(block: list[str]) -> Iterator[list[str]]:

@@ -34,9 +34,7 @@ def mirror(lab: Lab, computer: Path) -> Iterator[Mirror]:
     found = Mirror(lab)
     found.stack.environment |= {"HOME": str(computer), "XDG_CACHE_HOME": f"{computer}/cache"}
     found.stack.environment.pop("SSH_AUTH_SOCK", None)
-    if found.stack.outputs():  # a lab that was kept from an earlier run (KEEP_LAB=1)
-        found.destroy()
-    found.up()
+    found.up_after_kill()  # a lab that was kept from an interrupted run (KEEP_LAB=1) may be locked
     yield found
     found.configure()
     found.destroy()
@@ -57,13 +55,13 @@ def nodes(mirror: Mirror, **changes: dict[str, Any]) -> list[dict[str, Any]]:
 def everything_goes_that_way(lab: Lab, mirror: Mirror, node: str) -> None:
     """A change arrives, status asks, and a repair mends."""
     assert mirror.operate("status")[0] == 0
-    before = lab.daemon_json(node) or b""
-    lab.on(node, "cat > /etc/docker/daemon.json", before.replace(URL.rstrip("/").encode(), b"https://other.lab.test"))
+    # As it was before us: what somebody writes himself would be his from then on.
+    original = "cat > /etc/docker/daemon.json" if node == "node2" else "rm /etc/docker/daemon.json"
+    lab.on(node, f"{original}; systemctl reload docker; sleep 1", NODE2_DAEMON_JSON.encode())
     assert mirror.status()[node]["drifted"]
     code, words = mirror.operate("repair")
     assert code == 0, words
     assert lab.mirrors(node)[0] == URL
-    lab.on(node, "cat > /etc/docker/daemon.json; systemctl reload docker", before)
     assert mirror.operate("status")[0] == 0
 
 
