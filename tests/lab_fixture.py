@@ -257,7 +257,10 @@ class Mirror:
 
     def operate(self, action: str, *flags: str) -> tuple[int, str]:
         """Exit code and output of `make status` or `make repair`."""
-        values = {key.partition(":")[2]: value for key, value in yaml.safe_load(self.file.read_text())["config"].items()}
+        config: dict[str, Any] = yaml.safe_load(self.file.read_text())["config"]
+        if any(isinstance(value, dict) and "secure" in value for value in config.values()):
+            config = self.stack.configuration()
+        values = {key.partition(":")[2]: value for key, value in config.items()}
         text = json.dumps({key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()})
         argv = self.stack.inside([sys.executable, "-m", "operate", action, *flags])
         done = subprocess.run(
