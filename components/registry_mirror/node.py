@@ -162,13 +162,13 @@ def keep_runner(name: str, after: Sequence[pulumi.Resource], parent: pulumi.Reso
     """The runner in the state, once: a computer that never ran the program can then undo what this one did.
 
     It is deleted before everything in `after`, and its deletion writes the file that their deletions need. Another version is
-    another resource, so that the version which goes is written too, for nodes that are taken out of the list meanwhile.
+    another resource, so that the version which goes is written too, for nodes that are taken out of the list meanwhile. It has
+    another name and no trigger, because of a replacement `pulumi preview --diff` would show both programs, line by line.
     """
     return local.Command(
-        f"{name}-runner",
+        f"{name}-runner-{runner.digest()[:12]}",
         delete=runner.WRITE,
         environment=runner.environment(runner=runner.digest()),
-        triggers=[runner.digest()],
         stdin=runner.text(),
         add_previous_output_in_env=False,
         logging=local.Logging.NONE,

@@ -69,7 +69,7 @@ class FormerStack:
         resources = [
             self._as_before(resource)
             for resource in state["deployment"]["resources"]
-            if not resource["urn"].endswith("-runner") and "-wave-" not in resource["urn"]
+            if "-runner-" not in resource["urn"] and "-wave-" not in resource["urn"]
         ]
         text = json.dumps({**state, "deployment": {**state["deployment"], "resources": resources}})
         for resource in resources:
