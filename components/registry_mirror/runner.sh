@@ -34,6 +34,18 @@ know() {
         fail "${0%/*}/host-keys cannot be written; set XDG_CACHE_HOME to a folder that can"
 }
 
+# Where a machine is, in $where. ssh takes no address of IPv6 in a URL (openssh misc.c, parse_uri): it goes by an option, $address.
+locate() {
+    where=$1 address=
+    case $1 in
+    *\[*\]*)
+        address=${1#*\[}
+        address="-o HostName=${address%%\]*}"
+        where=${1%%\[*}ipv6${1##*\]}
+        ;;
+    esac
+}
+
 # Why ssh has failed, in $why, to follow a sentence. It is what ssh itself has said, and only shown: nothing is decided by it.
 why() {
     why= return=$(printf '\r')
@@ -112,9 +124,11 @@ if [ -n "${MIRROR_SSH_CONFIG-}" ]; then
 fi
 if [ -n "${MIRROR_BASTION-}" ]; then
     know "$MIRROR_BASTION_HOST_KEY"
-    set -- "$@" -o "ProxyCommand=ssh -T -F '$config' OPTIONS $identity -o UserKnownHostsFile=$known_hosts -W '[%h]:%p' $MIRROR_BASTION"
+    locate "$MIRROR_BASTION"
+    set -- "$@" -o "ProxyCommand=ssh -T -F '$config' OPTIONS $identity -o UserKnownHostsFile=$known_hosts $address -W '[%h]:%p' $where"
 fi
 know "$MIRROR_HOST_KEY"
+locate "$MIRROR_SSH"
 set -- -T -F "$config" OPTIONS "$@" -o "UserKnownHostsFile=$known_hosts" -o GlobalKnownHostsFile=/dev/null
 
 # What ssh and the machine complain of comes through here, for the reason of a failure; no more of it than anybody reads.
@@ -123,7 +137,7 @@ said=$(
     {
         request <&3 2> /dev/null | {
             exec 3<&0
-            ssh "$@" -- "$MIRROR_SSH" "$command" <&3 2>&1 >&4 4>&- &
+            ssh "$@" $address -- "$where" "$command" <&3 2>&1 >&4 4>&- &
             ssh=$!
             # Ends ssh when the time is up, or when whoever has started us has ended us: nothing may hold our output open then.
             (

@@ -4,6 +4,7 @@
 here as words of a command line.
 """
 
+import re
 from collections.abc import Sequence
 from urllib.parse import quote
 
@@ -45,7 +46,7 @@ def options() -> list[str]:
 
 
 def destination(user: str, address: str, port: int) -> str:
-    """`ssh://user@address:port`, as ssh and the docker provider read it."""
+    """`ssh://user@address:port`, as the docker provider and, but for IPv6, ssh read it."""
     host = f"[{address}]" if ":" in address else address
     return f"ssh://{quote(user)}@{host}:{port}"
 
@@ -79,7 +80,10 @@ def command_options(
 
 def proxy_command(common: Sequence[str], bastion: str) -> str:
     """What ssh starts to get past a bastion: itself, with the same options, which ProxyJump would not pass on (ssh.c)."""
-    return " ".join(["ssh", "-T", *map(_quoted, common), "-W", "'[%h]:%p'", bastion])
+    url = re.fullmatch(r"(.*)\[(.*)\](.*)", bastion)
+    # ssh takes no address of IPv6 in a URL (openssh misc.c, parse_uri).
+    where = ["-o", f"HostName={url[2]}", f"{url[1]}ipv6{url[3]}"] if url else [bastion]
+    return " ".join(["ssh", "-T", *map(_quoted, common), "-W", "'[%h]:%p'", *where])
 
 
 def _quoted(word: str) -> str:

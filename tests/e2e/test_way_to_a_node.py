@@ -441,6 +441,21 @@ def test_the_administrators_own_configuration_of_ssh_is_read_where_he_names_it(l
     mirror.up()
 
 
+def _path_without_ssh(path: str, folder: Path) -> str:
+    """As PATH, with a copy by links of each folder that has ssh."""
+    found = []
+    for number, name in enumerate(path.split(":")):
+        if Path(name, "ssh").exists():
+            copy = folder / f"bin{number}"
+            copy.mkdir()
+            for file in Path(name).iterdir():
+                if not file.name.startswith("ssh"):
+                    (copy / file.name).symlink_to(file)
+            name = str(copy)
+        found.append(name)
+    return ":".join(found)
+
+
 def test_a_computer_without_ssh_or_without_a_place_for_the_runner_says_so_and_changes_nothing(
     lab: Lab, mirror: Mirror, tmp_path: Path
 ) -> None:
@@ -455,14 +470,7 @@ def test_a_computer_without_ssh_or_without_a_place_for_the_runner_says_so_and_ch
         assert "cannot be written" in reason
         assert "set XDG_CACHE_HOME to a folder that can" in reason
         mirror.stack.environment |= usual
-        programs = tmp_path / "bin"
-        programs.mkdir()
-        for folder in reversed(usual["PATH"].split(":")):
-            for file in Path(folder).glob("*") if Path(folder).is_dir() else ():
-                if not file.name.startswith("ssh"):
-                    (programs / file.name).unlink(missing_ok=True)
-                    (programs / file.name).symlink_to(file)
-        mirror.stack.environment["PATH"] = str(programs)
+        mirror.stack.environment["PATH"] = _path_without_ssh(usual["PATH"], tmp_path)
         assert "there is no ssh on this computer, and `pulumi up` needs it" in mirror.stack.run("preview")
         assert "there is no ssh on this computer; install it (openssh-client)" in mirror.up_fails()
         assert lab.connections(*NODES) == before

@@ -102,6 +102,19 @@ def test_every_connection_has_the_options_that_bound_it_and_believes_one_host_ke
 
 
 @every_shell
+def test_an_address_of_ipv6_goes_by_an_option_because_ssh_takes_none_in_a_url(computer: Computer, shell: list[str]) -> None:
+    way = {
+        "MIRROR_SSH": "ssh://root@[fd00::1]:22",
+        "MIRROR_BASTION": "ssh://ops@[fd00::2]:2222",
+        "MIRROR_BASTION_HOST_KEY": "k x",
+    }
+    computer.run("node.apply", {"a": 1}, shell, **way)
+    assert computer.words[-5:-1] == ["-o", "HostName=fd00::1", "--", "ssh://root@ipv6:22"]
+    (proxy,) = computer.option("ProxyCommand")
+    assert proxy.endswith("-o HostName=fd00::2 -W '[%h]:%p' ssh://ops@ipv6:2222")
+
+
+@every_shell
 def test_an_authority_is_believed_for_the_machines_that_it_has_signed(computer: Computer, shell: list[str]) -> None:
     computer.run("node.apply", {"a": 1}, shell, MIRROR_HOST_KEY=f"@cert-authority {HOST_KEY}")
     assert (computer.folder / "known_hosts").read_text() == f"@cert-authority * {HOST_KEY}\n"
