@@ -213,12 +213,12 @@ def test_a_local_command_without_create_runs_nothing_and_is_in_the_state(project
 REPLACED = """
 version, nodes = {version!r}, {nodes!r}
 commands = [local.Command(name, delete="echo " + name + " >> {log}") for name in nodes]
-local.Command("kept", delete="echo kept " + version + " >> {log}", triggers=[version],
+local.Command("kept-" + version, delete="echo kept " + version + " >> {log}",
               opts=pulumi.ResourceOptions(depends_on=commands))
 """
 
 
-def test_what_is_replaced_is_deleted_before_what_goes_and_it_depended_on(project: Project, tmp_path: Path) -> None:
+def test_what_depended_on_another_is_deleted_before_it_where_both_go(project: Project, tmp_path: Path) -> None:
     # So the runner of the version that goes is on this computer when the nodes that go need it.
     log = tmp_path / "deleted"
     project.write(REPLACED.format(version="one", nodes=["a", "b"], log=log))

@@ -33,14 +33,14 @@ def mirror(lab: Lab) -> Mirror:
 
 
 def test_a_preview_works_where_no_node_can_be_reached(mirror: Mirror) -> None:
-    assert "16 to create" in mirror.preview_without_network()
+    assert "17 to create" in mirror.preview_without_network()
 
 
 def test_up_tells_every_node_without_disturbing_what_runs_there(lab: Lab, mirror: Mirror) -> None:
     daemons = {node: lab.on(node, DAEMON) for node in NODES}
     traefik = lab.on("node1", "docker ps --quiet --filter name=traefik")
     before = lab.connections(*NODES)
-    assert counts(mirror.up()) == {"created": 16}
+    assert counts(mirror.up()) == {"created": 17}
     outputs = mirror.stack.outputs()
     assert outputs["nodes"] == dict.fromkeys(NODES, "written and reloaded")
     assert outputs["url"] == "https://mirror.lab.test"
@@ -61,7 +61,7 @@ def test_a_file_that_was_there_keeps_every_other_byte(lab: Lab) -> None:
 
 def test_up_again_changes_nothing_and_contacts_nobody(lab: Lab, mirror: Mirror) -> None:
     before = lab.connections(*NODES)
-    assert counts(mirror.up()) == {"unchanged": 16}
+    assert counts(mirror.up()) == {"unchanged": 17}
     assert lab.connections(*NODES) == before
 
 
@@ -70,7 +70,7 @@ def test_a_pull_requests_preview_needs_no_secret_and_shows_exactly_what_changes(
     assert lab.private_key().splitlines()[1] not in state.read_text()
     before = lab.connections(*NODES)
     code, report = review(mirror.stack, state)
-    assert (code, report["headline"]) == (0, "dev: nothing changes; 14 stay as they are")
+    assert (code, report["headline"]) == (0, "dev: nothing changes; 15 stay as they are")
     mirror.configure(daemonKeys={"debug": True}, hostname="bad name")
     code, report = review(mirror.stack, state)
     assert code == 1

@@ -14,9 +14,10 @@ import pytest
 
 from components.registry_mirror.ssh import CONNECT_SECONDS, SILENCE_SECONDS, SILENCES
 from lab.plan import NODE2_DAEMON_JSON
-from tests.lab_fixture import MIRROR_URL, Lab, Mirror, counts
+from tests.lab_fixture import Lab, Mirror, counts
 from tools.progress import StageError
 
+MIRROR_URL = "https://mirror.lab.test"
 SILENT = CONNECT_SECONDS
 STOPPED = SILENCE_SECONDS * (SILENCES + 1)
 """Seconds that a connection may take to end; in the worst case the machine has just said something."""
