@@ -88,6 +88,12 @@ def test_an_agent_goes_to_its_machine_with_its_settings_and_its_answer_comes_bac
 
 
 @every_shell
+def test_an_action_without_settings_gets_its_program_alone(computer: Computer, shell: list[str]) -> None:
+    assert computer.run("swarm.view", {}, shell).returncode == 0
+    assert json.loads((computer.folder / "stdin").read_text()) == {"program": ship.program("restart")}
+
+
+@every_shell
 def test_every_connection_has_the_options_that_bound_it_and_believes_one_host_key(computer: Computer, shell: list[str]) -> None:
     computer.run("node.apply", {"a": 1}, shell, MIRROR_BASTION="ssh://ops@b.test", MIRROR_BASTION_HOST_KEY="ssh-ed25519 BASTION")
     (proxy,) = computer.option("ProxyCommand")
