@@ -326,6 +326,15 @@ def test_a_computer_that_never_ran_the_program_gets_the_runner_from_the_state(tm
     assert hashlib.sha256((folder / runner.digest()).read_bytes()).hexdigest() == runner.digest()
 
 
+def test_a_version_that_comes_from_the_state_does_not_take_the_place_of_the_current_one(tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    workstation.place(environment)
+    subprocess.run(["sh", "-c", runner.WRITE], env={**environment, "MIRROR_RUNNER": "former"}, input="old", text=True, check=True)
+    folder = tmp_path / ".cache" / runner.FOLDER
+    assert (folder / "former").read_text() == "old"
+    assert (folder / runner.CURRENT).read_text() == runner.text()
+
+
 def test_the_text_of_the_runner_is_the_same_on_every_computer() -> None:
     text = runner.text()
     runner.text.cache_clear()
