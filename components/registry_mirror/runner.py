@@ -50,10 +50,11 @@ def undo_command(action: str) -> str:
 
 
 WRITE = (
-    f'umask 077; {_FOLDER}mkdir -p "$d" && cat > "$f.$$" && cp "$f.$$" "$d/{CURRENT}.$$" && mv -f "$f.$$" "$f"'
-    f' && mv -f "$d/{CURRENT}.$$" "$d/{CURRENT}"'
+    f'umask 077; {_FOLDER}mkdir -p "$d" && cat > "$f.$$" && {{ [ -r "$d/{CURRENT}" ] || cp "$f.$$" "$d/{CURRENT}"; }}'
+    f' && mv -f "$f.$$" "$f"'
 )
-"""What writes the file that it gets on stdin, as `workstation.py` does where the program runs."""
+"""What writes the file that it gets on stdin, as `workstation.py` does where the program runs; a version that is there already
+stays the current one, because the one that comes from the state may be on its way out."""
 
 
 def environment(**values: str | None) -> dict[str, str]:

@@ -78,7 +78,7 @@ expand() {
 
 # The settings with the agent's program, which lies behind this script, as their last value.
 request() {
-    sed '$s/}$/,/'
+    sed -e '$s/^{}$/{/' -e t -e '$s/}$/,/'
     sed -n "s/^:$agent:\(.*\)/\"program\":\"\1\"}/p" "$0"
 }
 

@@ -1,8 +1,8 @@
-"""How the node agent travels: its modules are packed into the request, which goes to the node on stdin. Pure.
+"""The node agents as they travel: each one's modules, packed, behind the settings that a machine gets on stdin. Pure.
 
-Why so: a command's text is printed whole when it fails, shown in every preview and kept two or three times in the state, so
-it must be short; environment variables are refused by a stock sshd; nothing is to be installed on a node. What is left is
-stdin, as JSON whose settings a person can read in a preview and whose last key is the packed program.
+Why so: environment variables are refused by a stock sshd; nothing is to be installed on a node; and sudo is to allow these
+programs and no others, so the command that starts one names it by its SHA-256. What is left is stdin, as JSON whose last key is
+the packed program. In the state are the settings alone; `runner.py` has the programs, and adds one on the way.
 """
 
 import base64

@@ -47,7 +47,7 @@ def test_the_least_that_works_works(lab: Lab, installed: Path, tmp_path: Path, c
     pull(lab, "node2")
     assert lab.upstream()["bytes"] > 1_000_000
     assert lab.mirrors("node2")[0] == example.outputs()["url"] + "/" == "https://mirror.lab.test/"
-    assert counts(example("up", "--yes", "--skip-preview")) == {"unchanged": 12}
+    assert counts(example("up", "--yes", "--skip-preview")) == {"unchanged": 13}
     example("destroy", "--yes", "--skip-preview")
 
 

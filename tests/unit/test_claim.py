@@ -106,6 +106,17 @@ def test_a_claim_is_a_swarm_config_for_each_thing_and_goes_again(swarm: Swarm, a
     assert swarm.configs == {}
 
 
+def test_what_a_former_version_has_claimed_becomes_ours_and_its_release_leaves_it(swarm: Swarm, asked: dict[str, Any]) -> None:
+    claim.take(asked)
+    successor = {**asked, "identity": asked["identity"] + ".2", "former": asked["identity"]}
+    held = swarm.held()
+    assert claim.take(successor) == "claimed"
+    claim.release(asked)
+    assert swarm.held() == held
+    claim.release(successor)
+    assert swarm.configs == {}
+
+
 def test_two_mirrors_with_everything_their_own_live_side_by_side(
     swarm: Swarm, asked: dict[str, Any], other: dict[str, Any]
 ) -> None:

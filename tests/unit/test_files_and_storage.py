@@ -261,3 +261,13 @@ def test_a_namesake_of_another_stack_is_refused_and_its_end_takes_nothing_away(t
         storage.apply(namesake)
     assert storage.remove(namesake) == "left: it is not ours any more"
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_the_storage_of_a_former_version_becomes_ours_and_its_removal_leaves_it(tmp_path: Path) -> None:
+    former = {**request(tmp_path), "identity": IDENTITY}
+    storage.apply(former)
+    successor = {**former, "identity": IDENTITY + ".2", "former": IDENTITY}
+    assert storage.apply(successor) == "unchanged"
+    assert storage.remove(former) == "left: it is not ours any more"
+    assert (tmp_path / "cache" / storage.OWNER).read_text().splitlines()[1] == IDENTITY + ".2"
+    assert storage.remove(successor) == "removed"

@@ -378,6 +378,30 @@ def test_the_end_of_one_mirror_leaves_another_ones_entry_even_where_both_have_on
     assert node.remove(request(path, owner="second")) == "forgotten"
 
 
+def test_what_a_former_version_has_entered_becomes_ours_without_a_write_and_its_removal_leaves_it(
+    docker: FakeDocker, path: Path
+) -> None:
+    former = request(path, owner="hub", keys={"debug": True})
+    original = write(path, '{"log-driver": "journald"}\n')
+    node.apply(former)
+    written, reloads = path.read_bytes(), docker.reloads
+    successor = {**former, "owner": "hub.2", "former": "hub"}
+    assert node.apply(successor) == "unchanged"
+    assert node.remove(former) == "nothing to forget"
+    assert (path.read_bytes(), docker.reloads) == (written, reloads)
+    assert node.remove(successor) == "forgotten"
+    assert path.read_bytes() == original
+
+
+def test_a_key_that_a_former_version_has_entered_is_taken_back_where_the_new_one_does_not_want_it(
+    docker: FakeDocker, path: Path
+) -> None:
+    former = request(path, owner="hub", keys={"debug": True})
+    node.apply(former)
+    node.apply({**former, "owner": "hub.2", "former": "hub", "keys": {}})
+    assert "debug" not in json.loads(path.read_text())
+
+
 KEYS: dict[str, Any] = {"debug": True, "max-concurrent-downloads": 9}
 
 

@@ -88,6 +88,12 @@ def test_an_agent_goes_to_its_machine_with_its_settings_and_its_answer_comes_bac
 
 
 @every_shell
+def test_an_action_without_settings_gets_its_program_alone(computer: Computer, shell: list[str]) -> None:
+    assert computer.run("swarm.view", {}, shell).returncode == 0
+    assert json.loads((computer.folder / "stdin").read_text()) == {"program": ship.program("restart")}
+
+
+@every_shell
 def test_every_connection_has_the_options_that_bound_it_and_believes_one_host_key(computer: Computer, shell: list[str]) -> None:
     computer.run("node.apply", {"a": 1}, shell, MIRROR_BASTION="ssh://ops@b.test", MIRROR_BASTION_HOST_KEY="ssh-ed25519 BASTION")
     (proxy,) = computer.option("ProxyCommand")
@@ -318,6 +324,15 @@ def test_a_computer_that_never_ran_the_program_gets_the_runner_from_the_state(tm
     folder = tmp_path / ".cache" / runner.FOLDER
     assert {file.name for file in folder.iterdir()} == {runner.digest(), runner.CURRENT}
     assert hashlib.sha256((folder / runner.digest()).read_bytes()).hexdigest() == runner.digest()
+
+
+def test_a_version_that_comes_from_the_state_does_not_take_the_place_of_the_current_one(tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    workstation.place(environment)
+    subprocess.run(["sh", "-c", runner.WRITE], env={**environment, "MIRROR_RUNNER": "former"}, input="old", text=True, check=True)
+    folder = tmp_path / ".cache" / runner.FOLDER
+    assert (folder / "former").read_text() == "old"
+    assert (folder / runner.CURRENT).read_text() == runner.text()
 
 
 def test_the_text_of_the_runner_is_the_same_on_every_computer() -> None:
