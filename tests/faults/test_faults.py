@@ -278,6 +278,32 @@ def test_the_canary_fails(lab: Lab, mirror: Mirror) -> None:
     assert mirror.operate("status")[0] == 0
 
 
+@pytest.mark.fault("F11", "dockerd refuses the file")
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        ("echo '{\"no-such-key\": 1}' > F", "no-such-key"),
+        ('echo \'{"labels": ["a=b"]}\' > F', "labels was edited in"),
+        ("echo '{}' > F; chattr +i F /etc/docker", "immutable"),
+    ],
+    ids=["a key that docker does not know", "an edit that docker has not taken over", "a file that must not change"],
+)
+def test_a_file_that_cannot_be_used_is_left_as_it_is(lab: Lab, mirror: Mirror, make: str, words: str) -> None:
+    listing = "ls -l --time-style=+ /etc/docker; cat /etc/docker/daemon.json 2>&1 || true"
+    mirror.configure(without=("node2", "node3"))
+    mirror.up()
+    lab.on("node3", make.replace("F", "/etc/docker/daemon.json"))
+    try:
+        found = lab.on("node3", listing)
+        mirror.configure(without=("node2",))
+        assert words in mirror.up_fails()
+        assert lab.on("node3", listing) == found
+        assert lab.mirrors("node3") == []
+    finally:
+        lab.on("node3", "chattr -i /etc/docker /etc/docker/daemon.json 2>/dev/null; rm -f /etc/docker/daemon.json")
+    mirror.up()
+
+
 @pytest.mark.fault("F17", "the mirror dies in the middle of the roll-out")
 def test_the_mirror_dies_meanwhile(lab: Lab, mirror: Mirror) -> None:
     files = {node: lab.daemon_json(node) for node in ("node1", "node3")}
