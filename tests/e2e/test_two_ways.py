@@ -188,6 +188,35 @@ def test_a_whole_stack_on_machines_of_both_kinds(lab: Lab, mirror: Mirror) -> No
     mirror.up()
 
 
+@pytest.mark.parametrize("images", ["stay", "are gone"])
+def test_an_upgrade_from_26_to_29_under_a_running_stack(lab: Lab, mirror: Mirror, images: str) -> None:
+    """An upgrade keeps the image store that there are images in; one that begins with none has the containerd store."""
+    lab.have({"node3": "26.1"})
+    mirror.configure()
+    mirror.up()
+    assert mirror.status()["node3"]["way"] == "daemon.json"
+    lab.on("node3", f"docker pull --quiet {PROOF}")
+    kept = "etc/docker var/lib/swarm-registry-mirror" + (" var/lib/docker" if images == "stay" else "")
+    archive = lab.on_bytes("node3", f"systemctl stop docker.socket docker; tar -cz -C / --exclude=var/lib/docker/swarm {kept}")
+    lab.have({"node3": "29"})
+    stopped = "systemctl stop docker.socket docker; find /var/lib/docker -mindepth 1 -maxdepth 1 ! -name swarm -exec rm -rf {} +"
+    lab.on("node3", f"{stopped}; rm -rf /etc/docker; tar -xz -C /; systemctl start docker", archive)
+    found = mirror.status()["node3"]
+    if images == "stay":
+        assert (found["state"], found["way"]) == ("well", "daemon.json")
+        assert mirror.operate("repair") == (0, "Nothing to repair.\n")
+    else:
+        assert (found["state"], found["way"], found["used"]) == ("DRIFTED", "hosts.toml", False)
+        assert any("it is in daemon.json from before" in fault for fault in found["faults"])
+        assert mirror.operate("repair")[0] == 0
+        assert mirror.status()["node3"]["state"] == "well"
+        assert MIRROR_URL not in (lab.daemon_json("node3") or b"").decode()
+        assert from_the_upstream(lab) < 100_000
+    mirror.configure(without=("node3",))
+    mirror.up()
+    assert lab.mirrors("node3") == []
+
+
 def test_a_drained_restart_takes_the_place_of_a_reload_that_harms(lab: Lab, mirror: Mirror) -> None:
     lab.have({"node3": HURT})
     daemon, others = lab.daemon_pid("node3"), {node: lab.daemon_pid(node) for node in ("node1", "node2")}

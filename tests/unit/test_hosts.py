@@ -206,6 +206,33 @@ def test_keys_are_managed_beside_it(by_hosts: FakeHosts, docker: FakeDocker, pat
     assert docker.daemon.live["debug"] is False
 
 
+def test_a_managed_key_that_somebody_has_removed_is_drift(by_hosts: FakeHosts, docker: FakeDocker, path: Path) -> None:
+    wish = request(path, keys={"debug": True})
+    node.apply(wish)
+    path.unlink()
+    docker.reload()
+    found = look(wish)
+    assert (found["listed"], found["used"]) == (True, True)
+    assert found["faults"]
+    assert node.apply(wish) == "written and reloaded"
+    assert look(wish)["faults"] == []
+
+
+@pytest.mark.parametrize("removed", [True, False], ids=["the file was removed by hand", "the file is there"])
+def test_a_key_that_is_managed_no_more_leaves_no_empty_file(
+    by_hosts: FakeHosts, docker: FakeDocker, path: Path, removed: bool
+) -> None:
+    node.apply(request(path, keys={"debug": True}))
+    if removed:
+        path.unlink()
+        docker.reload()
+    node.apply(request(path))
+    assert node.apply(request(path)) == "unchanged"
+    assert node.remove(request(path)) == "forgotten"
+    assert not path.exists()
+    assert docker.daemon.live["debug"] is False
+
+
 def test_where_the_keys_fail_the_host_goes_too(
     by_hosts: FakeHosts, docker: FakeDocker, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

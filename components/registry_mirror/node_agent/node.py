@@ -268,7 +268,9 @@ def change(
 ) -> None:
     """Write what was planned, tell docker, and check; after a failure everything is as it was. Raises Failed."""
     path, url, unit = request["daemon_json"], request["mirror"], request["service"]
-    text, after = daemon_json.decode(before), todo.after.encode()
+    text = daemon_json.decode(before)
+    # Where there is no file and nothing to be said in one, it is there for the reload alone.
+    after = None if before is None and not todo.after else todo.after.encode()
     between = todo.between.encode()
     touched = [key for key in {**record.keys, **entered} if key not in todo.due]
     expected = values_after(todo.after, reloadable(touched))
@@ -282,7 +284,9 @@ def change(
             files.replace(path, between, expected=before)
         reloaded = True
         engine.reload_until(unit, _complaint(todo.mirror, gone, expected), bool(expected))
-        if after != between:
+        if after is None:
+            files.remove(path)
+        elif after != between:
             files.replace(path, after)
         if "insecure-registries" not in expected and "insecure-registries" in daemon_json.values(text):
             lost = insecure - _insecure(engine.info(unit))
@@ -446,8 +450,8 @@ def look(request: Dict[str, Any]) -> str:
             found["faults"] += todo.refusals or pending
             # What a restart would take over besides: the daemon does not run with what its file says.
             found["hazards"] += [line for line in preflight.restart_findings(facts, request["keys"]) if line not in pending]
-            found["faults"] += [reason for reason in todo.reasons if found["listed"] and found["used"]]
             _look_at_hosts(request, info, found)
+            found["faults"] += [reason for reason in todo.reasons if found["listed"] and found["used"]]
     except Failed as error:
         found["faults"].append("%s: %s" % (path, error))
     _look_at_the_mirror(request, info, text, found)
