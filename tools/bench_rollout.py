@@ -276,7 +276,7 @@ class Contestants:
             list(pool.map(tell, self.fleet.addresses[1:]))
 
     def pulumi(self) -> None:
-        """The component's own commands and waves, at Pulumi's own parallelism; starting Pulumi included."""
+        """The component's own commands and waves, at the parallelism that `make up` has; starting Pulumi included."""
         self._run(["pulumi", "up", "--yes", "--skip-preview", "--non-interactive", "--stack", "t"])
 
     def pyinfra(self) -> None:
