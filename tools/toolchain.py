@@ -42,8 +42,8 @@ OTHER_COMPRESSIONS = ("PULUMI_DIY_BACKEND_ZSTD", "PULUMI_SELF_MANAGED_STATE_ZSTD
 """With one of them the user has chosen; Pulumi refuses two."""
 
 AT_ONCE = "PULUMI_PARALLEL"
-"""Resource operations at the same time. Pulumi's own default is four per processor: on two a wave of ten would be one of eight and one
-of two. How many nodes are configured at the same time is the graph's business (`maxParallel`), so here it is more than that."""
+"""Resource operations at the same time. Pulumi's own default is four per processor: on two, a wave of ten would be one of eight
+and one of two. How many nodes are configured at the same time is the graph's business (`maxParallel`), so here it is more."""
 
 PULUMI_VERSION = "3.259.0"
 """Newest CLI whose Go module the module proxy serves; an official one of this version or later on PATH is taken as it is."""
