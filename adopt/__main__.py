@@ -7,7 +7,7 @@ from typing import Any
 
 from adopt.find import Ssh, find
 from adopt.settings import AdoptError, stack_file
-from components.registry_mirror import rules
+from components.registry_mirror import rules, ssh
 from components.registry_mirror.plain_text import one_line
 from config.keys import KEYS
 
@@ -34,10 +34,11 @@ def main() -> int:
         return 1
     pairs = [entry.rpartition("=") for entry in chosen.users.split(",") if entry]
     users = {"": account, **{name: user for name, _, user in pairs}}
-    options = ["-i", chosen.key, "-o", "StrictHostKeyChecking=yes", "-o", f"UserKnownHostsFile={chosen.known_hosts}"]
-    ssh = Ssh(options, account, users)
+    # Where the file is not there the agent may have its key.
+    key = chosen.key if Path(chosen.key).expanduser().is_file() else None
+    reach = Ssh([*ssh.identity_options(key), *ssh.known_hosts_options(chosen.known_hosts)], account, users)
     try:
-        found = find(ssh, address, chosen.service)
+        found = find(reach, address, chosen.service)
     except AdoptError as error:
         print(one_line(error), file=sys.stderr)
         return 1

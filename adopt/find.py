@@ -20,10 +20,9 @@ from adopt.settings import (
     mirror_among,
     settings_of,
 )
-from components.registry_mirror import answer
+from components.registry_mirror import answer, ssh
 from components.registry_mirror.plain_text import one_line
 
-CONNECT_SECONDS = 8
 ANSWER_SECONDS = 120
 _ASK = """
 all() { what=$1; shift; [ $# -gt 0 ] && docker "$what" inspect "$@" || echo '[]'; }
@@ -37,7 +36,10 @@ DAEMON_FILES = ("/etc/docker/daemon.json", "/etc/docker-latest/daemon.json")
 
 @dataclass(frozen=True)
 class Ssh:
-    """How to reach machines: options for `ssh`, the account on the manager that is asked, and that on the other machines."""
+    """How to reach machines: the account on the manager that is asked, and that on the other machines.
+
+    `options`: for `ssh`, beside those of every connection (`components/registry_mirror/ssh.py`).
+    """
 
     options: Sequence[str]
     manager_user: str
@@ -54,7 +56,7 @@ class Ssh:
         The script goes to a `sh` on stdin, so the command line is two words that every login shell understands; what is ours of
         the output stands between two marks that nobody can have guessed.
         """
-        argv = ["ssh", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_SECONDS}", *self.options, "-l", user, "--", address]
+        argv = ["ssh", *ssh.options(), *self.options, "-l", user, "--", address]
         mark = secrets.token_hex(16)
         whole = f"set -e\necho {mark}\n{script}\necho; echo {mark}\n"
         try:
@@ -74,20 +76,20 @@ class Ssh:
         return parts[1]
 
 
-def find(ssh: Ssh, manager: str, service_name: str | None) -> Found:
+def find(reach: Ssh, manager: str, service_name: str | None) -> Found:
     """The mirror of the swarm that `manager` (an address) belongs to. Raises AdoptError."""
-    user = ssh.manager_user
+    user = reach.manager_user
     try:
-        own_id, services, nodes, networks = _values(ssh(manager, user, _ASK))
+        own_id, services, nodes, networks = _values(reach(manager, user, _ASK))
     except ValueError:
         raise AdoptError(f"{user}@{manager}: docker's answer is not what docker answers on a manager of a swarm") from None
     service = mirror_among(services, service_name)
     notes: list[str] = []
-    machines = _machines(ssh, manager, own_id, _usable(nodes, own_id, notes))
-    task_node = _task_node(ssh, manager, user, service)
+    machines = _machines(reach, manager, own_id, _usable(nodes, own_id, notes))
+    task_node = _task_node(reach, manager, user, service)
     found = settings_of(
         service,
-        config=_config(ssh, manager, user, service),
+        config=_config(reach, manager, user, service),
         services=services,
         networks={network["Id"]: network["Name"] for network in networks},
         machines=machines,
@@ -128,7 +130,7 @@ def _usable(nodes: Sequence[Mapping[str, Any]], own_id: str, notes: list[str]) -
     return up
 
 
-def _machines(ssh: Ssh, manager: str, own_id: str, nodes: Sequence[Mapping[str, Any]]) -> list[Machine]:
+def _machines(reach: Ssh, manager: str, own_id: str, nodes: Sequence[Mapping[str, Any]]) -> list[Machine]:
     """Each node, asked for its files. Raises AdoptError that names every node which could not be."""
     machines: list[Machine] = []
     faults: list[str] = []
@@ -136,10 +138,10 @@ def _machines(ssh: Ssh, manager: str, own_id: str, nodes: Sequence[Mapping[str, 
         hostname, own = _hostname(node), node["ID"] == own_id
         # Two machines may have one name; then the name alone does not tell them apart.
         name = f"{hostname}-{node['ID'][:8]}" if hostname in [machine.name for machine in machines] else hostname
-        user = ssh.manager_user if own else ssh.user(hostname)
+        user = reach.manager_user if own else reach.user(hostname)
         try:
             address = manager if own else _address(node)
-            machines.append(Machine(name, address, _daemon_files(ssh, address, user), user, node["ID"]))
+            machines.append(Machine(name, address, _daemon_files(reach, address, user), user, node["ID"]))
         except AdoptError as error:
             faults.append(f"{name}: {error}")
     if faults:
@@ -161,31 +163,31 @@ def _address(node: Mapping[str, Any]) -> str:
     return address
 
 
-def _daemon_files(ssh: Ssh, address: str, user: str) -> dict[str, str]:
+def _daemon_files(reach: Ssh, address: str, user: str) -> dict[str, str]:
     """Path -> text of the files that are there and may be read."""
     script = "".join(f'if [ -r {file} ]; then echo "{file} $(base64 < {file} | tr -d "\\n")"; fi\n' for file in DAEMON_FILES)
-    lines = [line.partition(" ") for line in ssh(address, user, script).splitlines()]
+    lines = [line.partition(" ") for line in reach(address, user, script).splitlines()]
     return {file: base64.b64decode(text).decode(errors="replace") for file, _, text in lines if file in DAEMON_FILES}
 
 
-def _task_node(ssh: Ssh, manager: str, user: str, service: Mapping[str, Any]) -> str:
+def _task_node(reach: Ssh, manager: str, user: str, service: Mapping[str, Any]) -> str:
     """Id of the node of the service's newest task that is to run; empty if there is none."""
     script = (
         f"task=$(docker service ps --quiet --no-trunc --filter desired-state=running {shlex.quote(service['ID'])} | head -n 1)\n"
         '[ -z "$task" ] || docker inspect --type task --format \'{{.NodeID}}\' "$task"'
     )
-    return ssh(manager, user, script).strip()
+    return reach(manager, user, script).strip()
 
 
-def _config(ssh: Ssh, manager: str, user: str, service: Mapping[str, Any]) -> str:
+def _config(reach: Ssh, manager: str, user: str, service: Mapping[str, Any]) -> str:
     """The registry's configuration: a file on the shared storage, or a Swarm config; empty where its environment says all."""
     path = config_path(service)
     if path is not None:
-        return ssh(manager, user, f"cat {shlex.quote(path)}")
+        return reach(manager, user, f"cat {shlex.quote(path)}")
     for config in service["Spec"]["TaskTemplate"]["ContainerSpec"].get("Configs") or []:
         if (config.get("File") or {}).get("Name") in config_target(service):
             script = f"docker config inspect --format '{{{{json .Spec.Data}}}}' {shlex.quote(config['ConfigID'])}"
-            return base64.b64decode(json.loads(ssh(manager, user, script))).decode(errors="replace")
+            return base64.b64decode(json.loads(reach(manager, user, script))).decode(errors="replace")
     try:
         RegistryConfig.read("", environment(service))
     except ValueError:

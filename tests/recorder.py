@@ -95,8 +95,8 @@ def run(build: Callable[[], object], *, preview: bool = False, docker_host: str 
     mocks.set_mocks(recorder, project="swarm-registry-mirror", stack="test", preview=preview, monitor=_Monitor(recorder))
 
     @pulumi.runtime.test  # type: ignore[untyped-decorator]
-    def program() -> None:
-        build()
+    def program() -> object:
+        return build()
 
     program()
     return recorder

@@ -67,7 +67,7 @@ ship.program = lambda agent: {base64.b64encode(zlib.compress(SMALL_AGENT.encode(
 )
 
 PROGRAM = """
-import json, pulumi
+import asyncio, json, pulumi
 from components.registry_mirror import RegistryMirrorArgs, SwarmNode, workstation
 from components.registry_mirror.node import keep_runner, roll_out
 fleet = json.load(open("fleet.json"))
@@ -76,9 +76,14 @@ args = RegistryMirrorArgs(hostname=fleet["mirror"], image="registry:3.1.2@sha256
                           **({"private_key": pulumi.Output.secret(fleet["key"])} if fleet["key_in_state"] else
                              {"private_key_file": fleet["key_file"]}), max_parallel=fleet["at_once"],
                           coalesce=False, placement_constraints=["node.role == manager"])
-fleet, ready = (pulumi.ComponentResource(f"fleet:index:{name}", name) for name in ("Fleet", "Ready"))
-workstation.place()
-keep_runner("mirror", list(roll_out("mirror", args, "mirror", after=ready, parent=fleet).values()), fleet)
+
+async def program():  # as the project's own __main__.py
+    fleet, ready = (pulumi.ComponentResource(f"fleet:index:{name}", name) for name in ("Fleet", "Ready"))
+    workstation.place()
+    keep_runner("mirror", list(roll_out("mirror", args, "mirror", after=ready, parent=fleet).values()), fleet)
+    await asyncio.sleep(0)
+
+pulumi.run(program)
 """
 
 REQUEST = """
@@ -271,7 +276,7 @@ class Contestants:
             list(pool.map(tell, self.fleet.addresses[1:]))
 
     def pulumi(self) -> None:
-        """The component's own commands and waves, at Pulumi's own parallelism; starting Pulumi included."""
+        """The component's own commands and waves, at the parallelism that `make up` has; starting Pulumi included."""
         self._run(["pulumi", "up", "--yes", "--skip-preview", "--non-interactive", "--stack", "t"])
 
     def pyinfra(self) -> None:

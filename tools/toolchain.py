@@ -35,11 +35,15 @@ PULUMI_HOME = TOOLS / "pulumi"
 LOGS = TOOLS / "logs"
 
 STATE_COMPRESSION = "PULUMI_DIY_BACKEND_GZIP"
-"""A backend of one's own (files, S3, …) gets the whole state at the beginning and the end of every step: 48 kB per node, nearly
-all of it the same program. Compressed that is a small part of the bytes and less work; Pulumi reads both, and changes from one to
-the other by itself."""
+"""A backend of one's own (files, S3, …) gets the whole state at the beginning and the end of every step, 5 kB per node, in which
+much is alike. Compressed that is a small part of the bytes and no more work; Pulumi reads both, and changes from one to the other
+by itself."""
 OTHER_COMPRESSIONS = ("PULUMI_DIY_BACKEND_ZSTD", "PULUMI_SELF_MANAGED_STATE_ZSTD", "PULUMI_SELF_MANAGED_STATE_GZIP")
 """With one of them the user has chosen; Pulumi refuses two."""
+
+AT_ONCE = "PULUMI_PARALLEL"
+"""Resource operations at the same time. Pulumi's own default is four per processor: on two, a wave of ten would be one of eight
+and one of two. How many nodes are configured at the same time is the graph's business (`maxParallel`), so here it is more."""
 
 PULUMI_VERSION = "3.259.0"
 """Newest CLI whose Go module the module proxy serves; an official one of this version or later on PATH is taken as it is."""
@@ -86,6 +90,7 @@ def environment(*, stand_ins: bool = True) -> dict[str, str]:
         "PULUMI_HOME": os.environ.get("PULUMI_HOME", str(PULUMI_HOME)),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+        AT_ONCE: os.environ.get(AT_ONCE, "64"),
         **({} if any(name in os.environ for name in (STATE_COMPRESSION, *OTHER_COMPRESSIONS)) else {STATE_COMPRESSION: "true"}),
     }
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import pulumi
+from pulumi.resource import DependencyResource
 from pulumi_command import local
 
 from . import answer, render, rules, runner, ssh
@@ -142,12 +143,23 @@ def roll_out(
                 create="node.apply",
                 delete="node.remove",
                 stdin=_node_request(service, nodes[node_name], args),
-                opts=pulumi.ResourceOptions(parent=parent, depends_on=[before]),
+                opts=pulumi.ResourceOptions(parent=parent, depends_on=[_by_urn(before)]),
             )
             for node_name in wave
         ]
         done.update(zip(wave, commands, strict=True))
     return done
+
+
+async def _by_urn(resource: pulumi.Resource) -> pulumi.Resource:
+    """The same resource, without what it depends on itself.
+
+    The SDK looks for circles by recursion through everything that a dependency depends on (pulumi
+    `runtime/resource_cycle_breaker.py`): a roll-out of one node after the other was too deep for Python at about 450 nodes.
+    """
+    urn = await resource.urn.future()
+    assert urn is not None
+    return DependencyResource(urn)
 
 
 def _barrier(name: str, after: Sequence[pulumi.Resource], parent: pulumi.Resource) -> pulumi.Resource:

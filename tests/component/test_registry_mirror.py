@@ -700,6 +700,11 @@ def test_the_graph_grows_by_one_resource_per_node_and_one_per_wave(count: int) -
     assert len(build(nodes=nodes, manager="n0", max_parallel=10).resources) == count + 12 + max(0, (count - 2) // 10)
 
 
+def test_hundreds_of_nodes_one_after_the_other_are_no_depth_of_recursion() -> None:
+    nodes = [node(f"n{index}") for index in range(500)]
+    assert build(nodes=nodes, manager="n0", max_parallel=1).named("mirror-node-n499").depends_on == ["mirror-wave-499"]
+
+
 MAKES_NOTHING = {"mirror", "mirror-identity"}
 """What may come before the claim: it makes nothing on the swarm."""
 

@@ -2,8 +2,10 @@
 
 import json
 import runpy
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pulumi
 import pytest
@@ -26,8 +28,13 @@ def load(values: dict[str, Any]) -> None:
     set_all_config({key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()})
 
 
-def program() -> None:
-    runpy.run_path(str(ROOT / "__main__.py"))
+def program() -> Awaitable[Any]:
+    """What the program hands to Pulumi to be run. The stack of the mocks has ended before it begins, so it is run here."""
+    given: list[Callable[[], Awaitable[Any]]] = []
+    with mock.patch("pulumi.run", given.append):
+        runpy.run_path(str(ROOT / "__main__.py"))
+    (run_it,) = given
+    return run_it()
 
 
 def values_of(path: Path, folder: Path) -> dict[str, Any]:

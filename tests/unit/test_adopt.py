@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -575,3 +576,12 @@ def test_a_login_shell_that_runs_nothing_is_said_to(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     with pytest.raises(AdoptError, match="said 'Welcome'; does its login shell run commands"):
         Ssh([], "root", {})("h", "root", "echo yes")
+
+
+def test_only_one_module_says_how_long_a_connection_may_take_and_that_host_keys_are_checked() -> None:
+    root = Path(__file__).resolve().parents[2]
+    theirs = {
+        path for folder in ("components", "config", "adopt", "operate", "review") for path in root.glob(f"{folder}/**/*.py")
+    }
+    saying = {path for path in theirs if re.search(r"ConnectTimeout|StrictHostKeyChecking|BatchMode", path.read_text())}
+    assert saying == {root / "components/registry_mirror/ssh.py"}

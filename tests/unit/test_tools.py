@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from components.registry_mirror import RegistryMirrorArgs
 from lab.control import check_computer
 from lab.machines import cgroup_of
 from lab.plan import MANAGER, LabFolder
@@ -335,6 +336,13 @@ def test_a_state_is_compressed_unless_the_user_has_chosen_otherwise(monkeypatch:
         with monkeypatch.context() as context:
             context.setenv(name, "false")
             assert toolchain.STATE_COMPRESSION not in toolchain.environment()
+
+
+def test_pulumi_does_more_at_once_than_a_wave_has_nodes_unless_the_user_says_how_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(toolchain.AT_ONCE, raising=False)
+    assert int(toolchain.environment()[toolchain.AT_ONCE]) > 2 * RegistryMirrorArgs.max_parallel
+    monkeypatch.setenv(toolchain.AT_ONCE, "3")
+    assert toolchain.environment()[toolchain.AT_ONCE] == "3"
 
 
 def test_plugin_versions_are_those_that_the_sdks_ask_for() -> None:
