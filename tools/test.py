@@ -2,7 +2,8 @@
 
     python3 -m tools.test [check] [unit] [component] [program] [contract] [e2e] [faults] [soak]
 
-Without names it runs all but `soak`, which needs more time and more of the network. Where no lab can be (no root, no Debian)
+Without names it runs all but `soak`, which needs more time and more of the network, and all but the tests that are marked `long`,
+whose like is run in any case: they are for `make faults`. Where no lab can be (no root, no Debian)
 those from `contract` on are left out, and that is said in one line; in CI (CI=true) they are mandatory. FAULT_REPEATS says how
 often what has randomness in it is repeated, LABS how many labs are at work at the same time.
 """
@@ -53,7 +54,8 @@ def test(names: list[str]) -> None:
         control.prepare()  # what the labs share, before two of them want it at the same time
         # A file's tests build on each other, so a file stays in one lab, and nothing goes on after a failure.
         at_once = ["--numprocesses", str(LABS_AT_ONCE), "--dist", "loadfile"] if LABS_AT_ONCE > 1 else ["--capture=no"]
-        _pytest(" and ".join(in_lab), "--exitfirst", "-vv", *at_once, *(f"tests/{name}" for name in in_lab))
+        chosen = [] if names else ["-m", "not long"]
+        _pytest(" and ".join(in_lab), "--exitfirst", "-vv", *chosen, *at_once, *(f"tests/{name}" for name in in_lab))
 
 
 def _pytest(title: str, *arguments: str) -> None:

@@ -103,6 +103,7 @@ NOTICED = {**AT_ONCE, "silent": 2.0}
 """The same, once the guard has seen it."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("engine", ["28.5-containerd", "29"])
 def test_a_sick_mirror_costs_a_pull_seconds(lab: Lab, engine: str) -> None:
     """As `make bench-mirror` does for engines of old, with a mirror of somebody's that is ill in each way."""

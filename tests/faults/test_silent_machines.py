@@ -37,6 +37,8 @@ KINDS = {
     "stops once the agent is there": (STOPPED, ""),
 }
 """Kind -> (seconds until it is given up, what ssh says of it)."""
+OFTEN = ("accepts the connection and says nothing", "stops once the agent is there")
+"""Of these, the one before anybody is logged in and the one after it, which `make test` runs too."""
 
 
 @contextlib.contextmanager
@@ -116,7 +118,10 @@ def _ours(mirror: Mirror) -> list[str]:
 
 
 @pytest.mark.fault("F6", "a node swallows every packet, says nothing, or stops later on")
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [kind if kind in OFTEN else pytest.param(kind, marks=pytest.mark.long) for kind in KINDS],
+)
 def test_a_canary_that_is_silent_ends_the_roll_out_before_anything_is_changed(lab: Lab, mirror: Mirror, kind: str) -> None:
     files = {node: lab.daemon_json(node) for node in lab.nodes}
     mirror.configure(daemonKeys={"debug": True})
@@ -128,7 +133,9 @@ def test_a_canary_that_is_silent_ends_the_roll_out_before_anything_is_changed(la
 
 
 @pytest.mark.fault("F6", "a node swallows every packet, says nothing, or stops later on")
-@pytest.mark.parametrize("kind", ["accepts the connection and says nothing", "stops while it looks for the key"])
+@pytest.mark.parametrize(
+    "kind", ["accepts the connection and says nothing", pytest.param("stops while it looks for the key", marks=pytest.mark.long)]
+)
 def test_a_silent_machine_in_a_wave_costs_the_others_nothing(lab: Lab, mirror: Mirror, kind: str) -> None:
     before = lab.daemon_json("node3")
     mirror.configure(daemonKeys={"debug": True})
@@ -143,7 +150,9 @@ def test_a_silent_machine_in_a_wave_costs_the_others_nothing(lab: Lab, mirror: M
 
 
 @pytest.mark.fault("F6", "a node swallows every packet, says nothing, or stops later on")
-@pytest.mark.parametrize("kind", ["accepts the connection and says nothing", "stops once the agent is there"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("accepts the connection and says nothing", marks=pytest.mark.long), "stops once the agent is there"]
+)
 def test_a_silent_machine_that_is_taken_out_of_the_list_is_named(lab: Lab, mirror: Mirror, kind: str) -> None:
     mirror.configure(without=("node3",))
     with silent(lab, "node3", kind):
@@ -156,7 +165,9 @@ def test_a_silent_machine_that_is_taken_out_of_the_list_is_named(lab: Lab, mirro
 
 
 @pytest.mark.fault("F6", "a node swallows every packet, says nothing, or stops later on")
-@pytest.mark.parametrize("kind", ["swallows every packet", "stops while it looks for the key"])
+@pytest.mark.parametrize(
+    "kind", ["swallows every packet", pytest.param("stops while it looks for the key", marks=pytest.mark.long)]
+)
 def test_a_silent_machine_at_destroy_is_named_and_the_next_destroy_goes_on(lab: Lab, mirror: Mirror, kind: str) -> None:
     before = lab.daemon_json("node2")
     with silent(lab, "node2", kind):
@@ -181,7 +192,7 @@ def test_status_of_a_silent_machine_takes_seconds_too(lab: Lab, mirror: Mirror) 
 
 
 @pytest.mark.fault("F39", "ctrl-c while a machine is silent")
-@pytest.mark.parametrize("to", ["pulumi", "everybody on the terminal"])
+@pytest.mark.parametrize("to", [pytest.param("pulumi", marks=pytest.mark.long), "everybody on the terminal"])
 def test_one_ctrl_c_ends_a_run_that_waits_for_a_silent_machine(lab: Lab, mirror: Mirror, to: str) -> None:
     files = {node: lab.daemon_json(node) for node in lab.nodes}
     mirror.configure(daemonKeys={"debug": True})
