@@ -14,7 +14,6 @@ import pytest
 
 from lab.plan import NODE2_DAEMON_JSON
 from tests.lab_fixture import Lab, Mirror, counts, kill_session, review, saved_state
-from tools.forget import strike
 
 pytestmark = pytest.mark.engines(node3="20.10")
 """What is seen here is daemon.json and its reloads; hosts.toml has tests of its own (`tests/e2e/test_two_ways.py`)."""
@@ -150,7 +149,8 @@ def test_a_manager_that_is_away_keeps_the_others_from_being_restarted(lab: Lab, 
     daemons = {node: lab.daemon_pid(node) for node in ("node1", "node3")}
     mirror.configure(daemonKeys={**KEYS, "log-driver": "local"}, restart="when-needed", without=("node2",))
     exported = mirror.stack.quietly("stack", "export")
-    mirror.stack.quietly("stack", "import", stdin=json.dumps(strike(json.loads(exported), "node2")))
+    code, words = mirror.operate("forget", "node2")
+    assert code == 0, words
     reason = mirror.up_fails()
     assert "2 of 3 managers are reachable and 2 are needed for quorum" in reason
     assert {node: lab.daemon_pid(node) for node in daemons} == daemons
