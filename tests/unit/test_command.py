@@ -1,11 +1,11 @@
 """What the command says of a stack, what it does to it, and the exit code that a script can use."""
 
 import hashlib
+import io
 import json
 import os
 import re
 import stat
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -262,7 +262,8 @@ class Cli:
         program.write_text(
             f"#!/bin/sh\ncd {folder}\n"
             'echo "$@" >> calls; [ "$1 $2" != "stack import" ] || { cat > imported; exit; }\n'
-            "[ ! -e complaint ] || { cat complaint >&2; exit 255; }\ncase $* in *--show-secrets*) cat state ;; *) cat sealed ;; esac\n"
+            "[ ! -e complaint ] || { cat complaint >&2; exit 255; }\n"
+            "case $* in *--show-secrets*) cat state ;; *) cat sealed ;; esac\n"
         )
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
 
@@ -473,7 +474,7 @@ def test_colour_is_for_terminals_whose_users_have_not_declined(monkeypatch: pyte
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
     assert console.has_colour(stream)
-    assert not console.has_colour(sys.__stdin__ if sys.__stdin__ and not sys.__stdin__.isatty() else open(os.devnull))
+    assert not console.has_colour(io.StringIO())
     monkeypatch.setenv("NO_COLOR", "1")
     assert not console.has_colour(stream)
     plain = console.table(("node", "state"), [("n1", "well"), ("n10", "NOT IN SWARM")], colour=False)

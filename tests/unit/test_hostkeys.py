@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from components.registry_mirror.cli import hostkeys as command
+from components.registry_mirror.cli import stack
 from components.registry_mirror.cli.hostkeys import BEHIND, KNOWN, NEW, OTHER, SILENT, Found, Machine, preferred
 from config import hostkeys
 from config.hostkeys import machines, merged
@@ -55,7 +56,7 @@ def test_the_exit_code_of_the_verb_tells_the_worst(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], scans: dict[str, str], code: int
 ) -> None:
     monkeypatch.setattr(command, "scan", lambda machine: f"{machine.host} {scans.get(machine.name, '')}\n")
-    monkeypatch.setattr(command.stack, "mirrors", lambda options: [mirror("n1", "n2")])
+    monkeypatch.setattr(stack, "mirrors", lambda options: [mirror("n1", "n2")])
     assert command.run(argparse.Namespace(json=True)) == code
     entries = json.loads(capsys.readouterr().out)
     assert [entry["machine"] for entry in entries] == ["n1", "n2"]
