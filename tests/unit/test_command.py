@@ -237,6 +237,25 @@ def test_stats_ask_the_manager_for_the_storage_and_docker_hub_only_where_it_coun
     assert found.disk_asked_bytes == 4096 << 20
 
 
+def test_a_registry_that_runs_on_a_machine_of_another_mirror_is_found_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    runs_on = "n3"
+
+    def agent(action: str, machine: Machine, *_: Any) -> tuple[int, str, str]:
+        asked.append(machine.name)
+        registry = {"hits": 1, "requests": 2} if machine.name == runs_on else None
+        return 0, json.dumps({"registry": registry, "varnish": None, "quota": None, "cached": None}), ""
+
+    monkeypatch.setattr(nodes, "_agent", agent)
+    others = [*mirror("n1", "n3", "n4").nodes, *mirror("n3", "n4").nodes]
+    assert nodes.stats(mirror("n1", "n2"), others).node == "n3"
+    assert sorted(asked) == ["n1", "n2", "n3", "n4"], "each once"
+    asked.clear()
+    runs_on = "n2"
+    assert nodes.stats(mirror("n1", "n2"), others).node == "n2"
+    assert sorted(asked) == ["n1", "n2"], "and only where that is needed"
+
+
 def test_an_upgrade_is_asked_about_with_each_nodes_own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, Any] = {}
 

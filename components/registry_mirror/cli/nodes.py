@@ -157,11 +157,12 @@ def upgrade(mirror: Mirror, to: str) -> list[tuple[str, dict[str, Any], str]]:
     return _on_all(mirror.nodes, ask, AT_ONCE)
 
 
-def stats(mirror: Mirror) -> Stats:
-    """What the mirror has done, gathered from all nodes. Raises StateError."""
-    everybody: list[Machine] = [*mirror.nodes]
-    if mirror.manager.name not in [node.name for node in mirror.nodes]:
-        everybody.append(mirror.manager)  # its registry may run there, and it sees the shared storage
+def stats(mirror: Mirror, others: Sequence[Machine] = ()) -> Stats:
+    """What the mirror has done, gathered from all nodes. Raises StateError.
+
+    Swarm may run the registry on any machine: `others` of it are asked where it is on none of the mirror's own.
+    """
+    everybody = _different([*mirror.nodes, mirror.manager])
     settings = {
         "service": mirror.service,
         "front": mirror.front,
@@ -179,7 +180,21 @@ def stats(mirror: Mirror) -> Stats:
         except answers.BadAnswer as error:
             return machine.name, {}, str(error)
 
-    return gather(_on_all(everybody, ask, AT_ONCE), mirror.disk * MIB if mirror.disk is not None else None)
+    disk = mirror.disk * MIB if mirror.disk is not None else None
+    answers_of = _on_all(everybody, ask, AT_ONCE)
+    found = gather(answers_of, disk)
+    left = _different([*everybody, *others])[len(everybody) :]
+    if found.node is not None or not left:
+        return found
+    return gather([*answers_of, *_on_all(left, ask, AT_ONCE)], disk)
+
+
+def _different(machines: Sequence[Machine]) -> list[Machine]:
+    """Each machine once, in the order of their first times."""
+    found: dict[tuple[str, str], Machine] = {}
+    for machine in machines:
+        found.setdefault((machine.name, machine.environment.get("MIRROR_SSH", "")), machine)
+    return list(found.values())
 
 
 def look_at(node: Node) -> Look:

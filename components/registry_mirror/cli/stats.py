@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from . import nodes, stack
+from . import deployed, nodes, stack
 from .console import DRIFTED, UNREACHABLE, WELL, Verb, progress, table, worst
 from .gathered import Stats, as_rows
 from .status import heading
@@ -11,11 +11,13 @@ from .status import heading
 
 def run(options: argparse.Namespace) -> int:
     """Gather and print: for scripts an object, or a list of them where there are several mirrors."""
-    mirrors = stack.mirrors(options)
+    state = stack.chosen(options).state()
+    mirrors = deployed.mirrors(state, options.mirror)
+    others = [machine for mirror in deployed.mirrors(state) for machine in (*mirror.nodes, mirror.manager)]
     found = []
     for mirror in mirrors:
         with progress(f"asking {len(mirror.nodes)} nodes of {mirror.name}"):
-            found.append(nodes.stats(mirror))
+            found.append(nodes.stats(mirror, others))
     if options.json:
         entries = [{**each.as_json(), "mirror": mirror.name} for mirror, each in zip(mirrors, found, strict=True)]
         print(json.dumps(entries[0] if len(entries) == 1 else entries, indent=1))
