@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from components.registry_mirror import InvalidArgs, runner
+from components.registry_mirror.advisories import Advisory
 from components.registry_mirror.cli import __main__ as command
-from components.registry_mirror.cli import console, nodes, repair, status, verdict
+from components.registry_mirror.cli import advisories, console, nodes, repair, status, verdict
 from components.registry_mirror.cli import stack as stacks
 from components.registry_mirror.cli.deployed import Machine, Mirror, Node, Restart, StateError
 from components.registry_mirror.cli.nodes import Look
@@ -135,8 +136,11 @@ def test_repair_begins_with_a_worker_and_goes_on_to_those_that_can_be_repaired(m
     ]  # fmt: skip
     assert done[0][2] == "no b"
     assert [running for _, running in asked[:3]] == [1, 1, 1], "one at a time until one is repaired"
-    assert asked[-1] == ("a", 1), "the manager alone"
+    assert asked[-1] == ("a", 1)
     assert most == 2
+    asked.clear()
+    nodes.repair(mirror("b", "a", "d", "e", manager="a"), set("ade"))
+    assert asked[-1] == ("a", 1), "the manager alone"
 
 
 def test_repair_asks_for_what_the_last_up_has_asked_for_by_its_own_program(
@@ -279,7 +283,7 @@ class Cli:
         program = folder / "bin" / "pulumi"
         program.parent.mkdir()
         program.write_text(
-            f"#!/bin/sh\ncd {folder}\n"
+            f"#!/bin/sh\npwd > {folder}/called-in\ncd {folder}\n"
             'echo "$@" >> calls; [ "$1 $2" != "stack import" ] || { cat > imported; exit; }\n'
             "[ ! -e complaint ] || { cat complaint >&2; exit 255; }\n"
             "case $* in *--show-secrets*) cat state ;; *) cat sealed ;; esac\n"
@@ -330,6 +334,7 @@ def test_the_state_of_the_stack_that_is_named_is_read_in_the_folder_that_is_name
     cli.state("one-mirror")
     assert command.main(["status", "--json", "--stack", "org/estate/prod", "--cwd", str(tmp_path)]) == 0
     assert cli.calls == ["stack export --show-secrets --stack org/estate/prod --non-interactive"]
+    assert (tmp_path / "called-in").read_text().strip() == str(tmp_path)
     found = json.loads(capsys.readouterr().out)
     assert [(entry["node"], entry["state"], entry["mirror"]) for entry in found] == [
         ("n1", "well", "m"), ("n2", "well", "m"), ("n3", "well", "m"),
@@ -453,6 +458,19 @@ def test_advisories_are_those_of_the_images_in_the_state(cli: Cli, capsys: pytes
     assert {entry["component"] for entry in found} <= {"registry", "varnish"}
     assert found, "registry 3.0.0 is older than a fix"
     assert code == int(any(entry["severity"] == "high" for entry in found))
+
+
+@pytest.mark.parametrize(("severity", "code"), [("low", 0), ("medium", 0), ("high", 1)])
+def test_an_advisory_of_high_severity_is_the_exit_code(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], severity: str, code: int
+) -> None:
+    cli.state("two-mirrors")
+    known = Advisory("CVE-1", "registry", ("9.0.0",), severity, "2026-01-01", "https://x.test", "an effect")
+    monkeypatch.setattr(advisories, "concerning", lambda component, image: [known] if component == "registry" else [])
+    assert command.main(["advisories"]) == code
+    told = capsys.readouterr().out
+    assert told.count("CVE-1") == 1, "of both mirrors, and told once"
+    assert severity in told
 
 
 def test_sudo_rules_need_no_stack(capsys: pytest.CaptureFixture[str]) -> None:

@@ -248,8 +248,8 @@ def _runners(commands: Iterable[dict[str, Any]]) -> dict[str, str]:
 
 
 def _action(resource: dict[str, Any]) -> str | None:
-    """The action that a command runs, like `node.apply`; None for a resource that is none of ours."""
-    create = _input(resource, "create") if resource["type"] == _LOCAL else None
+    """The action that a command runs, like `node.apply`; None for one that runs none."""
+    create = _input(resource, "create")
     found = _ACTION.search(create) if isinstance(create, str) else None
     return found[1] if found else None
 
