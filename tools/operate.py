@@ -18,6 +18,8 @@ from tools.progress import StageError, main_guard
 from tools.stack import LAB_STACK, Stack, stack_named
 from tools.toolchain import CHECKOUT, VENV
 
+UNKNOWN = 4
+"""Exit code where it could not be found out, as the command has it; 1 would be drift."""
 VERBS = ("status", "repair", "stats", "engines", "advisories", "forget", "unlock")
 
 
@@ -83,7 +85,8 @@ def main() -> int:
             raise StageError(f"say {', '.join(VERBS)}", "make status ENV=…")
         code = operate(words[0], words[1] if len(words) > 1 else LAB_STACK, words[2:])
 
-    return main_guard(work) or code
+    ended = main_guard(work)
+    return UNKNOWN if ended == 1 else ended or code
 
 
 if __name__ == "__main__":

@@ -118,6 +118,23 @@ def test_up_again_restarts_and_contacts_nobody(lab: Lab, mirror: Mirror) -> None
     assert mirror.operate("status")[0] == 0
 
 
+def test_a_repair_restarts_what_waits_for_it_as_the_last_up_did(lab: Lab, mirror: Mirror) -> None:
+    lab.on("node3", "rm /etc/docker/daemon.json; systemctl restart docker")
+    wait_for_managers(lab, ["Leader", "Reachable", "Reachable"])
+    lab.wait_for_mirror("node3")
+    assert seen(lab, "node3") == (False, "json-file"), "or this test shows nothing"
+    daemons = {node: lab.daemon_pid(node) for node in NODES}
+    assert mirror.status()["node3"]["state"] == "DRIFTED"
+    code, words = mirror.operate("repair")
+    assert code == 0, words
+    assert "node3: its docker is restarted (1 of 1)" in words
+    assert "Restarted: node3." in words
+    assert seen(lab, "node3") == (True, "journald")
+    assert [node for node in NODES if lab.daemon_pid(node) != daemons[node]] == ["node3"]
+    assert set(lab.availability().values()) == {"active"}
+    assert mirror.operate("status")[0] == 0
+
+
 def test_a_log_driver_that_a_node_does_not_have_is_refused_there_before_anything_is_changed(lab: Lab, mirror: Mirror) -> None:
     # docker would start with it, and then no container would.
     files = {node: lab.daemon_json(node) for node in NODES}

@@ -47,7 +47,7 @@ def test_so_is_every_machine_of_a_state_with_the_key_that_it_is_known_by() -> No
 
 def test_a_machine_of_two_mirrors_is_asked_once_whatever_they_call_it() -> None:
     same = {"MIRROR_SSH": "ssh://root@n1.test:22"}
-    found = command.machines([mirror("n1"), mirror("another-name", manager="another-name", **{"another-name": same})])
+    found = command.machines([mirror("n1"), mirror("another", manager="another", another=same)])
     assert [machine.name for machine in found] == ["n1"]
     other = {"MIRROR_SSH": "ssh://root@n1.test:2222"}
     assert len(command.machines([mirror("n1"), mirror("n1", manager="n1", n1=other)])) == 2

@@ -450,6 +450,17 @@ def test_a_stack_that_nobody_knows_is_a_question_and_makes_nothing(
     assert sorted(toolchain.CHECKOUT.glob("Pulumi.*")) == before
 
 
+def test_what_cannot_be_asked_is_no_drift_to_a_script(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Stack, "exists", lambda self: False)
+    monkeypatch.setattr(sys, "argv", ["operate", "status", "prd", "--json"])
+    assert operate.main() == 4
+    monkeypatch.setattr(sys, "argv", ["operate", "stat"])
+    assert operate.main() == 4
+    assert "say status, repair" in capsys.readouterr().err
+
+
 def test_a_stack_that_only_the_backend_knows_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Stack, "exists", lambda self: True)
     operate.check_known(Stack("elsewhere"))

@@ -80,6 +80,7 @@ class Stack:
             "incorrect passphrase": "the secrets were encrypted with another one; export that as PULUMI_CONFIG_PASSPHRASE",
             "no stack named": "`pulumi stack ls` names those that are there; `pulumi up` makes one",
             "no stack selected": "name one with --stack",
+            "pass the fully qualified name": "name the program's folder with --cwd, or the whole stack: --stack org/project/name",
             "no Pulumi.yaml project file": "name the program's folder with --cwd, or the whole stack: --stack org/project/name",
             "PULUMI_ACCESS_TOKEN must be set": "`pulumi login` to your backend, or set PULUMI_BACKEND_URL",
         }
