@@ -204,7 +204,7 @@ def test_a_mirror_whose_container_dies_is_back_with_its_cache(lab: Lab) -> None:
         ),
         ({"entrypoint": "nosuch"}, "not ready after 6 s, so no node was touched: Traefik has no route to the mirror (404"),
         ({"checkImage": "library/no-such-image:1"}, "has no image library/no-such-image:1 (404); set checkImage"),
-        ({"image": "images.lab.test/registry:3.9.9@sha256:" + "0" * 64}, "No such image"),
+        ({"image": "images.lab.test/registry:3.9.9@sha256:" + "0" * 64}, "its task is rejected: "),  # in the words of its engine
     ],
 )
 def test_a_mirror_that_is_not_ready_is_told_with_its_reason_and_no_node_is_touched(

@@ -192,12 +192,7 @@ def _mirror(urn: str, name: str, resources: Sequence[dict[str, Any]]) -> Mirror:
     commands = {child["urn"]: child for child in children if child["type"] == _LOCAL}
     levels = _levels(commands, resources)
     nodes = [
-        Node(
-            *_reached(commands[node]),
-            request=_text(commands[node], "stdin"),
-            urn=node,
-            wave=level,
-        )
+        Node(*_reached(commands[node]), request=_text(commands[node], "stdin"), urn=node, wave=level)
         for node, level in levels.items()
     ]
     by_action = {_action(command): command for command in commands.values() if _action(command) is not None}
@@ -207,7 +202,7 @@ def _mirror(urn: str, name: str, resources: Sequence[dict[str, Any]]) -> Mirror:
     if on_manager is None or "claim.take" not in by_action or "ready.wait" not in by_action:
         raise _unread(f"the mirror {name} has no claim or no gate")
     gate = by_action["ready.wait"]
-    triggers = [trigger for trigger in _list(_input(gate, "triggers")) if isinstance(trigger, str)]
+    upstream, credentials_id, *_ = [*_list(_input(gate, "triggers")), None, None]  # as `component.py` gives them
     restart = by_action.get("run.run")
     return Mirror(
         name=name,
@@ -216,9 +211,8 @@ def _mirror(urn: str, name: str, resources: Sequence[dict[str, Any]]) -> Mirror:
         manager=Machine(*_reached(on_manager)),
         claim=_object(_text(by_action["claim.take"], "stdin"), f"the settings of {name}'s claim"),
         gate=_object(_text(gate, "stdin"), f"the settings of {name}'s gate"),
-        # As `component.py` gives them.
-        upstream=triggers[0] if triggers else "",
-        has_credentials=bool(triggers[1:2] and triggers[1]),
+        upstream=upstream if isinstance(upstream, str) else "",
+        has_credentials=bool(credentials_id),
         restart=None if restart is None else Restart(_variables(restart), _text(restart, "stdin")),
         runners=_runners(commands.values()),
     )
@@ -233,8 +227,8 @@ def _levels(commands: Mapping[str, dict[str, Any]], resources: Sequence[dict[str
         is_node = resource["urn"] in commands and _action(resource) == "node.apply"
         depth[resource["urn"]] = before + is_node
     nodes = [urn for urn, command in commands.items() if _action(command) == "node.apply"]
-    waves = sorted({depth[urn] for urn in nodes})
-    return {urn: waves.index(depth[urn]) for urn in nodes}
+    waves = {level: number for number, level in enumerate(sorted({depth[urn] for urn in nodes}))}
+    return {urn: waves[depth[urn]] for urn in nodes}
 
 
 def _runners(commands: Iterable[dict[str, Any]]) -> dict[str, str]:
