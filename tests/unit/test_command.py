@@ -20,7 +20,7 @@ from components.registry_mirror.advisories import Advisory
 from components.registry_mirror.cli import __main__ as command
 from components.registry_mirror.cli import advisories, console, nodes, repair, status, verdict
 from components.registry_mirror.cli import stack as stacks
-from components.registry_mirror.cli.deployed import Machine, Mirror, Node, Restart, StateError
+from components.registry_mirror.cli.deployed import Machine, Mirror, Node, Restart
 from components.registry_mirror.cli.nodes import Look
 from tests.unit.test_rules import ED25519
 
@@ -163,8 +163,9 @@ def test_a_program_that_is_nowhere_or_is_not_what_its_name_says_is_never_run(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     found = mirror("n1", n1={"MIRROR_RUNNER": "0f" * 32})
-    with pytest.raises(StateError, match="is not in the state"):
-        nodes.repair(found, {"n1"})
+    ((_, well, words),) = nodes.repair(found, {"n1"})
+    assert not well
+    assert "is not in the state; run `pulumi up` to its end" in words
     with pytest.raises(InvalidArgs, match="is not the SHA-256"):
         nodes.repair(replace(found, runners={"0f" * 32: "touch /tmp/never"}), {"n1"})
     assert not (tmp_path / runner.FOLDER / ("0f" * 32)).exists()
@@ -189,6 +190,15 @@ def test_the_restart_is_the_one_of_the_last_up_for_the_nodes_that_wait_now(
     well, words = nodes.restart(replace(found, restart=None), {"n1": "x"})
     assert not well
     assert "declared no restart for n1" in words
+
+
+def test_a_restart_that_ends_before_it_reads_is_told_in_its_own_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    program = 'exec 0<&-; echo "registry mirror: this computer: why" >&2; exit 1\n'
+    digest = hashlib.sha256(program.encode()).hexdigest()
+    request = json.dumps({"nodes": ["x" * 1_000_000]})
+    found = replace(mirror("n1"), runners={digest: program}, restart=Restart({"MIRROR_RUNNER": digest}, request))
+    assert nodes.restart(found, {"n1": "x"}) == (False, "this computer: why")
 
 
 def test_repair_gives_a_reason_for_each_node_that_it_does_not_mend(

@@ -1,5 +1,6 @@
 """Asks and repairs nodes with the node agent, many at a time, one connection each."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -86,9 +87,8 @@ def repair(mirror: Mirror, names: set[str]) -> list[tuple[str, bool, str]]:
     """Ask the named nodes again for what the last `pulumi up` has asked them for; (node, well, word or reason) for each.
 
     One at a time until one is repaired, the manager last; then the others, as many at once as in the largest wave. A node that
-    cannot be repaired is as it was, and keeps nobody else from being repaired. Raises StateError.
+    cannot be repaired is as it was, and keeps nobody else from being repaired.
     """
-    program = _program(mirror, {node.environment.get("MIRROR_RUNNER", "") for node in mirror.nodes if node.name in names})
     last = mirror.manager.name
     left = sorted((node for node in mirror.nodes if node.name in names), key=lambda node: node.name == last)
     done: list[tuple[str, bool, str]] = []
@@ -97,7 +97,7 @@ def repair(mirror: Mirror, names: set[str]) -> list[tuple[str, bool, str]]:
         # The manager alone: the swarm keeps its head until everybody else is done.
         wave = [node for node in left if node.name != last][:size] or left
         left = left[len(wave) :]
-        done += _on_all(wave, lambda node: _repair(node, program[node.environment.get("MIRROR_RUNNER", "")]), len(wave))
+        done += _on_all(wave, lambda node: _repair(mirror, node), len(wave))
     return done
 
 
@@ -113,8 +113,7 @@ def restart(mirror: Mirror, told: Mapping[str, str]) -> tuple[bool, str]:
         request = {**json.loads(given.request), "told": dict(told)}
     except (ValueError, TypeError):
         raise StateError("this version cannot read the state: the restart's settings are no JSON", "run `pulumi up`") from None
-    digest = given.environment.get("MIRROR_RUNNER", "")
-    return _run_restart(given, json.dumps(request, indent=1), _program(mirror, {digest})[digest])
+    return _run_restart(given, json.dumps(request, indent=1), _program(mirror, given.environment))
 
 
 def _run_restart(given: Restart, request: str, program: Path) -> tuple[bool, str]:
@@ -126,8 +125,9 @@ def _run_restart(given: Restart, request: str, program: Path) -> tuple[bool, str
         assert running.stdin is not None
         assert running.stdout is not None
         assert running.stderr is not None
-        running.stdin.write(request)
-        running.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # it has ended without reading, and says why itself
+            running.stdin.write(request)
+            running.stdin.close()
         complaint = []
         for line in running.stderr:
             plain = one_line(line)
@@ -228,26 +228,28 @@ def _placed(found: Look, members: Mapping[str, Mapping[str, Any]]) -> Look:
     return replace(found, swarm_faults=faults, availability=str(member["availability"]) if member else "")
 
 
-def _repair(node: Node, program: Path) -> tuple[str, bool, str]:
+def _repair(mirror: Mirror, node: Node) -> tuple[str, bool, str]:
+    try:
+        program = _program(mirror, node.environment)
+    except StateError as error:
+        return node.name, False, f"{error.reason}; {error.remedy}"
     code, output, errors = _agent("node.apply", node, node.request, program)
     return node.name, code == 0, one_line(output) if code == 0 else errors
 
 
-def _program(mirror: Mirror, digests: set[str]) -> dict[str, Path]:
-    """The runner of each digest, in the user's cache, where the commands of the state look for it too. Raises StateError."""
-    found = {}
-    for digest in digests:
-        text = runner.text() if digest == runner.digest() else mirror.runners.get(digest)
-        path = workstation.cache_folder() / digest
-        if text is not None:
-            path = workstation.keep(text, digest)
-        elif not digest or not path.is_file():
-            raise StateError(
-                f"the program with which the last `pulumi up` has reached the nodes of {mirror.name} is not in the state",
-                "run `pulumi up` to its end",
-            )
-        found[digest] = path
-    return found
+def _program(mirror: Mirror, environment: Mapping[str, str]) -> Path:
+    """The runner that a command of the state was run with, in the user's cache, where that looks for it. Raises StateError."""
+    digest = environment.get("MIRROR_RUNNER", "")
+    text = runner.text() if digest == runner.digest() else mirror.runners.get(digest)
+    if text is not None:
+        return workstation.keep(text, digest)
+    path = workstation.cache_folder() / digest
+    if not digest or not path.is_file():
+        raise StateError(
+            f"the program with which the last `pulumi up` has reached the nodes of {mirror.name} is not in the state",
+            "run `pulumi up` to its end",
+        )
+    return path
 
 
 def _agent(action: str, machine: Machine, request: str, program: Path | None = None) -> tuple[int, str, str]:
