@@ -189,7 +189,7 @@ def test_the_restart_is_the_one_of_the_last_up_for_the_nodes_that_wait_now(
     assert nodes.restart(replace(found, restart=Restart(wrong, request)), {"n1": "x"}) == (False, "n1: not restarted: why")
     well, words = nodes.restart(replace(found, restart=None), {"n1": "x"})
     assert not well
-    assert "declared no restart for n1" in words
+    assert words == "n1 wait for a restart, and the state has none, because no `pulumi up` came to it; run that"
 
 
 def test_a_restart_that_ends_before_it_reads_is_told_in_its_own_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

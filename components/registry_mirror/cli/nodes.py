@@ -108,7 +108,7 @@ def restart(mirror: Mirror, told: Mapping[str, str]) -> tuple[bool, str]:
     """
     given = mirror.restart
     if given is None:
-        return False, f"the last `pulumi up` has declared no restart for {', '.join(told)}; restart docker there, one at a time"
+        return False, f"{', '.join(told)} wait for a restart, and the state has none, because no `pulumi up` came to it; run that"
     try:
         request = {**json.loads(given.request), "told": dict(told)}
     except (ValueError, TypeError):
