@@ -59,35 +59,35 @@ ssh:  ## NODE=node2: log in to a node
 lab-status:  ## the lab's machines
 	@$(PYTHON) -m lab status
 
-status:  ## how every node is: reachable, told, using the mirror (scripts: see the README)
+status: program-tools  ## how every node is: reachable, told, using the mirror (scripts: see the README)
 	@$(PYTHON) -m tools.operate status $(ENV)
 
-repair:  ## apply the mirror again on nodes that have drifted
+repair: program-tools  ## apply the mirror again on nodes that have drifted
 	@$(PYTHON) -m tools.operate repair $(ENV)
 
 hostkeys: program-tools  ## ENV=prod: the host keys that the machines have now, to be compared; WRITE=yes writes them into knownHostsFile
-	@$(VENV)/python -m operate.hostkeys Pulumi.$(ENV).yaml $(if $(WRITE),--write)
+	@$(VENV)/python -m config.hostkeys Pulumi.$(ENV).yaml $(if $(WRITE),--write)
 
-advisories:  ## which published advisories the stack's images are older than (components/registry_mirror/advisories.json)
+advisories: program-tools  ## which published advisories the stack's images are older than (components/registry_mirror/advisories.json)
 	@$(PYTHON) -m tools.operate advisories $(ENV)
 
-engines:  ## TO=29.10.0: what another version of docker would break on each node, before anybody installs it
+engines: program-tools  ## TO=29.10.0: what another version of docker would break on each node, before anybody installs it
 	@$(PYTHON) -m tools.operate engines $(ENV) $(if $(TO),--to=$(TO))
 
-stats:  ## what the mirror did: hits, misses, bytes, Docker Hub's quota
+stats: program-tools  ## what the mirror did: hits, misses, bytes, Docker Hub's quota
 	@$(PYTHON) -m tools.operate stats $(ENV)
 
 pin:  ## look up the digests of the stack's images and write them into its file
 	@$(PYTHON) -m tools.pin $(ENV)
 
 sudoers: program-tools  ## SSH_USER=ops: what a user that is not root must be allowed on a node, for /etc/sudoers.d
-	@$(PYTHON) -m tools.sudoers "$$SSH_USER"
+	@$(VENV)/python -m components.registry_mirror.cli sudoers "$$SSH_USER"
 
-unlock:  ## take away the lock that a killed pulumi has left on a stack
-	@$(PYTHON) -m tools.unlock $(ENV)
+unlock: program-tools  ## take away the lock that a killed pulumi has left on a stack
+	@$(PYTHON) -m tools.operate unlock $(ENV)
 
-forget:  ## NODE=node3: strike a node that is gone for good from the state
-	@$(PYTHON) -m tools.forget "$(NODE)" $(ENV)
+forget: program-tools  ## NODE=node3: strike a node that is gone for good from the state
+	@$(PYTHON) -m tools.operate forget $(ENV) "$(NODE)"
 
 bench-up: tools  ## how long things take, printed
 	@$(PYTHON) -m tools.bench_up

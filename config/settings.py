@@ -32,7 +32,7 @@ class Settings:
     ssh_options: tuple[str, ...]
     """Options for the ssh program that the docker provider starts."""
     private_key: str | None = field(repr=False)
-    """The SSH key in the clear, where it is given as text, for `operate/`; the args have it as a secret."""
+    """The SSH key in the clear, where it is given as text, for `config/reachable.py`; the args have it as a secret."""
 
     @property
     def service(self) -> str:

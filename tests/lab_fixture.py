@@ -24,7 +24,6 @@ from lab.sandbox import Sandbox
 from tools.preview import cleaned_state
 from tools.progress import StageError
 from tools.stack import Stack
-from tools.unlock import unlock
 
 NAME = f"test-{os.environ['PYTEST_XDIST_WORKER']}" if "PYTEST_XDIST_WORKER" in os.environ else "test"
 """A lab of the tests' own, so that a person's `make up` is never disturbed; one for each worker of pytest-xdist."""
@@ -213,6 +212,15 @@ class Example:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    def command(self, verb: str, *words: str) -> tuple[int, str]:
+        """Exit code and output of the installed `swarm-registry-mirror`."""
+        argv = ["swarm-registry-mirror", verb, "--stack", "t", *words]
+        done = subprocess.run(
+            self.lab.sandbox.command(argv, network_only=True), cwd=self.folder, env=self.environment,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
     def outputs(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self("stack", "output", "--json"))
         return found
@@ -262,7 +270,8 @@ class Mirror:
         except StageError as error:
             way_out = error.remedy
         assert "`make unlock ENV=dev`" in way_out
-        unlock(self.stack)
+        code, words = self.operate("unlock")
+        assert code == 0, words
         return self.up()
 
     def up_fails(self) -> str:
@@ -274,16 +283,13 @@ class Mirror:
     def destroy(self) -> str:
         return self.stack.run("destroy", "--yes", "--skip-preview")
 
-    def operate(self, action: str, *flags: str) -> tuple[int, str]:
-        """Exit code and output of `make status` or `make repair`."""
-        config: dict[str, Any] = yaml.safe_load(self.file.read_text())["config"]
-        if any(isinstance(value, dict) and "secure" in value for value in config.values()):
-            config = self.stack.configuration()
-        values = {key.partition(":")[2]: value for key, value in config.items()}
-        text = json.dumps({key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()})
-        argv = self.stack.inside([sys.executable, "-m", "operate", action, *flags])
+    def operate(self, verb: str, *words: str) -> tuple[int, str]:
+        """Exit code and output of `swarm-registry-mirror VERB`, as `make VERB` runs it."""
+        argv = self.stack.inside(
+            [sys.executable, "-m", "components.registry_mirror.cli", verb, "--stack", self.stack.name, *words]
+        )
         done = subprocess.run(
-            argv, cwd=CHECKOUT, env=self.stack.environment, input=text, capture_output=True, text=True, check=False
+            argv, cwd=CHECKOUT, env=self.stack.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
         return done.returncode, done.stdout + done.stderr
 

@@ -20,8 +20,7 @@ from lab.plan import NODES, lab_folder
 from lab.proof import prove
 from lab.sandbox import Sandbox, SandboxError
 from tools import toolchain
-from tools.forget import nodes_in
-from tools.operate import looks
+from tools.operate import unreachable as not_reached
 from tools.progress import StageError, main_guard, stage
 from tools.stack import LAB_STACK, Stack, changes
 from tools.table import table
@@ -91,7 +90,7 @@ def _up_real_swarm(stack: Stack, unreachable: str) -> None:
 def _up_past_unreachable(stack: Stack) -> list[str]:
     """Bring up what can be reached; returns the names of the nodes that cannot."""
     with stage("which nodes can be reached") as running:
-        away = {found["node"]: found["faults"][0] for found in looks(stack) if not found["reachable"]}
+        away = not_reached(stack)
         running.note(f"all but {', '.join(away)}" if away else "all")
     for node, fault in away.items():
         print(f"  {node}: {fault}")
@@ -115,6 +114,19 @@ def past_unreachable(away: Iterable[str], state: dict[str, Any]) -> tuple[list[s
     """
     known = nodes_in(state)
     return [known[node] for node in away if node in known], [node for node in away if node not in known]
+
+
+def nodes_in(state: dict[str, Any]) -> dict[str, str]:
+    """The nodes that an exported state knows: name -> URN of its command."""
+    resources = state["deployment"].get("resources", [])
+    return {r["urn"].rpartition("-node-")[2]: r["urn"] for r in resources if _is_node(r)}
+
+
+def _is_node(resource: dict[str, Any]) -> bool:
+    return (
+        resource["type"] in ("command:local:Command", "command:remote:Command")
+        and "-node-" in resource["urn"].rpartition("::")[2]
+    )
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def warnings(image: str, varnish_image: str | None) -> list[str]:
                 f"{each.id} ({each.severity}, fixed in {' and '.join(each.fixed)}: {each.effect})" for each in found
             )
             lines.append(
-                f"{key}: {str(value).partition('@')[0]} is older than the fix of {described}. Take a newer tag, then `make pin`"
+                f"{key}: {str(value).partition('@')[0]} is older than the fix of {described}. Take a newer tag, with its digest"
             )
     return lines
 

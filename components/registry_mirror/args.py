@@ -366,7 +366,8 @@ class RegistryMirrorArgs:
         if not self.coalesce:
             return []
         if self.varnish_image is None:
-            remedy = "name Varnish's, like varnish:7.7.0@sha256:… (`make pin` looks the digest up), or set coalesce to false"
+            named = "name Varnish's, like varnish:7.7.0@sha256:… (`docker buildx imagetools inspect` shows the digest)"
+            remedy = f"{named}, or set coalesce to false"
             return [Fault("varnishImage", None, f"is missing: {remedy}")]
         return [
             *rules.check("varnishImage", self.varnish_image, rules.varnish_image),

@@ -149,7 +149,8 @@ def _pinned(value: str, example: str, reason: str) -> str | None:
     if not re.fullmatch(r"v?\d+\.\d+\.\d+", tag):
         return f"must have a full version as its tag, like {example}@sha256:…: {reason}"
     if not _DIGEST.fullmatch(digest):
-        return "must end with @sha256: and 64 hex digits: a tag alone may be another image tomorrow; `make pin` looks it up"
+        words = "must end with @sha256: and 64 hex digits: a tag alone may be another image tomorrow"
+        return f"{words}; `docker buildx imagetools inspect` shows it"
     return None
 
 

@@ -60,7 +60,7 @@ why() {
             continue
             ;;
         esac
-        why="; $host has another host key than the one that is configured; \`make hostkeys ENV=…\` shows the one that it has now"
+        why="; $host has another host key than the one that is configured; \`swarm-registry-mirror hostkeys\` shows the one that it has now"
         break
     done << END
 $said

@@ -4,6 +4,7 @@ Owns that folder of the cache. It opens no connection: previews come by here too
 """
 
 import contextlib
+import hashlib
 import os
 import re
 import shutil
@@ -24,17 +25,20 @@ def place(environment: Mapping[str, str] = os.environ) -> Path:
 
     Whatever else lies under its name is replaced: the name says what the file is.
     """
-    folder = cache_folder(environment)
-    path = folder / runner.digest()
-    text = runner.text().encode()
-    try:
-        if not _is(path, text):
-            _write(path, text)
-        if not _is(folder / runner.CURRENT, text):
-            _write(folder / runner.CURRENT, text)
-    except OSError as error:
-        words = f"cannot be written: {error.strerror}; set XDG_CACHE_HOME to a folder that can"
-        raise InvalidProgram([Fault("cache folder", str(folder), words)]) from None
+    path = keep(runner.text(), runner.digest(), environment)
+    _have(path.parent / runner.CURRENT, runner.text())
+    return path
+
+
+def keep(text: str, digest: str, environment: Mapping[str, str] = os.environ) -> Path:
+    """Have a runner of whichever version lie in the user's cache; returns its path.
+
+    Raises InvalidProgram if it cannot be written there, and where its text is not the one that its name says.
+    """
+    if hashlib.sha256(text.encode()).hexdigest() != digest:
+        raise InvalidProgram([Fault("runner", digest, "is not the SHA-256 of the program that the state has under it")])
+    path = cache_folder(environment) / digest
+    _have(path, text)
     return path
 
 
@@ -67,6 +71,15 @@ def warnings(
     usual = [Path(home, ".ssh", name) for name in ("id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk")]
     if needs_agent and "SSH_AUTH_SOCK" not in environment and not any(os.access(path, os.R_OK) for path in usual):
         yield "no SSH key is given, and there is neither an ssh-agent (SSH_AUTH_SOCK) nor a key in ~/.ssh on this computer"
+
+
+def _have(path: Path, text: str) -> None:
+    try:
+        if not _is(path, text.encode()):
+            _write(path, text.encode())
+    except OSError as error:
+        words = f"cannot be written: {error.strerror}; set XDG_CACHE_HOME to a folder that can"
+        raise InvalidProgram([Fault("cache folder", str(path.parent), words)]) from None
 
 
 def _is(path: Path, text: bytes) -> bool:

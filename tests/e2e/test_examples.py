@@ -1,5 +1,6 @@
 """The examples, on the lab's machines, by somebody who has installed the wheel and nothing else of this project."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ import pytest
 from lab import swarm
 from lab.images import PROOF
 from lab.internet import reset_counters
-from tests.lab_fixture import Example, Lab, counts
+from tests.lab_fixture import HOSTS_TOML, Example, Lab, counts
 
 NODES = ["node1", "node2", "node3"]
+FILES = {"node1": "/etc/docker/daemon.json", "node2": "/etc/docker/daemon.json", "node3": HOSTS_TOML}
 UPSTREAM: dict[str, Any] = {"upstream": "http://198.18.0.2", "checkImage": "library/swarm-mirror-proof:1"}
 
 
@@ -51,6 +53,44 @@ def test_the_least_that_works_works(lab: Lab, installed: Path, tmp_path: Path, c
     example("destroy", "--yes", "--skip-preview")
 
 
+def the_command_looks_after_both_mirrors(lab: Lab, example: Example) -> None:
+    """`swarm-registry-mirror` of the wheel, in the program's own folder, which knows nothing of this checkout."""
+    code, output = example.command("status", "--json")
+    assert code == 0, output
+    found = {(entry["mirror"], entry["node"]): entry["state"] for entry in json.loads(output)}
+    assert found == {
+        ("mirror-serve", "node1"): "well", ("mirror-serve", "node2"): "well", ("mirror-build", "node3"): "well",
+    }  # fmt: skip
+    files = {node: lab.on(node, f"stat -c %y {file}") for node, file in FILES.items()}
+    lab.on("node3", f"rm {HOSTS_TOML}")
+    code, output = example.command("status")
+    assert code == 1
+    assert "node3   DRIFTED" in output
+    assert "https://second.lab.test" in output
+    code, output = example.command("repair", "--mirror", "mirror-serve")
+    assert (code, output) == (0, "Nothing to repair.\n")
+    code, output = example.command("repair")
+    assert code == 0, output
+    assert lab.mirrors("node3") == ["https://second.lab.test/"]
+    assert {node: lab.on(node, f"stat -c %y {file}") for node, file in FILES.items() if node != "node3"} == {
+        node: when for node, when in files.items() if node != "node3"
+    }
+    assert example.command("status")[0] == 0
+    code, output = example.command("stats", "--mirror", "mirror-serve", "--json")
+    assert code == 0, output
+    assert json.loads(output)["fetched_bytes"] > 1_000_000
+    code, output = example.command("hostkeys", "--json")
+    assert code == 0, output
+    assert {entry["machine"]: entry["state"] for entry in json.loads(output)} == dict.fromkeys(NODES, "as known")
+    code, output = example.command("forget", "node3")
+    assert code == 1
+    assert "node3 can be reached" in output
+    assert example.command("status", "--mirror", "mirror-x")[0] == 4
+    key = lab.private_key().splitlines()[1]
+    assert not [verb for verb in ("status", "stats", "advisories", "hostkeys") if key in example.command(verb)[1]]
+    assert counts(example("up", "--yes", "--skip-preview"))["unchanged"] > 20
+
+
 def test_an_estate_brings_network_and_traefik_and_has_a_mirror_for_each_pool(
     lab: Lab, installed: Path, tmp_path: Path, clean: None
 ) -> None:
@@ -81,6 +121,7 @@ def test_an_estate_brings_network_and_traefik_and_has_a_mirror_for_each_pool(
         assert all(int(size) > 1_000_000 for size in caches)  # one writer each
         assert "updated" not in counts(example("up", "--yes", "--skip-preview"))
         assert lab.private_key().splitlines()[1] not in example("stack", "export")
+        the_command_looks_after_both_mirrors(lab, example)
         example("destroy", "--yes", "--skip-preview")
         assert lab.on("node1", "docker service ls --quiet").strip() == ""
         # The swarm has forgotten the network; a machine keeps its end until the last container there has gone.

@@ -14,7 +14,6 @@ import pytest
 
 from lab.plan import NODE2_DAEMON_JSON
 from tests.lab_fixture import Lab, Mirror, counts, kill_session, review, saved_state
-from tools.forget import strike
 
 pytestmark = pytest.mark.engines(node3="20.10")
 """What is seen here is daemon.json and its reloads; hosts.toml has tests of its own (`tests/e2e/test_two_ways.py`)."""
@@ -119,6 +118,23 @@ def test_up_again_restarts_and_contacts_nobody(lab: Lab, mirror: Mirror) -> None
     assert mirror.operate("status")[0] == 0
 
 
+def test_a_repair_restarts_what_waits_for_it_as_the_last_up_did(lab: Lab, mirror: Mirror) -> None:
+    lab.on("node3", "rm /etc/docker/daemon.json; systemctl restart docker")
+    wait_for_managers(lab, ["Leader", "Reachable", "Reachable"])
+    lab.wait_for_mirror("node3")
+    assert seen(lab, "node3") == (False, "json-file"), "or this test shows nothing"
+    daemons = {node: lab.daemon_pid(node) for node in NODES}
+    assert mirror.status()["node3"]["state"] == "DRIFTED"
+    code, words = mirror.operate("repair")
+    assert code == 0, words
+    assert "node3: its docker is restarted (1 of 1)" in words
+    assert "Restarted: node3." in words
+    assert seen(lab, "node3") == (True, "journald")
+    assert [node for node in NODES if lab.daemon_pid(node) != daemons[node]] == ["node3"]
+    assert set(lab.availability().values()) == {"active"}
+    assert mirror.operate("status")[0] == 0
+
+
 def test_a_log_driver_that_a_node_does_not_have_is_refused_there_before_anything_is_changed(lab: Lab, mirror: Mirror) -> None:
     # docker would start with it, and then no container would.
     files = {node: lab.daemon_json(node) for node in NODES}
@@ -150,7 +166,8 @@ def test_a_manager_that_is_away_keeps_the_others_from_being_restarted(lab: Lab, 
     daemons = {node: lab.daemon_pid(node) for node in ("node1", "node3")}
     mirror.configure(daemonKeys={**KEYS, "log-driver": "local"}, restart="when-needed", without=("node2",))
     exported = mirror.stack.quietly("stack", "export")
-    mirror.stack.quietly("stack", "import", stdin=json.dumps(strike(json.loads(exported), "node2")))
+    code, words = mirror.operate("forget", "node2")
+    assert code == 0, words
     reason = mirror.up_fails()
     assert "2 of 3 managers are reachable and 2 are needed for quorum" in reason
     assert {node: lab.daemon_pid(node) for node in daemons} == daemons

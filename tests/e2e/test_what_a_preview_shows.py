@@ -69,7 +69,7 @@ def test_another_version_of_the_agent_is_one_line_for_a_node_and_no_program_is_s
 ) -> None:
     program = tmp_path / "program"
     program.mkdir()
-    for name in ("components", "config", "policy", "review", "operate"):
+    for name in ("components", "config", "policy", "review"):
         shutil.copytree(CHECKOUT / name, program / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("__main__.py", "Pulumi.yaml", "Pulumi.dev.yaml"):
         shutil.copy(CHECKOUT / name, program)

@@ -93,7 +93,7 @@ def test_an_example_is_refused_until_its_images_are_pinned_and_says_how(path: Pa
     values = values_of(path, tmp_path)
     values["swarm-registry-mirror:image"] = "registry:3.1.2"
     load(values)
-    with pytest.raises(pulumi.RunError, match=r"1 fault in the configuration:\n  - image: .*`make pin`"):
+    with pytest.raises(pulumi.RunError, match=r"1 fault in the configuration:\n  - image: .*imagetools inspect"):
         run(program)
 
 

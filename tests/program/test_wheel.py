@@ -19,6 +19,18 @@ def test_the_wheel_has_the_component_its_licence_and_nothing_of_the_program(whee
     assert "swarm_registry_mirror/py.typed" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not [name for name in names if "test" in name or "config/" in name]
+    assert "swarm_registry_mirror/cli/__main__.py" in names
+
+
+def test_the_wheel_alone_has_the_command_with_every_verb(installed: Path, tmp_path: Path) -> None:
+    command = installed / "bin" / "swarm-registry-mirror"
+    text = run(command, "--help", cwd=tmp_path)
+    for verb in ("status", "repair", "stats", "engines", "advisories", "hostkeys", "forget", "unlock", "sudoers"):
+        assert f"\n    {verb}" in text
+        assert "example:" in run(command, verb, "--help", cwd=tmp_path)
+    assert "ops ALL=(root) NOPASSWD" in run(command, "sudoers", "ops", cwd=tmp_path)
+    where = "import swarm_registry_mirror.cli.__main__ as m, sys; print(m.__file__, [p for p in sys.path if 'registry' in p])"
+    assert str(CHECKOUT / "components") not in run(installed / "bin" / "python", "-c", where, cwd=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["minimal", "estate"])

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operate import answers, nodes
-from operate.answers import BadAnswer, parse
-from tests.unit.test_args import args, node
+from components.registry_mirror.cli import answers, nodes
+from components.registry_mirror.cli.answers import BadAnswer, parse
+from tests.unit.test_command import mirror
 
 GOOD: dict[str, Any] = {
     "engine": "26.1.5", "way": "daemon.json", "listed": True, "used": True, "recorded": True, "edited": False,
@@ -64,8 +64,8 @@ def test_no_answer_is_a_traceback(value: object) -> None:
 def test_one_bad_node_is_one_bad_row(monkeypatch: pytest.MonkeyPatch) -> None:
     said = {"a": (0, json.dumps(GOOD), ""), "b": (0, "[]", ""), "c": (255, "", "no answer within 8 s")}
     monkeypatch.setattr(nodes, "_agent", lambda action, asked, *_: said[asked.name])
-    looks = nodes.look(args(nodes=[node(name) for name in "abc"]), "s", "key")
+    looks = nodes.look(mirror("a", "b", "c", manager="a"))
     assert [(look.reachable, look.drifted) for look in looks] == [(True, False), (True, True), (False, False)]
     assert "not an object" in looks[1].faults[0]
-    found = nodes.stats(args(nodes=[node(name) for name in "bc"]), "s", "key")
+    found = nodes.stats(mirror("b", "c", manager="b"))
     assert [fault.partition(":")[0] for fault in found.faults] == ["b", "c"]

@@ -88,7 +88,7 @@ def test_all_faults_are_reported_together() -> None:
         ({**VOLUME, "cache_nfs": "h:/a"}, "cacheVolume", "is given besides cacheNfs"),
         ({"varnish_image": None}, "varnishImage", "or set coalesce to false"),
         ({"varnish_image": f"varnish:7.1.1@{DIGEST}"}, "varnishImage", "7.3.0 or later"),
-        ({"varnish_image": "varnish:7.7.0"}, "varnishImage", "`make pin` looks it up"),
+        ({"varnish_image": "varnish:7.7.0"}, "varnishImage", "`docker buildx imagetools inspect` shows it"),
         ({"coalesce_memory": 5}, "coalesceMemory", "64 (MiB)"),
         ({"entrypoint": "websecure, internal"}, "entrypoint", "several different ones with commas and no spaces"),
         ({"entrypoint": "websecure,"}, "entrypoint", "several different ones"),

@@ -1,5 +1,7 @@
-"""What `make hostkeys` says of the keys that machines have now, and what it writes."""
+"""What is said of the keys that machines have now, and what `make hostkeys` writes."""
 
+import argparse
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -7,8 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from operate import hostkeys
-from operate.hostkeys import BEHIND, KNOWN, NEW, OTHER, SILENT, Machine, machines, merged, preferred, verdict
+from components.registry_mirror.cli import hostkeys as command
+from components.registry_mirror.cli import stack
+from components.registry_mirror.cli.hostkeys import BEHIND, KNOWN, NEW, OTHER, SILENT, Found, Machine, preferred
+from config import hostkeys
+from config.hostkeys import machines, merged
+from config.known_hosts import find_host_key
+from tests.unit.test_command import mirror
 from tests.unit.test_rules import ED25519
 
 OTHER_KEY = ED25519[:-4] + "AAAA"
@@ -23,10 +30,49 @@ def test_every_machine_that_ssh_goes_to_is_asked_once() -> None:
             {"name": "n2", "address": "n2.test", "bastion": {"address": "b.test", "port": 2222}},
         ],
     }
-    found = list(machines(config))
+    found = [machine for machine, _ in machines(config, "")]
     assert [(machine.name, machine.host, machine.hidden) for machine in found] == [
         ("bastion", "[b.test]:2222", False), ("n1", "n1.test", True), ("n2", "n2.test", True),
     ]  # fmt: skip
+
+
+def test_so_is_every_machine_of_a_state_with_the_key_that_it_is_known_by() -> None:
+    through = {"MIRROR_BASTION": "ssh://root@b.test:2222", "MIRROR_BASTION_HOST_KEY": OTHER_KEY}
+    found = command.machines([mirror("n1", "n10", "n2", n2=through), mirror("n6", manager="n6", n6={"MIRROR_SSH": V6})])
+    assert [(machine.name, machine.host, machine.hidden, machine.known) for machine in found] == [
+        ("bastion", "[b.test]:2222", False, OTHER_KEY), ("n1", "n1.test", False, ED25519), ("n2", "n2.test", True, ED25519),
+        ("n6", "[2001:db8::6]:23", False, ED25519), ("n10", "n10.test", False, ED25519),
+    ]  # fmt: skip
+
+
+def test_a_machine_of_two_mirrors_is_asked_once_whatever_they_call_it() -> None:
+    same = {"MIRROR_SSH": "ssh://root@n1.test:22"}
+    found = command.machines([mirror("n1"), mirror("another", manager="another", another=same)])
+    assert [machine.name for machine in found] == ["n1"]
+    other = {"MIRROR_SSH": "ssh://root@n1.test:2222"}
+    assert len(command.machines([mirror("n1"), mirror("n1", manager="n1", n1=other)])) == 2
+
+
+V6 = "ssh://ops@[2001:db8::6]:23"
+
+
+@pytest.mark.parametrize(
+    ("scans", "code"),
+    [({"n1": ED25519, "n2": ED25519}, 0), ({"n1": ED25519, "n2": OTHER_KEY}, 1), ({"n1": ED25519}, 2), ({"n1": OTHER_KEY}, 2)],
+)
+def test_the_exit_code_of_the_verb_tells_the_worst(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], scans: dict[str, str], code: int
+) -> None:
+    monkeypatch.setattr(command, "scan", lambda machine: f"{machine.host} {scans.get(machine.name, '')}\n")
+    monkeypatch.setattr(stack, "mirrors", lambda options: [mirror("n1", "n2")])
+    assert command.run(argparse.Namespace(json=True)) == code
+    entries = json.loads(capsys.readouterr().out)
+    assert [entry["machine"] for entry in entries] == ["n1", "n2"]
+    assert {entry["state"] for entry in entries} <= {KNOWN, OTHER, SILENT}
+
+
+def test_what_is_behind_a_bastion_is_not_said_to_be_as_known() -> None:
+    assert Found(Machine("n1", "n1.test", 22, ED25519, True), None).state == BEHIND
 
 
 def test_the_best_of_the_keys_that_a_machine_has_is_taken() -> None:
@@ -45,12 +91,16 @@ def test_the_best_of_the_keys_that_a_machine_has_is_taken() -> None:
     ],
 )
 def test_a_key_is_known_new_or_another(known: str, now: str | None, word: str) -> None:
-    assert verdict(MACHINE, now, known) == word
+    machine = Machine("n1", "n1.test", 22, find_host_key(known, "n1.test"), False)
+    assert Found(machine, now).state == word
 
 
 def test_a_key_in_the_stacks_file_counts_and_one_behind_a_bastion_cannot_be_asked_for() -> None:
-    assert verdict(Machine("n1", "n1.test", 22, f"{ED25519} comment", False), ED25519, "") == KNOWN
-    assert verdict(Machine("n1", "n1.test", 22, None, True), None, "") == BEHIND
+    ((machine, given),) = machines({"nodes": [{"name": "n1", "address": "n1.test", "hostKey": f"{ED25519} comment"}]}, "")
+    assert (given, Found(machine, ED25519).state) == (True, KNOWN)
+    hidden = Found(Machine("n1", "n1.test", 22, None, True), None)
+    assert hostkeys.state(hidden) == BEHIND
+    assert hostkeys.state(Found(Machine("n1", "n1.test", 22, ED25519, True), None)) == KNOWN
 
 
 def test_writing_changes_the_lines_of_these_machines_and_no_other() -> None:
@@ -64,13 +114,13 @@ def test_writing_changes_the_lines_of_these_machines_and_no_other() -> None:
 def test_a_fingerprint_is_the_one_that_ssh_keygen_shows(tmp_path: Path) -> None:
     (tmp_path / "key.pub").write_text(ED25519 + "\n")
     shown = subprocess.check_output(["ssh-keygen", "-lf", str(tmp_path / "key.pub")], text=True)
-    assert hostkeys.fingerprint(ED25519) in shown.split()
+    assert command.fingerprint(ED25519) in shown.split()
 
 
 def test_keys_are_printed_first_and_written_when_that_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(hostkeys, "scan", lambda machine: f"{machine.host} {ED25519}\n" if machine.name == "n1" else "")
+    monkeypatch.setattr(command, "scan", lambda machine: f"{machine.host} {ED25519}\n" if machine.name == "n1" else "")
     known, stack = tmp_path / "hosts" / "prod", tmp_path / "Pulumi.prod.yaml"
     nodes = [{"name": "n1", "address": "n1.test"}, {"name": "n2", "address": "n2.test"}]
     stack.write_text(
@@ -79,7 +129,7 @@ def test_keys_are_printed_first_and_written_when_that_is_asked_for(
     assert hostkeys.main([str(stack)]) == 1
     assert not known.exists()
     printed = capsys.readouterr().out
-    assert hostkeys.fingerprint(ED25519) in printed
+    assert command.fingerprint(ED25519) in printed
     assert NEW in printed
     assert SILENT in printed
     assert hostkeys.main([str(stack), "--write"]) == 1  # n2 has not answered

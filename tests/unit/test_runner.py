@@ -221,7 +221,7 @@ IT IS POSSIBLE THAT SOMEONE IS DOING SOMETHING NASTY!
 Offending ED25519 key in /root/.cache/swarm-registry-mirror/host-keys/AAAA:1
 Host key for 10.0.0.1 has changed and you have requested strict checking.
 Host key verification failed."""
-OTHER_KEY = "another host key than the one that is configured; `make hostkeys ENV=…` shows the one that it has now"
+OTHER_KEY = "another host key than the one that is configured; `swarm-registry-mirror hostkeys` shows the one that it has now"
 REASONS = {
     "nothing": ("", ""),
     "one line": ("ssh: connect to host 10.0.0.1 port 22: refused", ": ssh: connect to host 10.0.0.1 port 22: refused"),

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from components.registry_mirror.cli.gathered import Stats, as_rows, gather
 from components.registry_mirror.node_agent import stats
-from operate.stats import Stats, as_rows, gather
 
 METRICS = """# HELP registry_proxy_hits_total The number of total proxy request hits
 # TYPE registry_proxy_hits_total counter

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 import os
 import platform
 import shutil
@@ -21,8 +20,7 @@ from lab.machines import cgroup_of
 from lab.plan import MANAGER, LabFolder
 from lab.sandbox import Sandbox, SandboxError
 from review.plugin_version import version_of
-from tools import forget, plugins, toolchain
-from tools.forget import strike
+from tools import operate, plugins, toolchain
 from tools.preview import preview
 from tools.progress import StageError, main_guard, run_logged, telling_line
 from tools.reason import reason
@@ -363,16 +361,6 @@ def state(*resources: dict[str, Any]) -> dict[str, Any]:
     return {"version": 3, "deployment": {"resources": list(resources), "manifest": {}}}
 
 
-def test_striking_a_node_takes_its_command_and_the_edges_to_it_and_nothing_else() -> None:
-    before = state(
-        resource("m-ready"), resource("m-node-a", "m-ready"), resource("m-node-b", "m-node-a"), resource("m-node-c", "m-node-b")
-    )
-    assert strike(before, "b") == state(resource("m-ready"), resource("m-node-a", "m-ready"), resource("m-node-c"))
-    with pytest.raises(StageError) as refused:
-        strike(before, "z")
-    assert refused.value.remedy == "name one of its nodes: a, b, c"
-
-
 def test_a_lock_that_a_killed_run_has_left_is_told_with_the_command_that_takes_it_away() -> None:
     text = "error: the stack is currently locked by 1 lock(s). Either wait for the other process(es) to end or delete the lock"
     assert "`make unlock ENV=prod`" in remedy(text, "prod")
@@ -457,31 +445,39 @@ def test_servers_that_cannot_be_reached_mean_the_next_way(release: Release, monk
 
 
 @pytest.mark.parametrize(
-    ("looks", "words"),
-    [
-        ([{"node": "a", "reachable": True}], "a can be reached"),
-        ([{"node": "b", "reachable": False}], "a is not in the list"),
-        ([{"node": "a", "reachable": False}], None),
-    ],
+    ("name", "words"), [("prd", "did you mean prod?"), ("x", "there are dev, prod, staging")], ids=["a slip", "something else"]
 )
-def test_only_a_node_that_was_asked_in_vain_is_struck(
-    monkeypatch: pytest.MonkeyPatch, looks: list[dict[str, Any]], words: str | None
+def test_a_stack_that_nobody_knows_is_a_question_and_makes_nothing(
+    monkeypatch: pytest.MonkeyPatch, name: str, words: str
 ) -> None:
-    resources = [{"urn": "urn:x::m-node-a", "type": "command:remote:Command"}]
-    imported: list[str] = []
+    monkeypatch.setattr(Stack, "exists", lambda self: False)
+    before = sorted(toolchain.CHECKOUT.glob("Pulumi.*"))
+    with pytest.raises(StageError) as refused:
+        operate.operate("status", name, [])
+    assert f"there is no stack {name}; {words}" in refused.value.reason
+    assert sorted(toolchain.CHECKOUT.glob("Pulumi.*")) == before
 
-    class State:
-        def quietly(self, *command: str, stdin: str = "") -> str:
-            if command == ("stack", "import"):
-                imported.append(stdin)
-            return json.dumps({"deployment": {"resources": resources}})
 
-    monkeypatch.setattr(forget, "stack_named", lambda name: State())
-    monkeypatch.setattr(forget, "looks", lambda stack: looks)
-    if words is None:
-        forget.forget("a", "dev")
-        assert json.loads(imported[0]) == {"deployment": {"resources": []}}
-    else:
-        with pytest.raises(StageError, match=words):
-            forget.forget("a", "dev")
-        assert imported == []
+def test_what_cannot_be_asked_is_no_drift_to_a_script(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Stack, "exists", lambda self: False)
+    monkeypatch.setattr(sys, "argv", ["operate", "status", "prd", "--json"])
+    assert operate.main() == 4
+    monkeypatch.setattr(sys, "argv", ["operate", "stat"])
+    assert operate.main() == 4
+    assert "say status, repair" in capsys.readouterr().err
+
+
+def test_a_stack_that_only_the_backend_knows_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Stack, "exists", lambda self: True)
+    operate.check_known(Stack("elsewhere"))
+
+
+def test_without_a_backend_the_question_is_asked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def exists(self: Stack) -> bool:
+        raise StageError("PULUMI_ACCESS_TOKEN must be set")
+
+    monkeypatch.setattr(Stack, "exists", exists)
+    with pytest.raises(StageError, match="did you mean staging"):
+        operate.check_known(Stack("stagin"))

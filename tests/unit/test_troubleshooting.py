@@ -39,6 +39,23 @@ SAID = sorted(
 )
 
 
+def test_no_sentence_of_the_component_names_the_makefile_of_this_checkout() -> None:
+    """Whoever imports the component has none."""
+    here = ROOT / "components" / "registry_mirror"
+    texts = [
+        item.value
+        for path in here.rglob("*.py")
+        for tree in [ast.parse(path.read_text())]
+        for item in ast.walk(tree)
+        if isinstance(item, ast.Constant) and isinstance(item.value, str) and id(item) not in docstrings(tree)
+    ]
+    shell = [line for path in here.rglob("*.sh") for line in path.read_text().splitlines() if not line.lstrip().startswith("#")]
+    targets = re.findall(r"(?m)^([a-z-]+):", (ROOT / "Makefile").read_text())
+    pattern = re.compile(rf"\bmake ({'|'.join(targets)})\b")
+    assert pattern.search("then `make pin`"), "or this test shows nothing"
+    assert [text for text in (*texts, *shell) if pattern.search(text)] == []
+
+
 @pytest.mark.parametrize(("module", "sentence"), SAID, ids=[sentence[:60] for _, sentence in SAID])
 def test_what_an_agent_says_is_explained(module: str, sentence: str) -> None:
     document = " ".join((ROOT / "docs" / "troubleshooting.md").read_text().split())

@@ -53,7 +53,7 @@ def test_what_breaks_is_said_with_its_remedy(to: str, differs: dict[str, Any], w
         ("29.3.0", {}, "host-gateway"),
         ("29.10.0", {"engine": "29.3.0"}, "storage driver"),
         ("29.9.0", {"keys": {"insecure-registries": []}}, "localhost"),
-        ("29.10.0", {"in_swarm": False, "keys": {"firewall-backend": "nftables"}}, "swarm"),
+        ("29.10.0", {"in_swarm": False, "keys": {"firewall-backend": "nftables"}}, "no node of a swarm"),
         ("29.10.0", {"keys": {"firewall-backend": "iptables"}}, "nftables"),
         ("29.10.0", {"traefik": ["traefik:v3.6.0"]}, "Traefik"),
         ("29.10.0", {"manager": True, "traefik": ["traefik:v3.6.1", "traefik:v2.11.31", "traefik:latest", "x/web:v3.0"]}, "API"),

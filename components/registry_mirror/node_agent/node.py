@@ -462,7 +462,10 @@ def _look_at_hosts(request: Dict[str, Any], info: Dict[str, Any], found: Dict[st
     """Put what hosts.toml says in the place of what daemon.json says, where docker goes by that. Raises Failed."""
     if not hosts_plan.reads_hosts_toml(info):
         if hosts.is_ours(request):
-            words = "the mirror is in %s, which docker does not read with this image store; run `pulumi up`, or make repair"
+            words = (
+                "the mirror is in %s, which docker does not read with this image store;"
+                " run `pulumi up`, or swarm-registry-mirror repair"
+            )
             found["faults"].append(words % hosts.path_of(hosts.REGISTRY))
         return
     by_list, view = found["listed"], hosts.look(request, info)
@@ -471,7 +474,7 @@ def _look_at_hosts(request: Dict[str, Any], info: Dict[str, Any], found: Dict[st
     found["faults"] += view.faults
     found["mirror_faults"] += view.mirror_faults
     if not view.listed and not view.mirror_faults:
-        words = "docker goes by %s, where the mirror is not%s; run `pulumi up`, or make repair"
+        words = "docker goes by %s, where the mirror is not%s; run `pulumi up`, or swarm-registry-mirror repair"
         moved = ", and it is in daemon.json from before" if by_list else ""
         found["faults"].append(words % (hosts.path_of(hosts.REGISTRY), moved))
     elif by_list:

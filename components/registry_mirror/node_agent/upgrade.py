@@ -44,13 +44,16 @@ def hazards(node: Node, to: str) -> List[str]:
     if hurts is not None and node.containerd_store and (node.host_gateway or node.keys.get("dns")):
         found.append(hurts + "; the mirror needs no reload there, but a reload of yours breaks them; take 29.3 or later")
     if now < (28, 0, 0) <= then and node.containerd_store:
-        words = "docker goes by %s from 28.0 on with this image store; run make repair afterwards, which moves the mirror there"
+        words = (
+            "docker goes by %s from 28.0 on with this image store;"
+            " run swarm-registry-mirror repair afterwards, which moves the mirror there"
+        )
         found.append(words % "/etc/docker/certs.d/docker.io/hosts.toml")
     if now < (29, 0, 0) <= then and not node.containerd_store:
         remap = " (not with userns-remap)" if node.keys.get("userns-remap") else ""
         words = (
             "its images stay in the storage driver of old, and a machine that is installed anew keeps them in containerd%s;"
-            " whoever moves this one over loses sight of its images and containers, and then runs make repair"
+            " whoever moves this one over loses sight of its images and containers, and then runs swarm-registry-mirror repair"
         )
         found.append(words % remap)
     if then >= (29, 0, 0) and node.in_swarm and node.keys.get("firewall-backend") == "nftables":

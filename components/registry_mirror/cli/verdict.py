@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from operate.nodes import Look
+from .console import DRIFTED, UNREACHABLE, WELL
 
-WELL, DRIFTED, UNREACHABLE = 0, 1, 2
-"""Exit codes: nothing is wrong; something is, on a node or with the mirror; a node could not be asked."""
+if TYPE_CHECKING:
+    from .nodes import Look
 
 
 def swarm_faults(found: "Look", member: Mapping[str, Any] | None) -> list[str]:

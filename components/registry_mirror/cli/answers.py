@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from components.registry_mirror.plain_text import one_line
+from ..plain_text import one_line
 
 LOOK: Mapping[str, object] = {
     "engine": str,
