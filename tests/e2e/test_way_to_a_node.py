@@ -264,6 +264,7 @@ def test_a_key_that_only_an_agent_has_is_nowhere_else(lab: Lab, mirror: Mirror, 
     mirror.up()
 
 
+@pytest.mark.long
 def test_a_key_file_with_a_passphrase_whose_key_the_agent_has(lab: Lab, mirror: Mirror, tmp_path: Path) -> None:
     file, key, public = new_key(tmp_path, "correct horse")
     mirror.configure(sshPrivateKeyFile=str(file), daemonKeys={"debug": True}, memory=300)
@@ -336,6 +337,7 @@ def _files_with(folder: Path, text: str) -> list[str]:
     return done.stdout.split()
 
 
+@pytest.mark.long
 def test_a_host_certificate_is_believed_when_the_configured_authority_has_signed_it(
     lab: Lab, mirror: Mirror, tmp_path: Path
 ) -> None:
@@ -371,6 +373,7 @@ def test_a_host_certificate_is_believed_when_the_configured_authority_has_signed
     mirror.up()
 
 
+@pytest.mark.long
 def test_an_sshd_that_has_nothing_but_rsa(lab: Lab, mirror: Mirror) -> None:
     with second_sshd(lab, "node2", 2222, "HostKeyAlgorithms rsa-sha2-256", "rsa") as key:
         assert key.startswith("ssh-rsa ")
@@ -382,6 +385,7 @@ def test_an_sshd_that_has_nothing_but_rsa(lab: Lab, mirror: Mirror) -> None:
     mirror.up()
 
 
+@pytest.mark.long
 def test_another_port_and_an_address_of_ipv6_for_a_node_with_sudo_and_for_the_manager(lab: Lab, mirror: Mirror) -> None:
     lab.sandbox.run(["ip", "-6", "addr", "add", "fd00::1/64", "dev", "lab0", "nodad"])
     for number, node in enumerate(NODES, 11):
