@@ -6,6 +6,7 @@ import json
 import os
 import re
 import stat
+import subprocess
 import threading
 import time
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from components.registry_mirror.cli import advisories, console, nodes, repair, s
 from components.registry_mirror.cli import stack as stacks
 from components.registry_mirror.cli.deployed import Machine, Mirror, Node, Restart
 from components.registry_mirror.cli.nodes import Look
+from components.registry_mirror.rolling_restart import ssh
 from tests.unit.test_rules import ED25519
 
 CASES = Path(__file__).parent / "cases"
@@ -199,6 +201,13 @@ def test_a_restart_that_ends_before_it_reads_is_told_in_its_own_words(monkeypatc
     request = json.dumps({"nodes": ["x" * 1_000_000]})
     found = replace(mirror("n1"), runners={digest: program}, restart=Restart({"MIRROR_RUNNER": digest}, request))
     assert nodes.restart(found, {"n1": "x"}) == (False, "this computer: why")
+
+
+def test_a_machine_that_cannot_be_reached_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = "echo 'registry mirror: n1: ssh://n1 cannot be reached' >&2; exit 255"
+    monkeypatch.setattr(ssh, "run", lambda *_: subprocess.run(["sh", "-c", failed], capture_output=True, text=True))
+    (found,) = [each for each in nodes.look(mirror("n1")) if each.node == "n1"]
+    assert (found.reachable, found.faults) == (False, ["ssh://n1 cannot be reached"])
 
 
 def test_repair_gives_a_reason_for_each_node_that_it_does_not_mend(

@@ -256,7 +256,9 @@ def _agent(action: str, machine: Machine, request: str, program: Path | None = N
     """Exit code, output and last complaint of an action of the agent; `program`: a runner, where it is not this version's."""
     done = ssh.run(str(program or workstation.place()), action, machine.environment, request, SECONDS)
     if done.returncode != 0:
-        return done.returncode, "", answer.complaint(done.stderr, done.returncode, done.stdout)
+        # The runner names the machine, and so does whoever shows this.
+        words = answer.complaint(done.stderr, done.returncode, done.stdout)
+        return done.returncode, "", words.removeprefix(f"{machine.name}: ")
     try:
         return 0, answer.find(done.stdout), ""
     except answer.NoAnswer as error:
