@@ -269,6 +269,7 @@ def test_a_node_that_is_off_is_named_soon_and_its_peers_keep_working(lab: Lab, m
     assert "198.18.0.13" in reason
     assert set(mirror.status()) == {"node1", "node2"}, "those that an `up` has come to"
     assert lab.mirrors("node2") == [URL, f"{STRANGERS_MIRROR}/"]
+    lab.wait_for_mirror("node2")  # a task of it may have been on node 3, and swarm takes its time to see that it is off
     lab.on("node2", f"docker image rm {PROOF} && docker pull --quiet {PROOF}")
 
 
