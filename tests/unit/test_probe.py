@@ -344,6 +344,26 @@ def test_nobody_there_is_explained() -> None:
     assert "refused the connection" in (probe.fault(f"https://localhost:{free_port()}") or "")
 
 
+@pytest.mark.parametrize(("says", "seconds"), [(b"", probe.TRAEFIK_LOOKS), (b"SSH-2.0-OpenSSH_9.2\r\n", probe.NEVER)])
+def test_one_who_hangs_up_may_be_starting_and_one_who_speaks_something_else_is_another(says: bytes, seconds: float) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection, contextlib.suppress(OSError):  # once it has what it does not understand, the other side is gone
+                connection.recv(4096)
+                connection.sendall(says)
+                connection.shutdown(socket.SHUT_WR)
+                connection.recv(4096)
+
+        server = threading.Thread(target=answer)
+        server.start()
+        found = probe.ask(f"https://localhost:{listening.getsockname()[1]}")
+        server.join()
+    assert "does not speak TLS there" in (found.fault or "")
+    assert found.passes_within == seconds
+
+
 def test_one_who_accepts_and_says_nothing_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "SECONDS", 0.3)
     with socket.socket() as silent:

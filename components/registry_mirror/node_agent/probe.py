@@ -239,7 +239,9 @@ def _judge_failure(url: str, proxy: Optional[str], error: Exception) -> Answer:
         what = "the certificate of %s is not trusted: %s" % (host, error.verify_message)
         return Answer(what + "; let Traefik obtain one for this name, or install its authority on this node")
     if isinstance(error, ssl.SSLError):
-        return Answer("%s does not speak TLS there: %s; is that Traefik's HTTPS port?" % (host, error.reason))
+        # A Traefik that is just starting hangs up; who speaks something else says something else.
+        passes = TRAEFIK_LOOKS if isinstance(error, ssl.SSLEOFError) else NEVER
+        return Answer("%s does not speak TLS there: %s; is that Traefik's HTTPS port?" % (host, error.reason), passes)
     if isinstance(error, socket.timeout):
         # Traefik answers nothing while the machine that had the mirror's task is dead and swarm has not noticed.
         return Answer("%s did not answer within %d s; is a firewall in between?" % (url, SECONDS), LONG)
