@@ -26,8 +26,8 @@ CHECKS = (
 FAST = ("unit", "component", "program")
 LAB = ("contract", "e2e", "faults")
 SOAK = "soak"
-LABS_AT_ONCE = int(os.environ.get("LABS", "3"))
-"""Most of a lab's time is waiting: with two the load of two cores was 2 to 3. Five made what is timed in them late."""
+LABS_AT_ONCE = int(os.environ.get("LABS", "2"))
+"""Most of a lab's time is waiting; two keep two cores busy, and more would make what is timed in them late."""
 
 
 def test(names: list[str]) -> None:
