@@ -1,4 +1,5 @@
-"""Looks a host's key up in the text of a `known_hosts` file, as sshd(8) describes it: plain, patterned and hashed. Pure."""
+"""Looks a host's key up in the text of a `known_hosts` file, as sshd(8) describes it: plain,
+patterned and hashed. Pure."""
 
 import base64
 import binascii
@@ -10,7 +11,8 @@ from components.registry_mirror.rules import AUTHORITY, HOST_KEY_TYPES
 
 
 def find_host_key(text: str, host: str, port: int = 22) -> str | None:
-    """The preferred key of `host` as `type base64`, else that of an authority for it (`@cert-authority …`), or None.
+    """The preferred key of `host` as `type base64`, else that of an authority for it
+    (`@cert-authority …`), or None.
 
     Revoked keys do not count.
     """
@@ -23,7 +25,11 @@ def find_host_key(text: str, host: str, port: int = 22) -> str | None:
         if not words or words[0].startswith("#"):
             continue
         marker = words.pop(0) if words[0].startswith("@") else ""
-        if len(words) < 3 or marker not in ("", "@revoked", AUTHORITY) or not _matches(words[0], wanted):
+        if (
+            len(words) < 3
+            or marker not in ("", "@revoked", AUTHORITY)
+            or not _matches(words[0], wanted)
+        ):
             continue
         if marker == "@revoked":
             revoked.add(words[2])

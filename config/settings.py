@@ -1,43 +1,55 @@
-"""From the text of a stack's configuration to the component's args: types, unknown keys, files. All faults at once.
+"""From the text of a stack's configuration to the component's args: types, unknown keys, files. All
+faults at once.
 
-`parse` is pure but for the files that it is told to read; `load_settings` reads `pulumi.Config` and nothing else. Rules
-about values are not here but with the args (`components/registry_mirror/rules.py`), so that other estates get them too.
+`parse` is pure but for the files that the settings name; `load_settings` reads `pulumi.Config` and
+nothing else. Rules about values are not here but with the args
+(`components/registry_mirror/rules.py`), so that other estates get them too.
 """
 
 import difflib
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pulumi
-from pulumi.runtime.config import CONFIG, get_config_env, get_config_secret_keys_env, is_config_secret
+from pulumi.runtime.config import (
+    CONFIG,
+    get_config_env,
+    get_config_secret_keys_env,
+    is_config_secret,
+)
 
-from components.registry_mirror import Bastion, Fault, InvalidArgs, RegistryMirrorArgs, SwarmNode, rules, ssh
+from components.registry_mirror import (
+    Bastion,
+    Fault,
+    InvalidArgs,
+    Registry,
+    RegistryMirrorArgs,
+    SwarmNode,
+    rules,
+    ssh,
+)
 from components.registry_mirror.args import some_bastion, some_node
-from config.keys import BASTION_KEYS, KEYS, NODE_KEYS, Key
+from config.keys import BASTION_KEYS, KEYS, NODE_KEYS, REGISTRY_KEYS, Key
 from config.known_hosts import find_host_key
+from config.spelling import in_a_stacks_file
 
 ReadFile = Callable[[str], str]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What `__main__.py` needs: the component's args, and how docker's own provider reaches the manager."""
+    """What `__main__.py` needs: the component's args, and how docker's own provider reaches the
+    manager."""
 
     mirror: RegistryMirrorArgs
     docker_host: str
-    """`ssh://user@address:port` of the manager: with ssh, and only with ssh, a preview makes no connection."""
+    """`ssh://user@address:port` of the manager: with ssh, and only with ssh, a preview makes no
+    connection."""
     ssh_options: tuple[str, ...]
     """Options for the ssh program that the docker provider starts."""
-    private_key: str | None = field(repr=False)
-    """The SSH key in the clear, where it is given as text, for `config/reachable.py`; the args have it as a secret."""
-
-    @property
-    def service(self) -> str:
-        """Name of the swarm service."""
-        return self.mirror.service_name or MIRROR_NAME
 
 
 MIRROR_NAME = "registry-mirror"
@@ -45,19 +57,31 @@ MIRROR_NAME = "registry-mirror"
 
 _MISSING = object()
 
-# Stand in for values that are missing or of the wrong type, so that the faults of all the others are found in the same run.
+# Stand in for values that are missing or of the wrong type, so that the faults of all the others
+# are found in the same run.
 _ANY_PRIVATE_KEY = "PRIVATE KEY-----"
 _ANY_DIGEST = "sha256:" + "0" * 64
-_PLACEHOLDERS = {"hostname": "missing.invalid", "image": f"registry:3.1.1@{_ANY_DIGEST}", "nodes": []}
+_PLACEHOLDERS = {
+    "hostname": "missing.invalid",
+    "image": f"registry:3.1.1@{_ANY_DIGEST}",
+    "nodes": [],
+}
 
 
 def load_settings() -> Settings:
-    """The stack's settings. Raises InvalidArgs with every fault; the CLI shows it in the preview."""
+    """The stack's settings. Raises InvalidArgs with every fault; the CLI shows it in the
+    preview."""
     prefix = f"{pulumi.get_project()}:"
     everything = {**get_config_env(), **CONFIG.get()}
-    values = {key.removeprefix(prefix): value for key, value in everything.items() if key.startswith(prefix)}
+    values = {
+        key.removeprefix(prefix): value
+        for key, value in everything.items()
+        if key.startswith(prefix)
+    }
     marked = get_config_secret_keys_env()
-    return parse_files(values, {key for key in values if prefix + key in marked or is_config_secret(prefix + key)})
+    return parse_files(
+        values, {key for key in values if prefix + key in marked or is_config_secret(prefix + key)}
+    )
 
 
 def parse_files(values: Mapping[str, object], secret: Collection[str] = ()) -> Settings:
@@ -65,17 +89,24 @@ def parse_files(values: Mapping[str, object], secret: Collection[str] = ()) -> S
     return parse(values, _read, secret)
 
 
-def parse(values: Mapping[str, object], read_file: ReadFile, secret: Collection[str] = ()) -> Settings:
-    """Settings from raw values (texts, as Pulumi hands them over, or already typed). Raises InvalidArgs.
+def parse(
+    values: Mapping[str, object], read_file: ReadFile, secret: Collection[str] = ()
+) -> Settings:
+    """Settings from raw values (texts, as Pulumi hands them over, or already typed). Raises
+    InvalidArgs.
 
-    `secret`: the keys that have a secret in them, at any depth; Pulumi marks no more than the key. What came from one stays a
-    secret in all that Pulumi keeps and shows, and no fault repeats a value of it. A key that cannot be kept secret is refused.
+    `secret`: the keys that have a secret in them, at any depth; Pulumi marks no more than the key.
+    What came from one stays a secret in all that Pulumi keeps and shows, and no fault repeats a
+    value of it. A key that cannot be kept secret is refused.
     """
-    refused = [key for key in values if key in secret and key in KEYS and not KEYS[key].stays_secret]
+    refused = [
+        key for key in values if key in secret and key in KEYS and not KEYS[key].stays_secret
+    ]
     if refused:
         # Alone, because any other fault may repeat what is secret here.
         reason = (
-            "was set as a secret and cannot be kept one, because it ends in names, in labels or on nodes; set it without --secret"
+            "was set as a secret and cannot be kept one, because it ends in names, in labels"
+            " or on nodes; set it without --secret"
         )
         raise InvalidArgs(Fault(key, None, reason) for key in refused)
     try:
@@ -86,7 +117,8 @@ def parse(values: Mapping[str, object], read_file: ReadFile, secret: Collection[
 
 
 def _without_secrets(fault: Fault, secrets: Mapping[str, list[str]]) -> Fault:
-    """A fault without the texts of a secret, which its words may repeat, too. `secrets`: key -> the texts in its value."""
+    """A fault without the texts of a secret, which its words may repeat, too. `secrets`: key -> the
+    texts in its value."""
     if _top(fault.key) not in secrets:
         return fault
     wrong = fault.wrong
@@ -104,9 +136,13 @@ def _texts(value: object) -> Iterator[str]:
             opened = None
         found = [value] if not isinstance(opened, dict | list) else list(_texts(opened))
     else:
-        items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+        items = (
+            value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+        )
         found = [text for item in items for text in _texts(item)]
-    yield from sorted({text for text in found if len(text) >= _SHORTEST_SECRET}, key=len, reverse=True)
+    yield from sorted(
+        {text for text in found if len(text) >= _SHORTEST_SECRET}, key=len, reverse=True
+    )
 
 
 _SHORTEST_SECRET = 4
@@ -127,11 +163,21 @@ def _parse(values: Mapping[str, object], read_file: ReadFile, secret: Collection
             # Where the file cannot be read that is the fault, and not that the image has no digest.
             found[image] = f"{found[image]}@{_ANY_DIGEST if digest is None else digest.strip()}"
     if "upstreamProxy" in found and "upstreamProxy" in secret:
-        faults += rules.check("upstreamProxy", found["upstreamProxy"], lambda value: rules.proxy(value, secret=True))
-    for key in ("upstreamToken", *(key for key in ("upstreamUsername", "upstreamProxy") if key in secret)):
+        faults += rules.check(
+            "upstreamProxy", found["upstreamProxy"], lambda value: rules.proxy(value, secret=True)
+        )
+    for key in (
+        "upstreamToken",
+        *(key for key in ("upstreamUsername", "upstreamProxy") if key in secret),
+    ):
         if key in found:
             found[key] = pulumi.Output.secret(found[key])
     authorities = _authorities(found, read_file, faults)
+    if "registries" in found:
+        found["registries"] = [
+            _registry(entry, index, faults, secret="registries" in secret)
+            for index, entry in enumerate(_list(found, "registries"))
+        ]
 
     nodes = [
         _node(node, f"nodes[{index}]", known_hosts, faults, read_file, any_key=unread)
@@ -152,7 +198,13 @@ def _parse(values: Mapping[str, object], read_file: ReadFile, secret: Collection
             upstream_ca=authorities,
         )
     except InvalidArgs as error:
-        raise InvalidArgs(sorted([*faults, *error.faults], key=lambda fault: _order(fault.key))) from None
+        raise InvalidArgs(
+            sorted(
+                [*faults, *map(in_a_stacks_file, error.faults)],
+                key=lambda fault: _order(fault.key),
+            )
+        ) from None
+    faults += map(in_a_stacks_file, mirror.label_faults(mirror.service_name or MIRROR_NAME))
     if faults:
         raise InvalidArgs(sorted(faults, key=lambda fault: _order(fault.key)))
 
@@ -164,10 +216,16 @@ def _parse(values: Mapping[str, object], read_file: ReadFile, secret: Collection
         config=mirror.ssh_config,
         bastion=ssh.destination(jump.user, jump.address, jump.port) if jump else None,
     )
-    return Settings(mirror, ssh.destination(manager.user, manager.address, manager.port), tuple(options), private_key)
+    return Settings(
+        mirror,
+        ssh.destination(manager.user, manager.address, manager.port),
+        tuple(options),
+    )
 
 
-def _typed(values: Mapping[str, object], keys: Mapping[str, Key], place: str, faults: list[Fault]) -> dict[str, Any]:
+def _typed(
+    values: Mapping[str, object], keys: Mapping[str, Key], place: str, faults: list[Fault]
+) -> dict[str, Any]:
     """The values that have the type of their key; the others become faults."""
     found: dict[str, Any] = {}
     for key, value in values.items():
@@ -190,11 +248,18 @@ def _typed(values: Mapping[str, object], keys: Mapping[str, Key], place: str, fa
     return found
 
 
-_A_KIND = {"string": "a text", "integer": "a whole number", "boolean": "true or false", "array": "a list", "object": "a mapping"}
+_A_KIND = {
+    "string": "a text",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a mapping",
+}
 
 
 def _convert(value: object, kind: str) -> object:
-    """`value` as its kind, or _MISSING. Pulumi hands everything over as text, lists and booleans as JSON."""
+    """`value` as its kind, or _MISSING. Pulumi hands everything over as text, lists and booleans as
+    JSON."""
     if kind == "string":
         return value if isinstance(value, str) and value != "" else _MISSING
     if isinstance(value, str):
@@ -204,7 +269,11 @@ def _convert(value: object, kind: str) -> object:
             return _MISSING
     types = {"integer": int, "boolean": bool, "array": list, "object": dict}
     # A bool is an int to Python, and not to a person.
-    return value if isinstance(value, types[kind]) and (kind == "boolean" or not isinstance(value, bool)) else _MISSING
+    return (
+        value
+        if isinstance(value, types[kind]) and (kind == "boolean" or not isinstance(value, bool))
+        else _MISSING
+    )
 
 
 def _list(found: dict[str, Any], key: str) -> list[object]:
@@ -214,23 +283,55 @@ def _list(found: dict[str, Any], key: str) -> list[object]:
 
 
 def _node(
-    value: object, place: str, known_hosts: str | None, faults: list[Fault], read_file: ReadFile, *, any_key: bool
+    value: object,
+    place: str,
+    known_hosts: str | None,
+    faults: list[Fault],
+    read_file: ReadFile,
+    *,
+    any_key: bool,
 ) -> SwarmNode:
-    """A node of the list; `any_key`: a missing host key is no fault, because the file that has it could not be read."""
+    """A node of the list; `any_key`: a missing host key is no fault, because the file that has it
+    could not be read."""
     # Differs from node to node, so that no fault is reported about two placeholders being alike.
     number = int(place.strip("nodes[]"))
     if not isinstance(value, dict):
         faults.append(Fault(place, value, "must be a mapping with name and address"))
         return some_node(number)
     found = _typed(value, NODE_KEYS, f"{place}.", faults)
-    bastion = _bastion(found.pop("bastion", None), f"{place}.bastion", known_hosts, faults, any_key=any_key)
+    bastion = _bastion(
+        found.pop("bastion", None), f"{place}.bastion", known_hosts, faults, any_key=any_key
+    )
     _check_key_file(found.get("sshPrivateKeyFile"), f"{place}.sshPrivateKeyFile", read_file, faults)
     _find_host_key(found, value, place, known_hosts, faults, any_key=any_key)
-    return some_node(number, **{NODE_KEYS[key].field: value for key, value in found.items()}, bastion=bastion)
+    return some_node(
+        number, **{NODE_KEYS[key].field: value for key, value in found.items()}, bastion=bastion
+    )
+
+
+def _registry(value: object, index: int, faults: list[Fault], *, secret: bool) -> Registry:
+    """A registry of the list; its token is a secret, however it was given, and its account where
+    the list has a `secret`."""
+    place = f"registries[{index}]"
+    unnamed = f"missing{index}.invalid"
+    if not isinstance(value, dict):
+        wrong = "must be a mapping with the registry's name, like {name: ghcr.io}"
+        faults.append(Fault(place, value if isinstance(value, str) else None, wrong))
+        return Registry(name=unnamed)
+    found = {"name": unnamed, **_typed(value, REGISTRY_KEYS, f"{place}.", faults)}
+    for key in ("token", *(["username"] if secret else [])):
+        if key in found:
+            found[key] = pulumi.Output.secret(found[key])
+    return Registry(**{REGISTRY_KEYS[key].field: value for key, value in found.items()})
 
 
 def _bastion(
-    value: dict[str, object] | None, place: str, known_hosts: str | None, faults: list[Fault], *, any_key: bool
+    value: dict[str, object] | None,
+    place: str,
+    known_hosts: str | None,
+    faults: list[Fault],
+    *,
+    any_key: bool,
 ) -> Bastion | None:
     """As `_node`, of a bastion."""
     if value is None:
@@ -241,7 +342,13 @@ def _bastion(
 
 
 def _find_host_key(
-    found: dict[str, Any], given: Mapping[str, object], place: str, known_hosts: str | None, faults: list[Fault], *, any_key: bool
+    found: dict[str, Any],
+    given: Mapping[str, object],
+    place: str,
+    known_hosts: str | None,
+    faults: list[Fault],
+    *,
+    any_key: bool,
 ) -> None:
     """Add the host key of a machine that brings none."""
     address, port = found.get("address"), found.get("port", 22)
@@ -251,8 +358,15 @@ def _find_host_key(
     if key is not None:
         found["hostKey"] = key
         return
-    where = "knownHostsFile has none for this address" if known_hosts is not None else "and there is no knownHostsFile"
-    remedy = "`make hostkeys ENV=…` prints the one that the machine has now, to be compared with its own, and writes it"
+    where = (
+        "knownHostsFile has none for this address"
+        if known_hosts is not None
+        else "and there is no knownHostsFile"
+    )
+    remedy = (
+        "`make hostkeys ENV=…` prints the one that the machine has now, to be compared with"
+        " its own, and writes it"
+    )
     faults.append(Fault(f"{place}.hostKey", address, f"is missing, {where}; {remedy}"))
 
 
@@ -261,15 +375,24 @@ def _left(nodes: list[SwarmNode], without: list[object], faults: list[Fault]) ->
     names = [node.name for node in nodes]
     unknown = [name for name in without if name not in names]
     if unknown:
-        faults.append(Fault("without", unknown, f"must be names of nodes; they are {', '.join(names)}"))
+        faults.append(
+            Fault("without", unknown, f"must be names of nodes; they are {', '.join(names)}")
+        )
     return [node for node in nodes if node.name not in without]
 
 
 def _private_key(found: dict[str, Any], read_file: ReadFile, faults: list[Fault]) -> str | None:
-    """The SSH key where it is given as text. A file stays where it is, and must be one that ssh reads."""
+    """The SSH key where it is given as text. A file stays where it is, and must be one that ssh
+    reads."""
     file, text = found.get("sshPrivateKeyFile"), found.pop("sshPrivateKey", None)
     if file is not None and text is not None:
-        faults.append(Fault("sshPrivateKey", "[secret]", "is given besides sshPrivateKeyFile; remove one of them"))
+        faults.append(
+            Fault(
+                "sshPrivateKey",
+                "[secret]",
+                "is given besides sshPrivateKeyFile; remove one of them",
+            )
+        )
         return None
     if text is not None:
         wrong = rules.private_key(text)
@@ -289,7 +412,8 @@ def _check_key_file(file: str | None, key: str, read_file: ReadFile, faults: lis
 
 
 def _authorities(found: dict[str, Any], read_file: ReadFile, faults: list[Fault]) -> str | None:
-    """The certificates in the file that `upstreamCa` names; None where there are none, or what is there is a fault."""
+    """The certificates in the file that `upstreamCa` names; None where there are none, or what is
+    there is a fault."""
     file = found.pop("upstreamCa", None)
     text = _file(file, "upstreamCa", read_file, faults)
     wrong = None if text is None else rules.authorities(text)

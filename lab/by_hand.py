@@ -1,4 +1,5 @@
-"""Docker pointed at a mirror by hand, in the way that its engine reads, for what is about engines and not about the agent."""
+"""Docker pointed at a mirror by hand, in the way that its engine reads, for what is about engines
+and not about the agent."""
 
 import json
 
@@ -9,7 +10,8 @@ from lab.sandbox import Sandbox
 REGISTRY_MIRRORS, HOSTS_TOML = "registry-mirrors", "hosts.toml"
 HOSTS = "/etc/docker/certs.d/docker.io/hosts.toml"
 KNOWS_REFERRERS = ("29",)
-"""Engines that take this capability (containerd 2.2 and later); another one ignores a file that has it."""
+"""Engines that take this capability (containerd 2.2 and later); another one ignores a file that has
+it."""
 DIAL_SECONDS = 3
 
 SET = """
@@ -27,16 +29,36 @@ subprocess.run(["systemctl", "restart", "docker"], check=True)
 
 
 def use(sandbox: Sandbox, node: LabNode, way: str, *mirrors: str) -> None:
-    """Have a node's docker use these mirrors for Docker Hub, or none. `node` says which engine it has."""
+    """Have a node's docker use these mirrors for Docker Hub, or none. `node` says which engine it
+    has."""
     listed = list(mirrors) if way == REGISTRY_MIRRORS else []
-    run_on(sandbox, node, f"rm -f {HOSTS}; python3 -c \"$(cat)\" '{json.dumps(listed)}'", stdin=SET.encode())
+    run_on(
+        sandbox,
+        node,
+        f"rm -f {HOSTS}; python3 -c \"$(cat)\" '{json.dumps(listed)}'",
+        stdin=SET.encode(),
+    )
     if way == HOSTS_TOML and mirrors:
-        capabilities = ["pull", "resolve", *(["referrers"] if node.engine in KNOWS_REFERRERS else [])]
+        capabilities = [
+            "pull",
+            "resolve",
+            *(["referrers"] if node.engine in KNOWS_REFERRERS else []),
+        ]
         entry = f'capabilities = {json.dumps(capabilities)}\n  dial_timeout = "{DIAL_SECONDS}s"\n'
         text = "".join(f'[host."{mirror}"]\n  {entry}' for mirror in mirrors)
-        run_on(sandbox, node, f"mkdir -p {HOSTS.rpartition('/')[0]}; cat > {HOSTS}", stdin=text.encode())
+        run_on(
+            sandbox,
+            node,
+            f"mkdir -p {HOSTS.rpartition('/')[0]}; cat > {HOSTS}",
+            stdin=text.encode(),
+        )
 
 
 def know_docker_hub(sandbox: Sandbox, node: LabNode) -> None:
-    """A node's docker finds the lab's hub under Docker Hub's own name, so that it goes there by itself, as it does everywhere."""
-    run_on(sandbox, node, f"grep -q {HUB_HOST} /etc/hosts || echo '{INTERNET} {HUB_HOST}' >> /etc/hosts")
+    """A node's docker finds the lab's hub under Docker Hub's own name, so that it asks there by
+    itself, as it does everywhere."""
+    run_on(
+        sandbox,
+        node,
+        f"grep -q {HUB_HOST} /etc/hosts || echo '{INTERNET} {HUB_HOST}' >> /etc/hosts",
+    )

@@ -1,6 +1,8 @@
-"""Simulated docker clients: many at the same instant, on one node, each fetching a whole image and checking every digest.
+"""Simulated docker clients: many at the same instant, on one node, each fetching a whole image and
+checking every digest.
 
-They do what a pull does to a registry, and nothing of what it does to a disk: unpacking is not the mirror's doing.
+They do what a pull does to a registry, and nothing of what it does to a disk: unpacking is not the
+mirror's doing.
 """
 
 import json
@@ -44,7 +46,7 @@ gate.wait()
 begun = time.monotonic()
 for thread in threads: thread.join()
 print(json.dumps({"whole": len(whole), "seconds": time.monotonic() - begun}))
-"""
+"""  # noqa: E501
 
 POUR = """
 import json, sys, threading, time, urllib.request as u
@@ -61,7 +63,7 @@ begun = time.monotonic()
 for thread in threads: thread.start()
 for thread in threads: thread.join()
 print(json.dumps({"bytes": sum(poured), "seconds": time.monotonic() - begun}))
-"""
+"""  # noqa: E501
 
 
 FIRST_BYTES = """
@@ -109,14 +111,28 @@ def fetch(
     seconds: float = 300,
 ) -> Fetched:
     """Have `number` clients on a node fetch an image at the same moment, within so many seconds."""
-    found = run_on(sandbox, node, f'python3 -c "$(cat)" {url} {image} {number}', stdin=PROGRAM.encode(), timeout=seconds)
+    found = run_on(
+        sandbox,
+        node,
+        f'python3 -c "$(cat)" {url} {image} {number}',
+        stdin=PROGRAM.encode(),
+        timeout=seconds,
+    )
     return Fetched(**json.loads(found))
 
 
 def pour(
-    sandbox: Sandbox, node: LabNode, number: int, times: int, url: str, digests: Sequence[str], repository: str = REPOSITORY
+    sandbox: Sandbox,
+    node: LabNode,
+    url: str,
+    digests: Sequence[str],
+    *,
+    number: int,
+    times: int,
+    repository: str = REPOSITORY,
 ) -> float:
-    """Bytes a second that `number` clients get who fetch some layers again and again, and do nothing with them."""
+    """Bytes a second that `number` clients get who fetch some layers again and again, and do
+    nothing with them."""
     words = f'python3 -c "$(cat)" {url} {repository} {number} {times} {" ".join(digests)}'
     found = json.loads(run_on(sandbox, node, words, stdin=POUR.encode(), timeout=600))
     return float(found["bytes"]) / float(found["seconds"])
@@ -124,7 +140,8 @@ def pour(
 
 @dataclass(frozen=True)
 class FirstBytes:
-    """Seconds until the first byte of a body that several clients ask for at the same moment, and one later."""
+    """Seconds until the first byte of a body that several clients ask for at the same moment, and
+    one later."""
 
     leader: float
     """For the one who had it first."""
@@ -135,6 +152,14 @@ class FirstBytes:
 
 
 def first_bytes(sandbox: Sandbox, node: LabNode, url: str, number: int) -> FirstBytes:
-    """Measure with `number` clients on a node that ask at the same moment."""
-    found = json.loads(run_on(sandbox, node, f'python3 -c "$(cat)" {url} {number}', stdin=FIRST_BYTES.encode(), timeout=300))
+    """Measure on a node with `number` clients that ask at the same moment."""
+    found = json.loads(
+        run_on(
+            sandbox,
+            node,
+            f'python3 -c "$(cat)" {url} {number}',
+            stdin=FIRST_BYTES.encode(),
+            timeout=300,
+        )
+    )
     return FirstBytes(*map(float, found))

@@ -1,4 +1,5 @@
-"""Makes, shows and removes whole labs: the order in which the other modules of this package do their work.
+"""Makes, shows and removes whole labs: the order in which the other modules of this package do
+their work.
 
 Owns nothing of its own but that order, and the check whether this computer can have a lab at all.
 """
@@ -17,9 +18,15 @@ from tools import toolchain
 from tools.progress import StageError, run_logged, stage
 
 DEBIAN_PACKAGES = {
-    "systemd-nspawn": "systemd-container", "mmdebstrap": "mmdebstrap", "ip": "iproute2", "tc": "iproute2",
-    "nsenter": "util-linux", "unshare": "util-linux", "ssh": "openssh-client", "openssl": "openssl",
-}  # fmt: skip
+    "systemd-nspawn": "systemd-container",
+    "mmdebstrap": "mmdebstrap",
+    "ip": "iproute2",
+    "tc": "iproute2",
+    "nsenter": "util-linux",
+    "unshare": "util-linux",
+    "ssh": "openssh-client",
+    "openssl": "openssl",
+}
 """Program -> the Debian or Ubuntu package that has it."""
 
 
@@ -34,12 +41,17 @@ def prepare() -> None:
 def up(name: str, engines: Mapping[str, str] | None = None) -> None:
     """Make the lab `name` and start it; a lab that runs is left as it is.
 
-    `engines`: node -> name of an engine (`engines.ENGINES`), for those that are to have another one than usual.
+    `engines`: node -> name of an engine (`engines.ENGINES`), for those that are to have another one
+    than usual.
     """
     prepare()
     folder = plan.lab_folder(name)
     box = Sandbox(folder.root)
-    nodes = _with_engines(engines or {}) if engines is not None else [machines.as_prepared(folder, node) for node in plan.NODES]
+    nodes = (
+        _with_engines(engines or {})
+        if engines is not None
+        else [machines.as_prepared(folder, node) for node in plan.NODES]
+    )
     for base in {node.has.base for node in nodes}:
         base_systems.make_base(base)
     swarm.make_keys(folder)
@@ -61,10 +73,11 @@ def up(name: str, engines: Mapping[str, str] | None = None) -> None:
 
 
 def exchange(name: str, engines: Mapping[str, str]) -> None:
-    """Have a lab's machines be of these engines (as in `up`), and the usual ones where nothing is said.
+    """Give a lab's machines these engines (as in `up`), and the usual ones where none is named.
 
-    A machine that has another engine is thrown away with everything on it, and a new one of its name joins the swarm. The whole
-    lab is made anew where it does not run, or where that machine is the manager.
+    A machine that has another engine is deleted with everything on it, and a new one of its
+    name joins the swarm. The whole lab is made anew where it does not run, or where that machine is
+    the manager.
     """
     folder = plan.lab_folder(name)
     box = Sandbox(folder.root)
@@ -114,7 +127,9 @@ def _remove(folder: plan.LabFolder) -> None:
     Sandbox(folder.root).stop()
     machines.remove_cgroups(folder)
     # Immutable files would survive rmtree; tests make some.
-    subprocess.run(["chattr", "-R", "-i", str(folder.root / "nodes")], capture_output=True, check=False)
+    subprocess.run(
+        ["chattr", "-R", "-i", str(folder.root / "nodes")], capture_output=True, check=False
+    )
     shutil.rmtree(folder.root, ignore_errors=False)
 
 
@@ -125,30 +140,46 @@ def check_computer() -> None:
         problem = "a lab needs Linux"
     elif os.geteuid() != 0:
         problem = "a lab needs root: it boots machines with systemd-nspawn"
-    elif shutil.which("apt-get") is None and any(shutil.which(program) is None for program in DEBIAN_PACKAGES):
+    elif shutil.which("apt-get") is None and any(
+        shutil.which(program) is None for program in DEBIAN_PACKAGES
+    ):
         missing = sorted(program for program in DEBIAN_PACKAGES if shutil.which(program) is None)
-        problem = f"a lab needs {', '.join(missing)}, and this is neither Debian nor Ubuntu, so they cannot be installed for you"
+        problem = (
+            f"a lab needs {', '.join(missing)}, and this is neither Debian nor Ubuntu, so"
+            " they cannot be installed for you"
+        )
     problem = problem or control_groups.fault()
     if problem:
         raise StageError(
-            problem, "use Debian or Ubuntu as root (a virtual machine will do), or `make up ENV=prod` on a real swarm"
+            problem,
+            "use Debian or Ubuntu as root (a virtual machine will do), or `make up ENV=prod` on a"
+            " real swarm",
         )
 
 
 def install_packages() -> None:
     """Install the Debian packages that are missing, saying so first."""
-    missing = sorted({package for program, package in DEBIAN_PACKAGES.items() if shutil.which(program) is None})
+    missing = sorted(
+        {package for program, package in DEBIAN_PACKAGES.items() if shutil.which(program) is None}
+    )
     if not missing:
         return
     print(
-        f"  The lab needs Debian packages that are not installed: {' '.join(missing)}. Installing them with apt-get.", flush=True
+        f"  The lab needs Debian packages that are not installed: {' '.join(missing)}. Installing"
+        " them with apt-get.",
+        flush=True,
     )
     with stage("Debian packages"):
         log = plan.LABS / "logs" / "apt.log"
         quiet = {"DEBIAN_FRONTEND": "noninteractive"}
         remedy = f"run `apt-get install {' '.join(missing)}` by hand, then the same command again"
         run_logged(["apt-get", "update"], log, env=quiet, remedy=remedy)
-        run_logged(["apt-get", "install", "-y", "--no-install-recommends", *missing], log, env=quiet, remedy=remedy)
+        run_logged(
+            ["apt-get", "install", "-y", "--no-install-recommends", *missing],
+            log,
+            env=quiet,
+            remedy=remedy,
+        )
 
 
 def status(name: str) -> int:
@@ -161,10 +192,15 @@ def status(name: str) -> int:
     print(f"{'node':<8}{'address':<14}{'user':<6}{'engine':<22}state")
     for node in plan.NODES:
         try:
-            engine = machines.run_on(box, node, "docker version --format '{{.Server.Version}}'", timeout=10).strip()
+            engine = machines.run_on(
+                box, node, "docker version --format '{{.Server.Version}}'", timeout=10
+            ).strip()
             state = "up"
         except SandboxError:
-            engine, state = "-", "off" if machines.leader(box, node) is None else "docker does not answer"
+            engine, state = (
+                "-",
+                "off" if machines.leader(box, node) is None else "docker does not answer",
+            )
         print(f"{node.name:<8}{node.address:<14}{node.user:<6}{engine:<22}{state}")
     return 0
 
@@ -172,11 +208,14 @@ def status(name: str) -> int:
 def list_labs() -> None:
     """Print every lab that runs on this computer."""
     for pid, folder in sandbox.labs_on_this_computer():
-        print(f"{folder}  (process {pid}){'' if folder.exists() else '   checkout is gone: `python3 -m lab prune` removes it'}")
+        print(
+            f"{folder}  (process"
+            f" {pid}){'' if folder.exists() else '   checkout was deleted: `python3 -m lab prune` removes it'}"  # noqa: E501
+        )
 
 
 def prune() -> None:
-    """Remove the labs whose checkout is gone."""
+    """Remove the labs whose checkout was deleted."""
     for _, folder in sandbox.labs_on_this_computer():
         if not folder.exists():
             with stage(f"left-over lab {folder}"):

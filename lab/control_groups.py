@@ -1,6 +1,8 @@
-"""The computer's control groups, of version 1 or 2, and the group of its own that each machine of a lab gets in them.
+"""The computer's control groups, of version 1 or 2, and the group of its own that each machine of a
+lab gets in them.
 
-Owns what a lab needs of them, and says it in one line where that is not there. It deliberately knows nothing of machines.
+Owns what a lab needs of them, and says it in one line where that is not there. It deliberately
+knows nothing of machines.
 """
 
 import shlex
@@ -8,7 +10,8 @@ from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
 NEEDED = ("cpu", "memory", "pids")
-"""Controllers without which a dockerd starts no container, or not one with a limit of memory (runc)."""
+"""Controllers without which a dockerd starts no container, or not one with a limit of memory
+(runc)."""
 NEEDED_V1 = (*NEEDED, "devices")
 """In version 2 devices are no controller."""
 WELCOME = ("cpuset", "io")
@@ -16,40 +19,56 @@ WELCOME = ("cpuset", "io")
 
 
 def is_unified(root: Path = ROOT) -> bool:
-    """Version 2: one hierarchy for all controllers. A hybrid, which has it beside those of version 1, is version 1 here."""
+    """Version 2: one hierarchy for all controllers. A hybrid, which has it beside those of version
+    1, is version 1 here."""
     return (root / "cgroup.controllers").exists()
 
 
 def hierarchies(root: Path = ROOT) -> list[Path]:
-    """Where control groups are made: each controller's hierarchy on version 1, the one root on version 2."""
+    """Where control groups are made: each controller's hierarchy on version 1, the one root on
+    version 2."""
     if is_unified(root):
         return [root]
     if not root.is_dir():
         return []
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.is_symlink() and path.name != "unified")
+    return sorted(
+        path
+        for path in root.iterdir()
+        if path.is_dir() and not path.is_symlink() and path.name != "unified"
+    )
 
 
 def fault(root: Path = ROOT) -> str | None:
     """What this computer lacks for a lab, in one line, or None.
 
-    On version 2 a controller has to be handed on to the groups below the root. systemd does that for those that it uses; the
-    others are handed on here, which the kernel refuses where the root has processes itself, as in a container without an init.
+    On version 2 a controller has to be handed on to the groups below the root. systemd does that
+    for those that it uses; the others are handed on here, which the kernel refuses where the root
+    has processes itself, as in a container without an init.
     """
     if not is_unified(root):
         missing = [name for name in NEEDED_V1 if not (root / name).is_dir()]
         return (
-            f"a lab needs the control groups {', '.join(missing)} at {root}, which this computer does not have"
+            f"a lab needs the control groups {', '.join(missing)} at {root}, which this computer"
+            " does not have"
             if missing
             else None
         )
     there = (root / "cgroup.controllers").read_text().split()
     missing = [name for name in NEEDED if name not in there]
     if missing:
-        return f"a lab needs the controllers {', '.join(missing)} in {root}/cgroup.controllers, where this computer has {there}"
-    refused = [name for name in (*NEEDED, *WELCOME) if name in there and not _handed_on(root, name) and name in NEEDED]
+        return (
+            f"a lab needs the controllers {', '.join(missing)} in {root}/cgroup.controllers,"
+            f" where this computer has {there}"
+        )
+    refused = [
+        name
+        for name in (*NEEDED, *WELCOME)
+        if name in there and not _handed_on(root, name) and name in NEEDED
+    ]
     if refused:
         return (
-            f"a lab needs the controllers {', '.join(refused)} in {root}/cgroup.subtree_control, where the kernel does not take"
+            f"a lab needs the controllers {', '.join(refused)} in {root}/cgroup.subtree_control,"
+            " where the kernel does not take"
             " them: run it on the computer itself, or in a container with an init of its own"
         )
     return None
@@ -68,7 +87,8 @@ def _handed_on(root: Path, controller: str) -> bool:
 
 
 def joining(name: str, root: Path = ROOT) -> str:
-    """Lines of a shell script that make the group `name` in every hierarchy and put the shell into it."""
+    """Lines of a shell script that make the group `name` in every hierarchy and put the shell into
+    it."""
     lines = []
     for hierarchy in hierarchies(root):
         group = hierarchy / name
@@ -83,10 +103,13 @@ def joining(name: str, root: Path = ROOT) -> str:
 
 
 def remove(name: str, root: Path = ROOT) -> None:
-    """Remove the groups `name` that `joining` has made, children first; they are empty once their processes have ended."""
+    """Remove the groups `name` that `joining` has made, children first; they are empty once their
+    processes have ended."""
     for hierarchy in hierarchies(root):
         top = hierarchy / name
-        for group in sorted(top.glob("**/"), key=lambda path: -len(path.parts)) if top.exists() else ():
+        for group in (
+            sorted(top.glob("**/"), key=lambda path: -len(path.parts)) if top.exists() else ()
+        ):
             try:
                 group.rmdir()
             except OSError:  # a process is still ending; the next `make lab-down` finds it again

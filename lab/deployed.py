@@ -1,4 +1,5 @@
-"""What tests and benchmarks do to a mirror that is deployed in the lab: end its containers, empty its cache, wait for it.
+"""What tests and benchmarks do to a mirror that is deployed in the lab: end its containers, empty
+its cache, wait for it.
 
 It deliberately deploys nothing: that is the product's work.
 """
@@ -30,30 +31,41 @@ for identity, name in (line.split() for line in lines.splitlines()):
         ticks += int(times[11]) + int(times[12])
     found[name.partition(".")[0]] = [peak / 1024, ticks / os.sysconf("SC_CLK_TCK")]
 print(json.dumps(found))
-"""
-"""Container -> highest resident memory of its processes in MiB, and seconds of processor time so far."""
+"""  # noqa: E501
+"""Container -> highest resident memory of its processes in MiB, and seconds of processor time so
+far."""
 
 
 def wait_until_it_answers(sandbox: Sandbox, node: LabNode, seconds: float = 100) -> None:
     """Wait until the mirror answers from a node. Raises SandboxError if it does not.
 
-    A machine that was off joins its overlay network up to 30 s late (moby libnetwork/networkdb/cluster.go bulkSyncNode).
+    A machine that was off joins its overlay network up to 30 s late (moby
+    libnetwork/networkdb/cluster.go bulkSyncNode).
     """
-    ask = f"python3 -c 'import urllib.request as u; u.urlopen(\"https://{MIRROR_HOST}/v2/\", timeout=5)' 2>/dev/null"
+    ask = (
+        f'python3 -c \'import urllib.request as u; u.urlopen("https://{MIRROR_HOST}/v2/",'
+        " timeout=5)' 2>/dev/null"
+    )
     script = f"for i in $(seq {int(seconds * 2)}); do {ask} && exit 0; sleep 0.5; done; exit 1"
     run_on(sandbox, node, script, timeout=2 * seconds + 20)
 
 
 def kill(sandbox: Sandbox) -> None:
-    """End the mirror's containers and wait for those that swarm starts, which know nothing but what is in the cache."""
+    """End the mirror's containers and wait for those that swarm starts, which know nothing but what
+    is in the cache."""
     kill_and_leave(sandbox)
     wait_until_it_answers(sandbox, NODES[-1])
 
 
 def kill_and_leave(sandbox: Sandbox) -> None:
-    """End the mirror's containers, and do not wait for others."""
+    """End the mirror's containers, and do not wait for others. One that ends by itself at this very
+    moment is as good."""
+    end = (
+        "docker kill $one >/dev/null 2>&1 || ! docker ps --quiet --no-trunc | grep -qx $one || exit"
+    )
+    running = f"docker ps --quiet --no-trunc --filter name={SERVICE}"
     for node in NODES:
-        run_on(sandbox, node, f"docker ps --quiet --filter name={SERVICE} | xargs -r docker kill >/dev/null")
+        run_on(sandbox, node, f"for one in $({running}); do {end}; done")
 
 
 def empty(sandbox: Sandbox) -> None:
@@ -71,17 +83,21 @@ def tasks(sandbox: Sandbox) -> set[str]:
 
 def limits(sandbox: Sandbox) -> dict[str, int]:
     """Container -> MiB of memory that it may use, for those of all nodes that have a limit."""
-    listing = "docker ps --quiet | xargs -r docker inspect --format '{{.Name}} {{.HostConfig.Memory}}'"
+    listing = (
+        "docker ps --quiet | xargs -r docker inspect --format '{{.Name}} {{.HostConfig.Memory}}'"
+    )
     lines = [line.split() for node in NODES for line in run_on(sandbox, node, listing).splitlines()]
     return {name.strip("/").partition(".")[0]: int(size) >> 20 for name, size in lines if int(size)}
 
 
 def held(sandbox: Sandbox) -> dict[str, tuple[float, float]]:
-    """Container -> highest resident memory in MiB, seconds of processor time, as `HELD` finds them; where there is one on several
-    nodes, most of any."""
+    """Container -> highest resident memory in MiB, seconds of processor time, as `HELD` finds them;
+    where there is one on several nodes, most of any."""
     found: dict[str, tuple[float, float]] = {}
     for node in NODES:
-        for name, (memory, seconds) in json.loads(run_on(sandbox, node, 'python3 -c "$(cat)"', stdin=HELD.encode())).items():
+        for name, (memory, seconds) in json.loads(
+            run_on(sandbox, node, 'python3 -c "$(cat)"', stdin=HELD.encode())
+        ).items():
             before = found.get(name, (0, 0))
             found[name] = (max(memory, before[0]), max(seconds, before[1]))
     return found

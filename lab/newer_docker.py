@@ -1,7 +1,9 @@
-"""Docker 28 and 29 on a base system, which no release of Debian has yet: where their packages come from.
+"""Docker 28 and 29 on a base system, which no release of Debian has yet: where their packages come
+from.
 
-Owns two ways to have them: Docker's own packages, and those of Debian's next release on the current one (whose systemd boots on
-computers with control groups of version 1, where the next one's does not). It builds nothing: `base_systems.py` does.
+Owns two ways to have them: Docker's own packages, and those of Debian's next release on the current
+one (whose systemd boots on computers with control groups of version 1, where the next one's does
+not). It builds nothing: `base_systems.py` does.
 """
 
 import hashlib
@@ -39,8 +41,11 @@ class Source:
     """apt's options, one a word."""
 
 
-def from_docker(base: str, folder: Path, url: str = DOCKERS, key_sha256: str = KEY_SHA256) -> Source | None:
-    """Docker's own packages, their key put into `folder`; None where its server cannot be reached or has another key."""
+def from_docker(
+    base: str, folder: Path, url: str = DOCKERS, key_sha256: str = KEY_SHA256
+) -> Source | None:
+    """Docker's own packages, their key put into `folder`; None where its server cannot be reached
+    or has another key."""
     try:
         with urllib.request.urlopen(f"{url}/gpg", timeout=SECONDS) as answer:
             key = answer.read(1 << 20)
@@ -53,7 +58,8 @@ def from_docker(base: str, folder: Path, url: str = DOCKERS, key_sha256: str = K
     path.write_bytes(key)
     return Source(
         FROM_DOCKER,
-        f"Package: docker-ce docker-ce-cli\nPin: version 5:{VERSIONS[base]}.*\nPin-Priority: 1001\n",
+        f"Package: docker-ce docker-ce-cli\nPin: version 5:{VERSIONS[base]}.*\nPin-Priority:"
+        " 1001\n",
         f"Types: deb\nURIs: {url}\nSuites: {RELEASE}\nComponents: stable\nSigned-By: {path}\n",
     )
 
@@ -65,13 +71,15 @@ def from_next_release() -> Source:
         f"Package: *\nPin: release n={NEXT}\nPin-Priority: 100\n\n"
         f"Package: {' '.join(FROM_NEXT)}\nPin: release n={NEXT}\nPin-Priority: 990\n",
         "",
-        # A copy of a release that is not out yet may be older than it wants to be; who signed it is looked at all the same.
+        # A copy of a release that is not out yet may be older than it wants to be; who signed it is
+        # looked at all the same.
         ('Acquire::Check-Valid-Until "false"',),
     )
 
 
 def next_of(sources: str) -> str:
-    """The next release's sources, made of those of the current one as files of apt's have them (deb822 or a line each).
+    """The next release's sources, made of those of the current one as files of apt's have them
+    (deb822 or a line each).
 
     Without updates and security, which the next release does not have.
     """

@@ -1,7 +1,9 @@
-"""What a lab consists of: its nodes, names and addresses. Pure data; nothing here touches the computer.
+"""The parts of a lab: its nodes, names and addresses. Pure data; nothing here touches the
+computer.
 
-Every lab lives in namespaces of its own (`sandbox.py`), so the addresses are the same in each and cannot collide.
-198.18.0.0/15 is set aside for benchmarks (RFC 2544), so no real network that a person works in uses it.
+Every lab lives in namespaces of its own (`sandbox.py`), so the addresses are the same in each and
+cannot collide. 198.18.0.0/15 is set aside for benchmarks (RFC 2544), so no real network that a
+person works in uses it.
 """
 
 from dataclasses import dataclass
@@ -11,7 +13,8 @@ from lab.engines import ENGINES, Engine
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 LABS = CHECKOUT / ".lab"
-"""Git-ignored: base systems and images that labs share (`.lab/base`, `.lab/images`) and one folder per lab."""
+"""Git-ignored: base systems and images that labs share (`.lab/base`, `.lab/images`) and one folder
+per lab."""
 
 NETWORK = "198.18.0.0/24"
 GATEWAY = "198.18.0.1"
@@ -19,14 +22,18 @@ GATEWAY = "198.18.0.1"
 INTERNET = "198.18.0.2"
 """Where the registry that plays Docker Hub answers, behind a bandwidth limit."""
 IMAGES = "198.18.0.3"
-"""Where `images.lab.test` answers: the place for the swarm's own images, as a company would have one."""
+"""Where `images.lab.test` answers: the place for the swarm's own images, as a company would have
+one."""
 
 SICK = "198.18.0.4"
-"""Where a mirror answers that can fall ill, for whoever starts it."""
+"""Address of a mirror that can be made unhealthy; it runs on request."""
 WAY_OUT = "198.18.0.5"
-"""Where a company's proxy answers, for whoever starts it."""
+"""Address of a company's proxy; it runs on request."""
+NAME_SERVER = "198.18.0.6"
+"""Address of a name server that knows the registries of `other_registries.py` (198.18.0.20 and
+following); it runs on request."""
 MOVING = "198.18.0.10"
-"""An address that moves between managers, for whoever has keepalived look after it."""
+"""An address that moves between managers, for tests that run keepalived."""
 
 MIRROR_HOST = "mirror.lab.test"
 SECOND_HOST = "second.lab.test"
@@ -36,7 +43,8 @@ HUB_HOST = "registry-1.docker.io"
 SICK_HOST = "sick.lab.test"
 IMAGES_HOST = "images.lab.test"
 STRANGERS_MIRROR = "https://mirror-of-somebody-else.lab.test"
-"""A mirror that node 2's administrator has configured by hand. Nothing listens there, so dockerd passes it at once."""
+"""A mirror that node 2's administrator has configured by hand. Nothing listens there, so dockerd
+passes it at once."""
 
 TRAEFIK_NETWORK = "traefik_public"
 
@@ -61,22 +69,24 @@ NODES = (
     LabNode("node2", "198.18.0.12", "20.10"),
     LabNode("node3", "198.18.0.13", "29", user="ops"),
 )
-"""A manager that keeps its images as nearly all managers do that were installed before 29, the oldest engine that there is still
-much of, and what is installed today."""
+"""A manager that keeps its images as nearly all managers do that were installed before 29, the
+oldest engine that there is still much of, and what is installed today."""
 MANAGER = NODES[0]
 
 NODE2_DAEMON_JSON = (
     '{\n     "log-driver": "journald",\n   "registry-mirrors" : [ "' + STRANGERS_MIRROR + '" ],\n'
     '     "labels": ["rack=b",   "höhe=2"]\n }\n'
 )
-"""Odd on purpose: three kinds of indentation, spaces before a colon, a stranger's mirror, letters outside ASCII."""
+"""Odd on purpose: three kinds of indentation, spaces before a colon, a stranger's mirror, letters
+outside ASCII."""
 
 BASES = tuple(sorted({node.has.base for node in NODES}))
 
 
 @dataclass(frozen=True)
 class LabFolder:
-    """Where the files of one lab are; `name` tells labs of one checkout apart (`dev` for people, `test` for tests)."""
+    """Where the files of one lab are; `name` distinguishes the labs of one checkout (`dev` for
+    people, `test` for tests)."""
 
     root: Path
 

@@ -1,4 +1,5 @@
-"""Proves on the lab that every image crosses the internet once: each node pulls the same one twice, and the upstream counts."""
+"""Proves on the lab that every image crosses the internet once: each node pulls the same one twice,
+and the upstream counts."""
 
 import time
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from lab.sandbox import Sandbox
 
 @dataclass(frozen=True)
 class Pulls:
-    """What one node saw: its engine, and seconds for a pull without and again after the image was removed."""
+    """What one node saw: its engine, and seconds for a pull without and again after the image was
+    removed."""
 
     node: LabNode
     engine: str
@@ -30,11 +32,16 @@ class Proof:
 
 
 def prove(sandbox: Sandbox) -> Proof:
-    """Pull on one node after the other, by the image's plain name. Raises SandboxError if a pull fails."""
+    """Pull on one node after the other, by the image's plain name. Raises SandboxError if a pull
+    fails."""
     reset_counters(sandbox)
     pulls = []
     for node in NODES:
-        engine = run_on(sandbox, node, "docker version --format '{{.Server.Version}}'").strip().partition("+")[0]
+        engine = (
+            run_on(sandbox, node, "docker version --format '{{.Server.Version}}'")
+            .strip()
+            .partition("+")[0]
+        )
         pulls.append(Pulls(node, engine, _pull(sandbox, node), _pull(sandbox, node)))
     return Proof(pulls, int(str(counters(sandbox)["bytes"])), proof_image_bytes(sandbox))
 

@@ -1,11 +1,13 @@
 """A sandbox for one lab: its own network, mount and process namespaces.
 
-Owns: the namespaces in which a lab lives, how to start a process in them, how to find them again and how to end them.
+Owns: the namespaces in which a lab lives, how to start a process in them, how to find them again
+and how to end them.
 
-Why namespaces and not a bridge on the computer itself: the computer's interfaces, packet filter, `/run` and docker are
-never touched, two labs on one computer may use the same addresses, and ending **one** process (the sandbox's first) makes
-the kernel end every other process, unmount every mount and remove every interface of the lab. There is nothing that an
-interruption could leave behind but files in the lab's own folder.
+Why namespaces and not a bridge on the computer itself: the computer's interfaces, packet filter,
+`/run` and docker are never touched, two labs on one computer may use the same addresses, and ending
+**one** process (the sandbox's first) makes the kernel end every other process, unmount every mount
+and remove every interface of the lab. There is nothing that an interruption could leave behind but
+files in the lab's own folder.
 
 It deliberately knows nothing of nodes, docker or images.
 """
@@ -21,7 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MARK = "swarm-registry-mirror-lab"
-"""First argument of the sandbox's init process: `labs_on_this_computer` finds it in the process table."""
+"""First argument of the sandbox's init process: `labs_on_this_computer` finds it in the process
+table."""
 
 INIT = """
 import os, signal, sys
@@ -35,7 +38,7 @@ if os.fork() == 0:
         signal.pause()
 while True:
     os.wait()
-"""
+"""  # noqa: E501
 
 SETUP = """
 set -e
@@ -46,8 +49,8 @@ mkdir -p /run/systemd/nspawn /run/lock
 mkdir -p {folder}
 ip link set lo up
 touch /run/swarm-registry-mirror-lab
-"""
-"""Marked as done last: whoever is interrupted before that does all of it again."""
+"""  # noqa: E501
+"""Written last: a run that was interrupted before it starts over."""
 
 
 class SandboxError(Exception):
@@ -81,14 +84,35 @@ class Sandbox:
         self.folder.mkdir(parents=True, exist_ok=True)
         log = (self.folder / "sandbox.log").open("ab")
         subprocess.Popen(
-            ["unshare", "--mount", "--net", "--pid", "--fork", "--propagation", "private", "--mount-proc", "--",
-             "python3", "-c", INIT, MARK, str(self.folder)],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
-        )  # fmt: skip
+            [
+                "unshare",
+                "--mount",
+                "--net",
+                "--pid",
+                "--fork",
+                "--propagation",
+                "private",
+                "--mount-proc",
+                "--",
+                "python3",
+                "-c",
+                INIT,
+                MARK,
+                str(self.folder),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd="/",
+        )
         deadline = time.monotonic() + 10
         while self.init_pid is None:
             if time.monotonic() > deadline:
-                msg = f"the sandbox did not start within 10 s; see {self.folder / 'sandbox.log'} (namespaces need root)"
+                msg = (
+                    f"the sandbox did not start within 10 s; see {self.folder / 'sandbox.log'}"
+                    " (namespaces need root)"
+                )
                 raise SandboxError(msg)
             time.sleep(0.05)
 
@@ -105,9 +129,12 @@ class Sandbox:
         return ["nsenter", "--target", str(pid), *spaces, "--", *argv]
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60) -> str:
-        """Run `argv` inside and return its stdout; raises SandboxError with its stderr if it fails."""
+        """Run `argv` inside and return its stdout; raises SandboxError with its stderr if it
+        fails."""
         try:
-            done = subprocess.run(self.command(argv), input=stdin, capture_output=True, timeout=timeout, check=False)
+            done = subprocess.run(
+                self.command(argv), input=stdin, capture_output=True, timeout=timeout, check=False
+            )
         except subprocess.TimeoutExpired:
             msg = f"`{shlex.join(argv)[:200]}` did not end within {timeout:.0f} s"
             raise SandboxError(msg) from None
@@ -117,28 +144,37 @@ class Sandbox:
             raise SandboxError(msg)
         return done.stdout.decode(errors="replace")
 
-    def spawn(self, argv: Sequence[str], log: Path, *, network_only: bool = False) -> subprocess.Popen[bytes]:
+    def spawn(
+        self, argv: Sequence[str], log: Path, *, network_only: bool = False
+    ) -> subprocess.Popen[bytes]:
         """Start a process inside that outlives the caller; its output goes to `log`."""
         with log.open("ab") as out:
             return subprocess.Popen(
                 self.command(argv, network_only=network_only),
-                stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, cwd="/",
-            )  # fmt: skip
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+                cwd="/",
+            )
 
     def processes(self) -> list[tuple[int, list[str]]]:
-        """(process id inside, words of its command line) of everything that runs in the sandbox, nodes included."""
+        """(process id inside, words of its command line) of everything that runs in the sandbox,
+        nodes included."""
         listing = self.run(
             [
                 "sh",
                 "-c",
-                "cd /proc; for p in [0-9]*; do printf '%s\\t' $p; tr '\\0' '\\t' < $p/cmdline; echo; done 2>/dev/null; :",
+                "cd /proc; for p in [0-9]*; do printf '%s\\t' $p; tr '\\0' '\\t' < $p/cmdline;"
+                " echo; done 2>/dev/null; :",
             ]
         )
         rows = [line.split("\t") for line in listing.splitlines()]
         return [(int(row[0]), row[1:]) for row in rows if row[0].isdigit() and len(row) > 1]
 
     def stop(self) -> None:
-        """End the sandbox: every process in it ends, every mount and interface of it goes. Safe to repeat."""
+        """End the sandbox: every process in it ends, every mount and interface of it is removed.
+        Safe to repeat."""
         pid = self.init_pid
         if pid is None:
             return
@@ -150,7 +186,8 @@ class Sandbox:
 
 
 def labs_on_this_computer() -> list[tuple[int, Path]]:
-    """(init's process id, folder) of every sandbox that runs on this computer, whoever's checkout it belongs to."""
+    """(init's process id, folder) of every sandbox that runs on this computer, whoever's checkout
+    it belongs to."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -163,7 +200,9 @@ def labs_on_this_computer() -> list[tuple[int, Path]]:
         if len(words) < 5 or words[3] != MARK.encode() or b"python" not in words[0]:
             continue
         # NSpid lists one number per nested process namespace: the init is number 1 in its own.
-        numbers = next((line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:")), [])
+        numbers = next(
+            (line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:")), []
+        )
         if numbers[-1:] == ["1"] and "State:\tZ" not in status:
             found.append((int(entry.name), Path(os.fsdecode(words[4]))))
     return found

@@ -1,19 +1,25 @@
-"""What plays Docker Hub: a counting reverse proxy in front of a real registry, which can fall ill. Standard library only.
+"""The lab's Docker Hub: a counting reverse proxy in front of a real registry, which can be made to
+fail. Standard library only.
 
-Owns the count of requests and bytes per client, which is how the lab knows what "crossed the internet". The bandwidth limit
-is not here but on the network interface (`internet.py`), so that all clients together share one line, as they do at home.
+Owns the count of requests and bytes per client, which is how the lab knows what "crossed the
+internet". The bandwidth limit is not here but on the network interface (`internet.py`), so that all
+clients together share one line, as they do at home.
 
-    python3 -m lab.upstream LISTEN_ADDRESS REGISTRY CERTIFICATE KEY
+    python -m lab.upstream LISTEN_ADDRESS REGISTRY CERTIFICATE KEY
 
 REGISTRY is host:port of what it passes on to. It listens on ports 80 and 443.
 
-GET /_lab/counters answers the counts as JSON and GET /_lab/requests the last requests, POST /_lab/reset sets both to nothing,
-POST /_lab/delay/MILLISECONDS makes the way to it longer (for each connection and each request: the kernel's own means, netem, is
-not in every kernel), POST /_lab/behave/MODE changes how it is:
+GET /_lab/counters answers the counts as JSON, GET /_lab/requests the last requests and GET
+/_lab/headers those with their headers, POST /_lab/reset sets all to nothing, POST
+/_lab/delay/MILLISECONDS makes the way to it longer (for each connection and each request: the
+kernel's own means, netem, is not in every kernel), POST /_lab/behave/MODE changes how it is:
 
-    well        as it should be                         429, 500, 401…  every request is answered with that status
-    silent      accepts requests and never answers      slow            10 KB a second
-    truncated   bodies end half way                     wrong           bodies have a byte that is not theirs
+    well        as it should be
+    429, 500, 401…  every request is answered with that status
+    silent      accepts requests and never answers
+    slow        10 KB a second
+    truncated   bodies end half way
+    wrong       bodies have a byte that is not theirs
     token       wants the token that its own /_lab/token gives to ACCOUNT
     hub         wants a token too, but gives it to anybody, as Docker Hub does
 
@@ -50,6 +56,17 @@ class Counters:
         self._lock = threading.Lock()
         self._clients: dict[str, dict[str, int]] = {}
         self._requests: deque[list[str]] = deque(maxlen=REMEMBERED)
+        self._headers: deque[dict[str, object]] = deque(maxlen=REMEMBERED)
+
+    def seen(self, request: dict[str, object]) -> None:
+        """Remember a request with its headers."""
+        with self._lock:
+            self._headers.append(request)
+
+    def headers(self) -> list[dict[str, object]]:
+        """The last requests with their headers, oldest first."""
+        with self._lock:
+            return list(self._headers)
 
     def asked(self, client: str, method: str, path: str) -> None:
         """Remember a request."""
@@ -71,6 +88,7 @@ class Counters:
         with self._lock:
             self._clients.clear()
             self._requests.clear()
+            self._headers.clear()
 
     def report(self) -> dict[str, object]:
         with self._lock:
@@ -101,12 +119,35 @@ class Upstream(BaseHTTPRequestHandler):
             self._answer_json(self.counters.report())
         elif self.path == "/_lab/requests":
             self._answer_json(self.counters.requests())
+        elif self.path == "/_lab/headers":
+            self._answer_json(self.counters.headers())
         elif self.path.startswith("/_lab/token"):
             self._give_token()
-        elif self._is_well():
-            self._pass_on()
+        else:
+            self._remember()
+            self._answer()
 
     def do_HEAD(self) -> None:
+        self._remember()
+        self._answer()
+
+    def _remember(self) -> None:
+        """Keep what was asked, with its headers."""
+        self.counters.seen(
+            {
+                "method": self.command,
+                "path": self.path,
+                "headers": dict(self.headers.items()),
+                "basic": self._basic(),
+            }
+        )
+
+    def _basic(self) -> str:
+        """`username:token` of the request's header Authorization, or nothing."""
+        kind, _, value = self.headers.get("Authorization", "").partition(" ")
+        return base64.b64decode(value).decode() if kind == "Basic" else ""
+
+    def _answer(self) -> None:
         if self._is_well():
             self._pass_on()
 
@@ -115,11 +156,11 @@ class Upstream(BaseHTTPRequestHandler):
             self.counters.reset()
             self._answer_json(self.counters.report())
         elif self.path.startswith("/_lab/delay/"):
-            Upstream.delay = int(self.path.rpartition("/")[2]) / 1000
-            self._answer_json({"delay": Upstream.delay})
+            type(self).delay = int(self.path.rpartition("/")[2]) / 1000
+            self._answer_json({"delay": self.delay})
         elif self.path.startswith("/_lab/behave/"):
-            Upstream.mode = self.path.rpartition("/")[2]
-            self._answer_json({"mode": Upstream.mode})
+            type(self).mode = self.path.rpartition("/")[2]
+            self._answer_json({"mode": self.mode})
         else:
             self.send_error(405, "this stands in for Docker Hub, and is read-only")
 
@@ -128,14 +169,20 @@ class Upstream(BaseHTTPRequestHandler):
         self.counters.asked(self.client_address[0], self.command, self.path)
         time.sleep(self.delay)
         if self.mode == "silent":
-            while Upstream.mode == "silent":
+            while type(self).mode == "silent":
                 time.sleep(0.1)
             self.close_connection = True
             return False
-        if self.mode in ("token", "hub") and self.headers.get("Authorization") != f"Bearer {TICKET}":
+        if (
+            self.mode in ("token", "hub")
+            and self.headers.get("Authorization") != f"Bearer {TICKET}"
+        ):
             host = self.headers.get("Host", "")
             challenge = f'Bearer realm="http://{host}/_lab/token",service="lab"'
-            self._refuse(401, {"WWW-Authenticate": challenge, "Docker-Distribution-Api-Version": "registry/2.0"})
+            self._refuse(
+                401,
+                {"WWW-Authenticate": challenge, "Docker-Distribution-Api-Version": "registry/2.0"},
+            )
             return False
         if self.mode.isdigit():
             self._refuse(int(self.mode), {})
@@ -143,8 +190,7 @@ class Upstream(BaseHTTPRequestHandler):
         return True
 
     def _give_token(self) -> None:
-        kind, _, value = self.headers.get("Authorization", "").partition(" ")
-        if self.mode == "hub" or (kind == "Basic" and base64.b64decode(value).decode() == ":".join(ACCOUNT)):
+        if self.mode == "hub" or self._basic() == ":".join(ACCOUNT):
             self._answer_json({"token": TICKET, "access_token": TICKET, "expires_in": 300})
         else:
             self._refuse(401, {})
@@ -156,14 +202,22 @@ class Upstream(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
 
+    def _path_there(self) -> str:
+        """The path of this request at the registry behind."""
+        return self.path
+
     def _pass_on(self) -> None:
         client = self.client_address[0]
         self.counters.add(client, requests=1)
         connection = http.client.HTTPConnection(self.registry, timeout=60)
         try:
             # Docker and its kin send a line for each kind of manifest that they accept.
-            headers = {name: ", ".join(values) for name in PASSED_ON if (values := self.headers.get_all(name))}
-            connection.request(self.command, self.path, headers=headers)
+            headers = {
+                name: ", ".join(values)
+                for name in PASSED_ON
+                if (values := self.headers.get_all(name))
+            }
+            connection.request(self.command, self._path_there(), headers=headers)
             answer = connection.getresponse()
             self.send_response_only(answer.status, answer.reason)
             for name, value in answer.getheaders():
@@ -171,7 +225,9 @@ class Upstream(BaseHTTPRequestHandler):
                     self.send_header(name, value)
             self.end_headers()
             left = int(answer.getheader("Content-Length") or 0) // 2
-            while self.command == "GET" and (chunk := answer.read(SLOW_BYTES if self.mode == "slow" else CHUNK)):
+            while self.command == "GET" and (
+                chunk := answer.read(SLOW_BYTES if self.mode == "slow" else CHUNK)
+            ):
                 if self.mode == "truncated" and left < len(chunk):
                     self.close_connection = True
                     break
@@ -206,7 +262,9 @@ class TLSServer(ThreadingHTTPServer):
 
     def get_request(self) -> tuple[socket.socket, object]:
         connection, address = super().get_request()
-        return self.context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
+        return self.context.wrap_socket(
+            connection, server_side=True, do_handshake_on_connect=False
+        ), address
 
 
 def main(address: str, registry: str, certificate: str, key: str) -> None:

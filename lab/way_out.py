@@ -1,9 +1,11 @@
-"""A company's proxy on the way out: CONNECT only, with an account, and it counts where it led. Standard library only.
+"""A company's proxy on the way out: CONNECT only, with an account, and it counts where it led.
+Standard library only.
 
-    python3 -m lab.way_out LISTEN_ADDRESS ALLOWED_HOST ADDRESS
+    python -m lab.way_out LISTEN_ADDRESS ALLOWED_HOST ADDRESS
 
-ALLOWED_HOST:443 is reached at ADDRESS:443, every other place is refused with 403. It listens on port 3128, and on port 80 of
-the same address it answers GET /_lab/counters with the counts, as JSON, and POST /_lab/reset sets them to zero.
+ALLOWED_HOST:443 is reached at ADDRESS:443, every other place is refused with 403. It listens on
+port 3128, and on port 80 of the same address it answers GET /_lab/counters with the counts, as
+JSON, and POST /_lab/reset sets them to zero.
 """
 
 import base64
@@ -90,7 +92,10 @@ def _join(one: socket.socket, other: socket.socket) -> None:
 def main(listen: str, allowed: str, address: str) -> None:
     """Serve until killed."""
     Proxy.allowed, Proxy.address = allowed, address
-    servers = ThreadingHTTPServer((listen, PORT), Proxy), ThreadingHTTPServer((listen, 80), Counters)
+    servers = (
+        ThreadingHTTPServer((listen, PORT), Proxy),
+        ThreadingHTTPServer((listen, 80), Counters),
+    )
     for server in servers:
         server.daemon_threads = True
     threading.Thread(target=servers[1].serve_forever, daemon=True).start()

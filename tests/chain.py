@@ -1,9 +1,11 @@
-"""Varnish, the registry and an upstream, as they stand behind each other in the swarm, in a network of their own.
+"""Varnish, the registry and an upstream, as they stand behind each other in the swarm, in a network
+of their own.
 
-Varnish is the lab's image with the real script and configuration, as the image's user, without capabilities, on a read-only
-root; the registry is the real one with the rendered configuration. The upstream is ours: it serves what a test puts there, counts
-it, and can be slow. A resolver of ours stands for docker's. The network is made for the calling thread; whatever that thread
-starts (threads, processes) is in it.
+Varnish is the lab's image with the real script and configuration, as the image's user, without
+capabilities, on a read-only root; the registry is the real one with the rendered configuration. The
+upstream is ours: it serves what a test puts there, counts it, and can be slow. A resolver of ours
+stands for docker's. The network is made for the calling thread; whatever that thread starts
+(threads, processes) is in it.
 """
 
 import contextlib
@@ -22,7 +24,7 @@ import tarfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -30,12 +32,14 @@ from typing import ClassVar
 
 import yaml
 
-from components.registry_mirror import coalesce, registry
+from components.registry_mirror.render import registries, registry, varnish
 from lab.plan import LABS
+from tests.registry_container import RegistryContainer
 from tools.toolchain import BIN
 
 CLONE_NEWNET = 0x40000000
 VARNISH, REGISTRY, OTHER_TASK, UPSTREAM = "10.77.0.1", "10.77.0.2", "10.77.0.3", "10.77.0.4"
+SECOND_REGISTRY, SECOND_UPSTREAM = "10.77.0.5", "10.77.0.6"
 STRANGER = "10.99.0.9"
 """On this machine, and in no network of Varnish's."""
 SERVICE = "registry-mirror"
@@ -61,7 +65,7 @@ done
 # Who changes his user is told no more of his parent's end, unless he asks for it again.
 exec chroot "$root" /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
   setpriv --reuid varnish --regid varnish --clear-groups --inh-caps=-all --bounding-set=-all --pdeathsig KILL "$@"
-"""
+"""  # noqa: E501
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -81,7 +85,17 @@ def own_network() -> Iterator[None]:
         ]
         for command in [
             *commands,
-            *(f"address add {address}/24 dev chain" for address in (VARNISH, REGISTRY, OTHER_TASK, UPSTREAM)),
+            *(
+                f"address add {address}/24 dev chain"
+                for address in (
+                    VARNISH,
+                    REGISTRY,
+                    OTHER_TASK,
+                    UPSTREAM,
+                    SECOND_REGISTRY,
+                    SECOND_UPSTREAM,
+                )
+            ),
         ]:
             subprocess.run(["ip", *command.split()], check=True)
         yield
@@ -92,8 +106,12 @@ def own_network() -> Iterator[None]:
 
 @contextlib.contextmanager
 def in_network(name: str) -> Iterator[None]:
-    """The calling thread in a network namespace that has a name; what it opens there stays there."""
-    before, named = os.open("/proc/thread-self/ns/net", os.O_RDONLY), os.open(f"/run/netns/{name}", os.O_RDONLY)
+    """The calling thread in a network namespace that has a name; what it opens there stays
+    there."""
+    before, named = (
+        os.open("/proc/thread-self/ns/net", os.O_RDONLY),
+        os.open(f"/run/netns/{name}", os.O_RDONLY),
+    )
     try:
         if libc.setns(named, CLONE_NEWNET) != 0:
             raise OSError(ctypes.get_errno(), f"{name}: cannot be entered")
@@ -120,12 +138,19 @@ def varnish_tree() -> Path:
                 assert content is not None
                 unpack = subprocess.Popen(["tar", "-x", "-C", str(tree)], stdin=subprocess.PIPE)
                 assert unpack.stdin is not None
-                with contextlib.suppress(BrokenPipeError):  # tar ends at the archive's end, and zeros may follow that
+                with contextlib.suppress(
+                    BrokenPipeError
+                ):  # tar ends at the archive's end, and zeros may follow that
                     shutil.copyfileobj(content, unpack.stdin)
                     unpack.stdin.close()
                 assert unpack.wait() == 0
         # Where a container's runtime lays files, the place is made by it.
-        for name in ("etc/hosts", "etc/resolv.conf", "etc/varnish/mirror.vcl", "usr/local/bin/start-mirror"):
+        for name in (
+            "etc/hosts",
+            "etc/resolv.conf",
+            "etc/varnish/mirror.vcl",
+            "usr/local/bin/start-mirror",
+        ):
             (tree / name).unlink(missing_ok=True)
             (tree / name).touch()
         stamp.write_text(recipe)
@@ -133,7 +158,8 @@ def varnish_tree() -> Path:
 
 
 class Long:
-    """A body too long to be held: one block of random bytes over and over, each with its number, so no two places are alike."""
+    """A body too long to be held: one block of random bytes over and over, each with its number, so
+    no two places are alike."""
 
     BLOCK = 1 << 20
 
@@ -148,7 +174,10 @@ class Long:
     def __getitem__(self, part: slice) -> bytes:
         start, stop, _ = part.indices(self._size)
         first = start // self.BLOCK
-        blocks = (number.to_bytes(8, "big") + self._block[8:] for number in range(first, -(-stop // self.BLOCK)))
+        blocks = (
+            number.to_bytes(8, "big") + self._block[8:]
+            for number in range(first, -(-stop // self.BLOCK))
+        )
         return b"".join(blocks)[start - first * self.BLOCK : stop - first * self.BLOCK]
 
     @property
@@ -175,20 +204,26 @@ class Content:
     """What the upstream has: path -> (media type, body)."""
 
     answers: dict[str, tuple[str, bytes | Long]] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+    """Path -> the header Link of its answer, where a list of tags goes on."""
 
     def blob(self, name: str, content: bytes | Long) -> str:
         digest = digest_of(content)
         self.answers[f"/v2/{name}/blobs/{digest}"] = ("application/octet-stream", content)
         return digest
 
-    def manifest(self, name: str, media_type: str, body: Mapping[str, object], tag: str | None = None) -> str:
+    def manifest(
+        self, name: str, media_type: str, body: Mapping[str, object], tag: str | None = None
+    ) -> str:
         content = json.dumps({"schemaVersion": 2, "mediaType": media_type, **body}).encode()
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         for reference in filter(None, (digest, tag)):
             self.answers[f"/v2/{name}/manifests/{reference}"] = (media_type, content)
         return digest
 
-    def image(self, name: str, layers: list[bytes], *, docker: bool = True, tag: str = "latest") -> tuple[str, list[str]]:
+    def image(
+        self, name: str, layers: list[bytes], *, docker: bool = True, tag: str = "latest"
+    ) -> tuple[str, list[str]]:
         """An image for two architectures under a tag; the digests of its list and of its blobs."""
         single, several = (DOCKER_MANIFEST, DOCKER_LIST) if docker else (OCI_MANIFEST, OCI_INDEX)
         blobs = [self.blob(name, layer) for layer in layers]
@@ -196,12 +231,28 @@ class Content:
         for architecture in ("amd64", "arm64"):
             config = json.dumps({"architecture": architecture, "os": "linux"}).encode()
             digest = self.blob(name, config)
-            described = [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": blob, "size": len(layer)}
-                         for blob, layer in zip(blobs[: len(layers)], layers, strict=True)]  # fmt: skip
-            described_config = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest, "size": len(config)}
+            described = [
+                {
+                    "mediaType": "application/vnd.oci.image.layer.v1.tar",
+                    "digest": blob,
+                    "size": len(layer),
+                }
+                for blob, layer in zip(blobs[: len(layers)], layers, strict=True)
+            ]
+            described_config = {
+                "mediaType": "application/vnd.oci.image.config.v1+json",
+                "digest": digest,
+                "size": len(config),
+            }
             made = self.manifest(name, single, {"config": described_config, "layers": described})
-            entries.append({"mediaType": single, "digest": made, "size": len(self.answers[f"/v2/{name}/manifests/{made}"][1]),
-                            "platform": {"architecture": architecture, "os": "linux"}})  # fmt: skip
+            entries.append(
+                {
+                    "mediaType": single,
+                    "digest": made,
+                    "size": len(self.answers[f"/v2/{name}/manifests/{made}"][1]),
+                    "platform": {"architecture": architecture, "os": "linux"},
+                }
+            )
             blobs.append(digest)
         return self.manifest(name, several, {"manifests": entries}, tag), blobs
 
@@ -240,6 +291,8 @@ class Upstream(BaseHTTPRequestHandler):
         media_type, body = self.content.answers.get(self.path, ("", b""))
         self.send_response(200 if media_type or self.path == "/v2/" else 404)
         self.send_header("Content-Length", str(len(body)))
+        if self.path in self.content.links:
+            self.send_header("Link", self.content.links[self.path])
         if media_type:
             digest = digest_of(body)
             self.send_header("Content-Type", media_type)
@@ -267,8 +320,12 @@ class Upstream(BaseHTTPRequestHandler):
 
     def _refuse(self, status: int) -> None:
         unknown = "MANIFEST_UNKNOWN" if "/manifests/" in self.path else "BLOB_UNKNOWN"
-        code = {401: "UNAUTHORIZED", 403: "DENIED", 404: unknown, 429: "TOOMANYREQUESTS"}.get(status, "UNKNOWN")
-        body = json.dumps({"errors": [{"code": code, "message": "the upstream's own words"}]}).encode()
+        code = {401: "UNAUTHORIZED", 403: "DENIED", 404: unknown, 429: "TOOMANYREQUESTS"}.get(
+            status, "UNKNOWN"
+        )
+        body = json.dumps(
+            {"errors": [{"code": code, "message": "the upstream's own words"}]}
+        ).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -278,6 +335,14 @@ class Upstream(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         pass
+
+
+class SecondUpstream(Upstream):
+    """The upstream of a registry besides the one at the root."""
+
+    content: ClassVar[Content] = Content()
+    requests: ClassVar[Counter[str]] = Counter()
+    sent: ClassVar[Counter[str]] = Counter()
 
 
 class Resolver(threading.Thread):
@@ -304,8 +369,12 @@ class Resolver(threading.Thread):
             is_a = question[-4:-2] == b"\0\1"
             found = self.names.get(name)
             addresses = (found or []) if is_a else []
-            header = query[:2] + struct.pack(">HHHHH", 0x8180 if found is not None else 0x8183, 1, len(addresses), 0, 0)
-            answers = b"".join(b"\xc0\x0c\0\1\0\1\0\0\0\0\0\4" + socket.inet_aton(address) for address in addresses)
+            header = query[:2] + struct.pack(
+                ">HHHHH", 0x8180 if found is not None else 0x8183, 1, len(addresses), 0, 0
+            )
+            answers = b"".join(
+                b"\xc0\x0c\0\1\0\1\0\0\0\0\0\4" + socket.inet_aton(address) for address in addresses
+            )
             self._socket.sendto(header + question + answers, sender)
 
     def close(self) -> None:
@@ -358,17 +427,37 @@ class Chain:
         edit: Callable[[str], str] = str,
         cgroup: Path | None = None,
         cache: str = "",
-        referrers: str = coalesce.REFERRERS[0],
+        referrers: str = varnish.REFERRERS[0],
+        second: registries.Behind | None = None,
+        root_aliases: Sequence[str] = (),
+        registry_words: "Sequence[str] | None" = None,
+        registry_program: Path = BIN / "registry",
+        with_usage: bool = True,
     ) -> None:
-        """`environment`: what the registry finds, as its start script leaves it; given, it starts without its upstream, too.
+        """`registry_words`: given, each registry runs in its container (registry_container.py),
+        with these further words of its script, and the second one with its folder's word;
+        `with_usage`: with usage.sh and evict.sh, too.
 
-        Of Varnish: `writable` mounts its /tmp (the target is appended), `edit` changes its script and configuration, and
-        `cgroup` is its control group. `cache` mounts the registry's cache.
+        `second`: a registry besides the one at the root, whose upstream is SecondUpstream;
+        `root_aliases`: other names of the one at the root.
+
+        `environment`: what the registry finds, as its start script leaves it; given, it starts
+        without its upstream, too.
+
+        Of Varnish: `writable` mounts its /tmp (the target is appended), `edit` changes its script
+        and configuration, and `cgroup` is its control group. `cache` mounts the registry's cache.
         """
         self._upstream, self._environment = upstream, environment
+        self._second, self._root_aliases = second, root_aliases
+        self._words, self._program = registry_words, registry_program
+        self._with_usage = with_usage
         self.content = Content()
         self.folder = folder
         self.resolver = Resolver({f"tasks.{SERVICE}": [REGISTRY]} if names is None else names)
+        if second is not None:
+            self.resolver.names[f"tasks.{SERVICE}{registries.suffix_of(second.name)}"] = [
+                SECOND_REGISTRY
+            ]
         self._memory, self._disk, self._referrers = memory, disk, referrers
         self._search = search
         self._writable, self._edit, self._cgroup, self._cache = writable, edit, cgroup, cache
@@ -386,13 +475,22 @@ class Chain:
         if self._cache:
             self._mount_the_cache()
         self.start_registry()
+        if self._second is not None:
+            SecondUpstream.content = Content()
+            SecondUpstream.requests.clear()
+            SecondUpstream.sent.clear()
+            self.serve(SECOND_UPSTREAM, 80, SecondUpstream)
+            cache = registries.folder_of(self._second.name)
+            self.start_registry(SECOND_REGISTRY, f"http://{SECOND_UPSTREAM}", cache)
         self._start_varnish()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
         deadline = time.monotonic() + 5
-        while left := self.varnish_processes():  # a chain that outlives its test costs all the others their time
+        while (
+            left := self.varnish_processes()
+        ):  # a chain that outlives its test costs all the others their time
             assert time.monotonic() < deadline, f"still running: {left}"
             time.sleep(0.02)
 
@@ -405,25 +503,45 @@ class Chain:
 
     def _mount_the_cache(self) -> None:
         """In a namespace that lasts longer than a task of the registry."""
-        argv = ["unshare", "--mount", "--propagation", "private", "/bin/sh", "-c", f'{self._cache} "$0" && exec sleep infinity',
-                str(self.folder / "cache")]  # fmt: skip
+        argv = [
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            "/bin/sh",
+            "-c",
+            f'{self._cache} "$0" && exec sleep infinity',
+            str(self.folder / "cache"),
+        ]
         self._keeper = self._process(argv, self.folder / "keeper.log", dict(os.environ))
         self.wait_for(lambda: Path(f"/proc/{self._keeper.pid}/comm").read_text() == "sleep\n")
 
     def _beside_the_cache(self) -> list[str]:
-        """Goes before a command that is to see the registry's cache; the command takes its place."""
+        """Goes before a command that is to see the registry's cache; the command takes its
+        place."""
         return ["nsenter", "--target", str(self._keeper.pid), "--mount"] if self._cache else []
 
     def beside_the_registry(self, command: str) -> "subprocess.CompletedProcess[str]":
         """A shell's command in the folder of the cache."""
-        argv = [*self._beside_the_cache(), "/bin/sh", "-c", f'cd "$0" && {command}', str(self.folder / "cache")]
+        argv = [
+            *self._beside_the_cache(),
+            "/bin/sh",
+            "-c",
+            f'cd "$0" && {command}',
+            str(self.folder / "cache"),
+        ]
         return subprocess.run(argv, capture_output=True, text=True, check=False)
 
-    def start_registry(self, address: str = REGISTRY) -> None:
-        """A task of the registry, on the cache that there is."""
+    def start_registry(
+        self, address: str = REGISTRY, upstream: str | None = None, folder: str = ""
+    ) -> "subprocess.Popen[bytes]":
+        """A task of a registry, on a folder of the cache that there is."""
         version = registry.RegistryVersion.of("registry:3.1.2")
         assert version is not None
-        config = yaml.safe_load(registry.registry_config(SERVICE, self._upstream, version))
+        text = registry.registry_config(SERVICE, upstream or self._upstream, version)
+        config = yaml.safe_load(text)
+        if upstream is not None:
+            del config["http"]["debug"]  # in the swarm each has a loopback of its own
         if self._environment is None:
             del config["proxy"]["exec"]
         else:
@@ -432,40 +550,101 @@ class Chain:
             helper.chmod(0o755)
             config["proxy"]["exec"]["command"] = str(helper)
         config["http"]["addr"] = f"{address}:{registry.PORT}"
-        config["storage"]["filesystem"]["rootdirectory"] = str(self.folder / "cache")
-        (self.folder / "config.yml").write_text(yaml.safe_dump(config))
-        argv = [*self._beside_the_cache(), str(BIN / "registry"), "serve", str(self.folder / "config.yml")]
+        log = self.folder / f"registry-{address}.log"
+        if self._words is not None:
+            self.container = RegistryContainer(self.folder / f"root-{address}", self._program)
+            words = [*self._words, *([f"FOLDER={folder}"] if folder else [])]
+            cache = self.folder / "cache"
+            argv = self._beside_the_cache()
+            argv += self.container.argv(
+                yaml.safe_dump(config), cache, words, with_usage=self._with_usage
+            )
+            running = self._process(argv, log, dict(os.environ))
+            if upstream is None:
+                self.registry = running
+            return running
+        config["storage"]["filesystem"]["rootdirectory"] = str(self.folder / "cache" / folder)
+        file = self.folder / f"config-{address}.yml"
+        file.write_text(yaml.safe_dump(config))
+        argv = [
+            *self._beside_the_cache(),
+            str(self._program),
+            "serve",
+            str(file),
+        ]
         environment = {"OTEL_TRACES_EXPORTER": "none", "PATH": "/bin", **(self._environment or {})}
-        self.registry = self._process(argv, self.folder / "registry.log", environment)
+        running = self._process(argv, log, environment)
+        if upstream is None:
+            self.registry = running
+        return running
 
     def _start_varnish(self) -> None:
-        (self.folder / "resolv.conf").write_text(f"nameserver 127.0.0.53\n{f'search {self._search}' if self._search else ''}\n")
-        (self.folder / "mirror.vcl").write_text(self._edit(registry.script("mirror.vcl")))
+        (self.folder / "resolv.conf").write_text(
+            f"nameserver 127.0.0.53\n{f'search {self._search}' if self._search else ''}\n"
+        )
+        (self.folder / "mirror.vcl").write_text(self._edit(self._configuration()))
         (self.folder / "start-mirror").write_text(self._edit(registry.script("start-varnish.sh")))
         (self.folder / "hosts").write_text("127.0.0.1 localhost\n")
         for name in ("hosts", "resolv.conf", "mirror.vcl", "start-mirror"):
             (self.folder / name).chmod(0o644)
         self.root = self.folder / "root"
         self.root.mkdir()
-        words = coalesce.words(SERVICE, self._memory, self._disk, self._referrers)
-        argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", "/bin/sh", "-c", SETUP, "sh",
-                str(self.root), str(self.folder), "/bin/sh", coalesce.START, *words, "DIGEST=sha256:0"]  # fmt: skip
+        services = [
+            SERVICE,
+            *([] if self._second is None else [SERVICE + registries.suffix_of(self._second.name)]),
+        ]
+        words = varnish.words(services, self._memory, self._disk, self._referrers, metrics=True)
+        argv = [
+            "unshare",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--propagation",
+            "private",
+            "/bin/sh",
+            "-c",
+            SETUP,
+            "sh",
+            str(self.root),
+            str(self.folder),
+            "/bin/sh",
+            varnish.START,
+            *words,
+            "DIGEST=sha256:0",
+        ]
         self.varnish = self._process(
             argv,
             self.log,
-            {**os.environ, "TREE": str(varnish_tree()), "WRITABLE": self._writable, "CGROUP": str(self._cgroup or "")},
+            {
+                **os.environ,
+                "TREE": str(varnish_tree()),
+                "WRITABLE": self._writable,
+                "CGROUP": str(self._cgroup or ""),
+            },
         )
 
-    def _process(self, argv: list[str], log: Path, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    def _configuration(self) -> str:
+        behind = [] if self._second is None else [self._second]
+        root = [registries.DOCKER_HUB, *self._root_aliases]
+        root = root if behind or self._root_aliases else []
+        return registries.configuration(registry.script("mirror.vcl"), behind, root)
+
+    def _process(
+        self, argv: list[str], log: Path, environment: Mapping[str, str]
+    ) -> "subprocess.Popen[bytes]":
         with log.open("wb") as output:
-            running = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
+            running = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment
+            )
         self._stack.callback(running.wait)
         self._stack.callback(running.kill)
         self._stack.callback(running.send_signal, signal.SIGCONT)
         return running
 
     def wait_until_ready(self) -> None:
-        """Varnish compiles its configuration first: a second of a processor, of which a busy computer has few."""
+        """Varnish compiles its configuration first: a second of a processor, of which a busy
+        computer has few."""
         self.wait_for(lambda: self.get("/v2/").status == 200, seconds=120)
 
     def wait_for(self, condition: Callable[[], bool], seconds: float = 30) -> None:
@@ -477,23 +656,39 @@ class Chain:
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.1)
 
-    def get(self, path: str, accept: str | None = None, *, method: str = "GET", headers: "Mapping[str, str] | None" = None,
-            port: int = coalesce.PORT, address: str = VARNISH, timeout: float = 30) -> Answer:  # fmt: skip
+    def get(
+        self,
+        path: str,
+        accept: str | None = None,
+        *,
+        method: str = "GET",
+        headers: "Mapping[str, str] | None" = None,
+        port: int = varnish.PORT,
+        address: str = VARNISH,
+        timeout: float = 30,
+    ) -> Answer:
         """One request by a client of its own."""
         connection = http.client.HTTPConnection(address, port, timeout=timeout)
         try:
-            connection.request(method, path, headers={**({"Accept": accept} if accept is not None else {}), **(headers or {})})
+            connection.request(
+                method,
+                path,
+                headers={**({"Accept": accept} if accept is not None else {}), **(headers or {})},
+            )
             response = connection.getresponse()
             return Answer(response.status, dict(response.headers), response.read())
         finally:
             connection.close()
 
-    def receive(self, path: str, start: int = 0, size: "int | None" = None, *, timeout: float = 60) -> Received:
-        """A body read as it comes, whole or from a byte on (and so many bytes of it, after which the client goes away).
+    def receive(
+        self, path: str, start: int = 0, size: "int | None" = None, *, timeout: float = 60
+    ) -> Received:
+        """A body read as it comes, whole or from a byte on (and so many bytes of it, after which
+        the client goes away).
 
         A body that breaks off is what came of it; no answer at all is one of status 0.
         """
-        connection = http.client.HTTPConnection(VARNISH, coalesce.PORT, timeout=timeout)
+        connection = http.client.HTTPConnection(VARNISH, varnish.PORT, timeout=timeout)
         found, read, body = hashlib.sha256(), 0, bytearray(1 << 18)
         try:
             connection.request("GET", path, headers={"Range": f"bytes={start}-"} if start else {})
@@ -507,21 +702,26 @@ class Chain:
                     count = count if size is None else min(count, size - read)
                     found.update(memoryview(body)[:count])
                     read += count
-            return Received(response.status, dict(response.headers), f"sha256:{found.hexdigest()}", read)
+            return Received(
+                response.status, dict(response.headers), f"sha256:{found.hexdigest()}", read
+            )
         finally:
             connection.close()
 
     def receive_whole(self, path: str, seconds: float = 60) -> str:
-        """The digest of a body that comes whole within that time, as often as it has to be asked for."""
+        """The digest of a body that comes whole within that time, as often as it has to be asked
+        for."""
         deadline = time.monotonic() + seconds
         while not (received := self.receive(path)).complete:
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.1)
         return received.digest
 
-    def open(self, path: str, headers: "Mapping[str, str] | None" = None, address: str = VARNISH) -> http.client.HTTPResponse:
+    def open(
+        self, path: str, headers: "Mapping[str, str] | None" = None, address: str = VARNISH
+    ) -> http.client.HTTPResponse:
         """A request whose body is not read yet, over a connection that takes little of it."""
-        port = coalesce.PORT if address == VARNISH else registry.PORT
+        port = varnish.PORT if address == VARNISH else registry.PORT
         connection = http.client.HTTPConnection(address, port, timeout=60)
         connection.connect()
         connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
@@ -538,14 +738,30 @@ class Chain:
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 name = (entry / "comm").read_text()
-                if name.startswith(("varnishd", "cache-main")) and (entry / "ns/net").readlink() == ours:
+                if (
+                    name.startswith(("varnishd", "cache-main"))
+                    and (entry / "ns/net").readlink() == ours
+                ):
                     found.append(int(entry.name))
         # By their age; process ids begin anew at some point.
-        return sorted(found, key=lambda pid: int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]))
+        return sorted(
+            found,
+            key=lambda pid: int(
+                Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+            ),
+        )
 
     def inside(self, *command: str) -> "subprocess.CompletedProcess[str]":
         """A command in Varnish's container."""
-        enter = ["nsenter", "--target", str(self.varnish_processes()[0]), "--mount", "--pid", "--root", "--wd=/"]
+        enter = [
+            "nsenter",
+            "--target",
+            str(self.varnish_processes()[0]),
+            "--mount",
+            "--pid",
+            "--root",
+            "--wd=/",
+        ]
         return subprocess.run([*enter, *command], capture_output=True, text=True, check=False)
 
     def counter(self, name: str) -> int:

@@ -1,8 +1,9 @@
-"""A root file system of a test's own, in which a container's script runs as it does in the container.
+"""A root file system of a test's own, in which a container's script runs as it does in the
+container.
 
-What a script deletes by mistake must not be this computer's. It is process 1 of its own process, mount and network namespaces,
-and its root is a folder of the test, with the computer's programs laid in read-only, or a busybox alone as in Alpine's images.
-Whatever it has started ends with it.
+What a script deletes by mistake must not be this computer's. It is process 1 of its own process,
+mount and network namespaces, and its root is a folder of the test, with the computer's programs
+laid in read-only, or a busybox alone as in Alpine's images. Whatever it has started ends with it.
 """
 
 import functools
@@ -12,7 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 AS_ROOT = () if os.geteuid() == 0 else ("--user", "--map-root-user")
-NAMESPACES = ("unshare", *AS_ROOT, "--mount", "--net", "--pid", "--fork", "--kill-child", "--propagation", "private")
+NAMESPACES = (
+    "unshare",
+    *AS_ROOT,
+    "--mount",
+    "--net",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "--propagation",
+    "private",
+)
 SETUP = """
 set -e
 root=$1; shift
@@ -32,7 +43,12 @@ FOLDERS = ("dev", "proc", "tmp", "etc", "own", "victim", "elsewhere")
 @functools.cache
 def why_not() -> str:
     """Why there can be no such root here; empty if there can."""
-    done = subprocess.run([*NAMESPACES, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*NAMESPACES, "mount", "-t", "tmpfs", "tmpfs", "/mnt"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return "" if done.returncode == 0 else f"no namespaces here: {done.stderr.strip()}"
 
 
@@ -56,7 +72,9 @@ class ContainerRoot:
             (self.folder / "bin").mkdir()
             (self.folder / "bin/busybox").write_bytes(self.busybox.read_bytes())
             (self.folder / "bin/busybox").chmod(0o755)
-            listed = subprocess.run([self.busybox, "--list"], capture_output=True, text=True, check=True).stdout.split()
+            listed = subprocess.run(
+                [self.busybox, "--list"], capture_output=True, text=True, check=True
+            ).stdout.split()
             for applet in set(listed) - {"busybox"}:
                 (self.folder / "bin" / applet).symlink_to("busybox")
             return
@@ -68,7 +86,9 @@ class ContainerRoot:
                 (self.folder / name).mkdir()
                 self._programs.append(name)
 
-    def start(self, *argv: str, path: str = "/own:/usr/sbin:/usr/bin:/sbin:/bin") -> "subprocess.Popen[str]":
+    def start(
+        self, *argv: str, path: str = "/own:/usr/sbin:/usr/bin:/sbin:/bin"
+    ) -> "subprocess.Popen[str]":
         """`argv` as process 1, with its output (both kinds) in a pipe."""
         settings = {
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
@@ -79,9 +99,17 @@ class ContainerRoot:
         setup = SETUP.replace("exec chroot", f"exec {_program('chroot')}")
         return subprocess.Popen(
             [*NAMESPACES, "/bin/sh", "-c", setup, "sh", str(self.folder), *argv],
-            env=settings, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
+            env=settings,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
 
 def _program(name: str) -> str:
-    return next(str(path) for folder in ("/usr/sbin", "/usr/bin", "/sbin", "/bin") if (path := Path(folder, name)).exists())
+    return next(
+        str(path)
+        for folder in ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
+        if (path := Path(folder, name)).exists()
+    )

@@ -4,10 +4,27 @@ import socket
 
 from hypothesis import strategies as st
 
-from components.registry_mirror import coalesce
-from tests.chain import DOCKER_LIST, DOCKER_MANIFEST, DOCKERS_ACCEPT, OCI_INDEX, OCI_MANIFEST, VARNISH, Chain
+from components.registry_mirror.render import varnish
+from tests.chain import (
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    DOCKERS_ACCEPT,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    VARNISH,
+    Chain,
+)
 
-TYPES = (DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, "*/*", "x/oci.image.index", "x/distribution.manifest.list", "")
+TYPES = (
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    "*/*",
+    "x/oci.image.index",
+    "x/distribution.manifest.list",
+    "",
+)
 PIECES = (
     "/v2/",
     "/",
@@ -42,9 +59,27 @@ PIECES = (
 )
 
 accepts = st.lists(
-    st.tuples(st.sampled_from(TYPES), st.sampled_from(("", ";q=0", ";=", ' ;a="', "x", " ", '"'))).map("".join), max_size=5
+    st.tuples(
+        st.sampled_from(TYPES), st.sampled_from(("", ";q=0", ";=", ' ;a="', "x", " ", '"'))
+    ).map("".join),
+    max_size=5,
 ).map(",".join) | st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=60)
-methods = st.sampled_from(("GET", "GET", "GET", "HEAD", "POST", "PUT", "DELETE", "PURGE", "BAN", "CONNECT", "get", "OPTIONS"))
+methods = st.sampled_from(
+    (
+        "GET",
+        "GET",
+        "GET",
+        "HEAD",
+        "POST",
+        "PUT",
+        "DELETE",
+        "PURGE",
+        "BAN",
+        "CONNECT",
+        "get",
+        "OPTIONS",
+    )
+)
 headers = st.lists(
     st.sampled_from(
         (
@@ -82,17 +117,30 @@ def targets(known: list[str]) -> st.SearchStrategy[str]:
         place = int(at * len(path))
         return path[:place] + piece + path[place + cut :] + tail
 
-    pieces = st.sampled_from(PIECES) | st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=8) | st.just("")
-    return st.builds(bent, st.sampled_from(known), st.floats(0, 1), pieces, st.integers(0, 3), pieces)
+    pieces = (
+        st.sampled_from(PIECES)
+        | st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=8)
+        | st.just("")
+    )
+    return st.builds(
+        bent, st.sampled_from(known), st.floats(0, 1), pieces, st.integers(0, 3), pieces
+    )
 
 
 class Honest:
     """A tag and a layer that an honest client asks for, and what it must get."""
 
     def __init__(self, chain: Chain, name: str, *, docker: bool) -> None:
-        self.index, self.blobs = chain.content.image(name, [b"a layer of some bytes" * 1000], docker=docker)
+        self.index, self.blobs = chain.content.image(
+            name, [b"a layer of some bytes" * 1000], docker=docker
+        )
         self.tag, self.layer = f"/v2/{name}/manifests/latest", f"/v2/{name}/blobs/{self.blobs[0]}"
-        self.paths = [self.tag, self.layer, f"/v2/{name}/manifests/{self.index}", f"/v2/{name}/tags/list"]
+        self.paths = [
+            self.tag,
+            self.layer,
+            f"/v2/{name}/manifests/{self.index}",
+            f"/v2/{name}/tags/list",
+        ]
 
     def check(self, chain: Chain) -> None:
         assert chain.get(self.tag, DOCKERS_ACCEPT).digest == self.index
@@ -101,8 +149,16 @@ class Honest:
 
 def send(method: str, target: str, accept: str, more: list[str]) -> None:
     """One request byte by byte as it is given; what comes back is read and does not matter."""
-    lines = [f"{method} {target} HTTP/1.1", "Host: mirror", f"Accept: {accept}", "Connection: close", *more, "", ""]
-    with socket.create_connection((VARNISH, coalesce.PORT), timeout=5) as connection:
+    lines = [
+        f"{method} {target} HTTP/1.1",
+        "Host: mirror",
+        f"Accept: {accept}",
+        "Connection: close",
+        *more,
+        "",
+        "",
+    ]
+    with socket.create_connection((VARNISH, varnish.PORT), timeout=5) as connection:
         connection.settimeout(0.5)
         try:
             connection.sendall("\r\n".join(lines).encode())

@@ -1,7 +1,8 @@
-"""A memory limit as swarm gives one to a container, by either version of the kernel's control groups. Owns one group.
+"""A memory limit as swarm gives one to a container, by either version of the kernel's control
+groups. Owns one group.
 
-A mapped file's pages count in such a group, beside what a program has of its own: whether they are given back when the limit is
-reached, or the program is ended, is for the kernel to show.
+A mapped file's pages count in such a group, beside what a program has of its own: whether they are
+given back when the limit is reached, or the program is ended, is for the kernel to show.
 """
 
 import contextlib
@@ -24,7 +25,8 @@ class MemoryLimit:
         name = "memory.max" if self._version_2 else "memory.limit_in_bytes"
         (folder / name).write_text(str(limit_mib * MIB))
         self.own = 0
-        """Most bytes that were the programs' own (not a file's) at any look at it, every tenth of a second."""
+        """Most bytes that were the programs' own (not a file's) at any look at it, every tenth of a
+        second."""
         self._ended = threading.Event()
         self._watch = threading.Thread(target=self._look, daemon=True)
         self._watch.start()

@@ -1,4 +1,5 @@
-"""Stages with a title, a duration and a log: how every long command of this project talks to a person.
+"""Stages with a title, a duration and a log: how every long command of this project talks to a
+person.
 
 Owns the look of that talk. It deliberately decides nothing: a stage's work is the caller's.
 """
@@ -14,7 +15,8 @@ from pathlib import Path
 
 
 class StageError(Exception):
-    """Work that did not succeed: `reason` is the line that matters, `remedy` what to do about it."""
+    """Work that did not succeed: `reason` is the line that matters, `remedy` what to do about
+    it."""
 
     def __init__(self, reason: str, remedy: str = "", log: Path | None = None) -> None:
         super().__init__(reason)
@@ -37,7 +39,7 @@ class Stage:
 
 @contextlib.contextmanager
 def stage(title: str) -> Iterator[Stage]:
-    """Show that work on `title` goes on; when it ends, how long it took."""
+    """Show that work on `title` is in progress; when it ends, how long it took."""
     running = Stage(title)
     live = sys.stdout.isatty()
     started = time.monotonic()
@@ -48,13 +50,22 @@ def stage(title: str) -> Iterator[Stage]:
     except BaseException:
         print(f"  ✗  {title:<44}  {time.monotonic() - started:6.1f} s", flush=True)
         raise
-    print(f"  ✓  {title:<44}  {time.monotonic() - started:6.1f} s  {running.words}".rstrip(), flush=True)
+    print(
+        f"  ✓  {title:<44}  {time.monotonic() - started:6.1f} s  {running.words}".rstrip(),
+        flush=True,
+    )
 
 
 def run_logged(
-    argv: Sequence[str | Path], log: Path, *, env: Mapping[str, str] | None = None, cwd: Path | None = None, remedy: str = ""
+    argv: Sequence[str | Path],
+    log: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    remedy: str = "",
 ) -> None:
-    """Run a command with its output going to `log`; raises StageError with the last telling line of it."""
+    """Run a command with its output going to `log`; raises StageError with the last line of it that
+    says something."""
     log.parent.mkdir(parents=True, exist_ok=True)
     words = [str(word) for word in argv]
     with log.open("ab") as out:
@@ -63,14 +74,21 @@ def run_logged(
         start = out.tell()
         try:
             done = subprocess.run(
-                words, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                env={**os.environ, **(env or {})}, cwd=cwd, check=False,
-            )  # fmt: skip
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env={**os.environ, **(env or {})},
+                cwd=cwd,
+                check=False,
+            )
         except FileNotFoundError:
             raise StageError(f"the program {words[0]} is not installed", remedy, log) from None
     if done.returncode != 0:
         text = log.read_bytes()[start:].decode(errors="replace")
-        raise StageError(telling_line(text) or f"{words[0]} ended with {done.returncode}", remedy, log)
+        raise StageError(
+            telling_line(text) or f"{words[0]} ended with {done.returncode}", remedy, log
+        )
 
 
 def telling_line(text: str) -> str:
@@ -81,7 +99,8 @@ def telling_line(text: str) -> str:
 
 
 def main_guard(work: Callable[[], object]) -> int:
-    """Run `work()`; a StageError becomes three short lines and exit code 1, an interruption exit code 130."""
+    """Run `work()`; a StageError becomes three short lines and exit code 1, an interruption exit
+    code 130."""
     try:
         work()
     except StageError as error:

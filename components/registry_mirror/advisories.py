@@ -1,7 +1,9 @@
-"""Which published advisories an image is older than. Pure; the list is `advisories.json`, kept by hand.
+"""Which published advisories an image is older than. Pure; the list is `advisories.json`, kept by
+hand.
 
-An image that is older than a fix is used all the same, with a warning in every preview: a stack that runs must not become one
-that cannot be changed. What is refused outright (`rules.py`) is what cannot work or gives secrets away.
+An image that is older than a fix is used all the same, with a warning in every preview: a stack
+that runs must not become one that cannot be changed. What is refused outright (`rules.py`) is what
+cannot work or gives secrets away.
 """
 
 import json
@@ -29,9 +31,12 @@ class Advisory:
     effect: str
 
     def concerns(self, version: tuple[int, int, int]) -> bool:
-        """Whether `version` is without the fix: older than the newest fix, and not in a line of releases that has its own."""
+        """Whether `version` is without the fix: older than the newest fix, and not in a line of
+        releases that has its own."""
         fixes = [_numbers(fix) for fix in self.fixed]
-        return not any(version >= fix and (version[:2] == fix[:2] or fix == fixes[-1]) for fix in fixes)
+        return not any(
+            version >= fix and (version[:2] == fix[:2] or fix == fixes[-1]) for fix in fixes
+        )
 
 
 def known() -> list[Advisory]:
@@ -41,7 +46,8 @@ def known() -> list[Advisory]:
 
 
 def concerning(component: str, image: str) -> list[Advisory]:
-    """What `image` (`repository:tag@digest`) is older than; nothing is known of one whose tag is no full version.
+    """What `image` (`repository:tag@digest`) is older than; nothing is known of one whose tag is no
+    full version.
 
     Args:
         component: `registry` or `varnish`.
@@ -50,22 +56,32 @@ def concerning(component: str, image: str) -> list[Advisory]:
     tag = _TAG.fullmatch(image.partition("@")[0].rpartition("/")[2].partition(":")[2])
     if tag is None:
         return []
-    return [advisory for advisory in known() if advisory.component == component and advisory.concerns(_numbers(tag[0]))]
+    return [
+        advisory
+        for advisory in known()
+        if advisory.component == component and advisory.concerns(_numbers(tag[0]))
+    ]
 
 
 def warnings(image: str, varnish_image: str | None) -> list[str]:
     """One line for each image that is older than a fix, worst first; for a preview."""
     lines = []
-    for key, component, value in (("image", "registry", image), ("varnishImage", "varnish", varnish_image)):
+    for key, component, value in (
+        ("image", "registry", image),
+        ("Varnish's image", "varnish", varnish_image),
+    ):
         found = sorted(
-            concerning(component, value or ""), key=lambda advisory: ("high", "medium", "low").index(advisory.severity)
+            concerning(component, value or ""),
+            key=lambda advisory: ("high", "medium", "low").index(advisory.severity),
         )
         if found:
             described = "; ".join(
-                f"{each.id} ({each.severity}, fixed in {' and '.join(each.fixed)}: {each.effect})" for each in found
+                f"{each.id} ({each.severity}, fixed in {' and '.join(each.fixed)}: {each.effect})"
+                for each in found
             )
             lines.append(
-                f"{key}: {str(value).partition('@')[0]} is older than the fix of {described}. Take a newer tag, with its digest"
+                f"{key}: {str(value).partition('@')[0]} is older than the fix of {described}. Take"
+                " a newer tag, with its digest"
             )
     return lines
 

@@ -1,7 +1,8 @@
-"""Whether a value has the kind that its field's annotation says, in words for a person. Pure but for the SDK's `Output`.
+"""Whether a value has the kind that its field's annotation says, in words for a person. Pure but
+for the SDK's `Output`.
 
-Owns what a program in Python can get wrong before any rule about the value makes sense: a mapping for a SwarmNode, a text for a
-list, an Output where the preview needs to know the value.
+Owns what a program in Python can get wrong before any rule about the value makes sense: a mapping
+for a SwarmNode, a text for a list, an Output where the preview needs to know the value.
 """
 
 import copy
@@ -25,12 +26,14 @@ _NAMES: Mapping[object, str] = {
     types.NoneType: "",
 }
 NOT_PLAIN = (
-    "must be a plain value, known in the preview, and not a pulumi.Output: what is declared, and for whom, follows from it"
+    "must be a plain value, known in the preview, and not a pulumi.Output: what is"
+    " declared, and for whom, follows from it"
 )
 
 
 def faults(arguments: Any) -> Iterator[tuple[str, object, str]]:
-    """(field, value to show, what is wrong) for every field, or item of a list, of a dataclass that is of another kind.
+    """(field, value to show, what is wrong) for every field, or item of a list, of a dataclass that
+    is of another kind.
 
     What stands in a field that is not shown (`repr=False`) is a secret and not repeated.
     """
@@ -43,7 +46,8 @@ def faults(arguments: Any) -> Iterator[tuple[str, object, str]]:
 
 
 def mended(arguments: T, stand_ins: Mapping[str, object]) -> T:
-    """The same arguments where every field that is not of its kind has its default, or what `stand_ins` says."""
+    """The same arguments where every field that is not of its kind has its default, or what
+    `stand_ins` says."""
     wrong = {place.partition("[")[0] for place, _, _ in faults(arguments)}
     if not wrong:
         return arguments
@@ -56,7 +60,11 @@ def mended(arguments: T, stand_ins: Mapping[str, object]) -> T:
 
 
 def _fault(value: object, hint: Any, place: str) -> Iterator[tuple[str, object, str]]:
-    choices = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    choices = (
+        typing.get_args(hint)
+        if typing.get_origin(hint) in (typing.Union, types.UnionType)
+        else (hint,)
+    )
     for choice in choices:
         kind = _kind(choice)
         if _is(value, kind):
@@ -80,12 +88,18 @@ def _fault(value: object, hint: Any, place: str) -> Iterator[tuple[str, object, 
 
 def _kind(choice: Any) -> Any:
     # Pulumi names its own Output by a text (pulumi sdk/python output.py, Input).
-    return pulumi.Output if isinstance(choice, typing.ForwardRef) else typing.get_origin(choice) or choice
+    return (
+        pulumi.Output
+        if isinstance(choice, typing.ForwardRef)
+        else typing.get_origin(choice) or choice
+    )
 
 
 def _is(value: object, kind: Any) -> bool:
     if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)  # a bool is an int to Python, and not to a person
+        return isinstance(value, int) and not isinstance(
+            value, bool
+        )  # a bool is an int to Python, and not to a person
     if kind is Sequence:
         return isinstance(value, Sequence) and not isinstance(value, str | bytes)
     if _is_input(kind) and kind is not pulumi.Output:
@@ -102,5 +116,9 @@ def _hint(value: object, kinds: Sequence[Any]) -> str:
     if ours is not None and isinstance(value, Mapping):
         return f", not a mapping; write {getattr(ours, '__name__', '')}(**…)"
     if Sequence in kinds:
-        return "; one thing alone stands in a list, too" if not isinstance(value, Mapping | bool | type(None)) else ""
+        return (
+            "; one thing alone stands in a list, too"
+            if not isinstance(value, Mapping | bool | type(None))
+            else ""
+        )
     return ""

@@ -1,7 +1,9 @@
-"""Makes text that came from elsewhere (a node, a registry, a user's file) safe to show: on a terminal, in Markdown, in a fault.
+"""Makes text that came from elsewhere (a node, a registry, a user's file) safe to show: on a
+terminal, in Markdown, in a fault.
 
-Owns what counts as unsafe: control characters and escape sequences, characters that reorder or hide text, Markdown's and HTML's
-own marks, and credentials in URLs. Pure; standard library only and Python 3.8, because the node agent carries it along.
+Owns what counts as unsafe: control characters and escape sequences, characters that reorder or hide
+text, Markdown's and HTML's own marks, and credentials in URLs. Pure; standard library only and
+Python 3.8, because the node agent carries it along.
 """
 
 import re
@@ -13,7 +15,8 @@ LIMIT = 2000
 HIDDEN = "[hidden]"
 """Stands where credentials were."""
 
-# ECMA-48: CSI with its parameters, the strings (OSC, DCS, SOS, PM, APC) up to their end, and any other two-character sequence.
+# ECMA-48: CSI with its parameters, the strings (OSC, DCS, SOS, PM, APC) up to their end, and any
+# other two-character sequence.
 _ESCAPE = re.compile(
     "(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]"
     "|(?:\x1b[\\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\\\|\x9c)?"
@@ -25,9 +28,10 @@ _QUERY = re.compile("[?#](?=.)")
 
 
 def one_line(text: object, limit: int = LIMIT) -> str:
-    """`text` as one line: no escape sequence, no control character, nothing that hides or reorders; cut at `limit` characters.
+    """`text` as one line: no escape sequence, no control character, nothing that hides or reorders;
+    cut at `limit` characters.
 
-    Line ends and tabs become single spaces. What is cut is shown by `…`, which counts.
+    Line ends and tabs become single spaces. A cut is shown by `…`, which counts.
     """
     # Cut before the work is done, with room for what is taken out; the text may be of any length.
     source = str(text)[: 4 * limit + 1024]
@@ -36,15 +40,21 @@ def one_line(text: object, limit: int = LIMIT) -> str:
 
 
 def lines(text: object, limit: int = LIMIT, at_most: int = 200) -> "list[str]":
-    """The lines of `text` that have something in them, each as `one_line` leaves it; the last `at_most` of them."""
-    plain = [one_line(line, limit) for line in re.split("\r\n|\r|\n", str(text)[-at_most * (limit + 2) :])]
+    """The lines of `text` that have something in them, each as `one_line` leaves it; the last
+    `at_most` of them."""
+    plain = [
+        one_line(line, limit)
+        for line in re.split("\r\n|\r|\n", str(text)[-at_most * (limit + 2) :])
+    ]
     return [line for line in plain if line][-at_most:]
 
 
 def markdown_code(text: object, limit: int = LIMIT) -> str:
-    """`text` as a span of code, also within a table: no markup, link, HTML or mention in it works. Empty stays empty.
+    """`text` as a span of code, also within a table: no markup, link, HTML or mention in it works.
+    Empty stays empty.
 
-    A fence longer than any run of backticks inside cannot be ended by what is inside (CommonMark 6.1).
+    A fence longer than any run of backticks inside cannot be ended by what is inside (CommonMark
+    6.1).
     """
     plain = one_line(text, limit)
     if not plain:
@@ -63,10 +73,11 @@ def markdown_block(text: object, limit: int = LIMIT) -> str:
 
 
 def without_credentials(text: str) -> str:
-    """`text` with what URLs in it may hold of secrets hidden wholly: user and password, query, fragment.
+    """`text` with what URLs in it may hold of secrets hidden wholly: user and password, query,
+    fragment.
 
-    A password may itself have slashes or an @ in it, so everything up to a word's last @ is hidden, with or without a scheme in
-    front. The @ of a digest is none.
+    A password may itself have slashes or an @ in it, so everything up to a word's last @ is hidden,
+    with or without a scheme in front. The @ of a digest is none.
     """
     return _WORD.sub(lambda word: _hidden(word[0]), text)
 
@@ -88,5 +99,6 @@ def _shown(character: str) -> str:
     kind = unicodedata.category(character)
     if character in "\t\n\r\v\f\x85\u2028\u2029":
         return " "
-    # Cc: controls. Cf: marks that reorder (U+202E) or hide. Cs: halves of characters, which cannot be written. Co, Cn: unknown.
+    # Cc: controls. Cf: marks that reorder (U+202E) or hide. Cs: halves of characters, which cannot
+    # be written. Co, Cn: unknown.
     return "" if kind in ("Cc", "Cf", "Cs", "Co", "Cn") else character

@@ -9,18 +9,28 @@ import config
 
 estate = config.load()
 manager = estate.manager
-swarm = docker.Provider("swarm", host=f"ssh://{manager.user}@{manager.address}", ssh_opts=estate.ssh_options)
-edge = Edge("edge", estate.images["traefik"], estate.certificates, pulumi.ResourceOptions(providers=[swarm]))
+swarm = docker.Provider(
+    "swarm", host=f"ssh://{manager.user}@{manager.address}", ssh_opts=estate.ssh_options
+)
+edge = Edge(
+    "edge", estate.images["traefik"], estate.certificates, pulumi.ResourceOptions(providers=[swarm])
+)
 
 
 def node(machine: config.Machine) -> SwarmNode:
     """A machine of the inventory as the component wants it."""
     become = None if machine.user == "root" else "sudo"
-    return SwarmNode(name=machine.name, address=machine.address, host_key=machine.hostKey, user=machine.user, become=become)
+    return SwarmNode(
+        name=machine.name,
+        address=machine.address,
+        host_key=machine.hostKey,
+        user=machine.user,
+        become=become,
+    )
 
 
 def mirror(pool: str, hostname: str) -> RegistryMirror:
-    """The mirror of a pool: its machines are told, and the swarm's manager looks after it."""
+    """The mirror of a pool: its machines use it, and the swarm's manager runs its commands."""
     return RegistryMirror(
         f"mirror-{pool}",
         RegistryMirrorArgs(
@@ -38,7 +48,7 @@ def mirror(pool: str, hostname: str) -> RegistryMirror:
             cache_path=f"/var/data/mirror-{pool}",
             config_path=f"/var/data/mirror-{pool}.yml",
         ),
-        # The mirror is asked through Traefik before a node is told of it.
+        # The mirror must answer through Traefik before a node is configured.
         pulumi.ResourceOptions(providers=[swarm], depends_on=[edge.traefik]),
     )
 

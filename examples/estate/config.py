@@ -1,4 +1,5 @@
-"""The estate's own configuration. The component knows nothing of it, and brings none of its own that could clash."""
+"""The estate's own configuration. The component knows nothing of it, and brings none of its own
+that could clash."""
 
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Estate:
-    """What the program builds from."""
+    """The settings that the program builds from."""
 
     machines: list[Machine]
     manager: Machine
@@ -48,5 +49,9 @@ def load() -> Estate:
         upstream=config.get("upstream") or "https://registry-1.docker.io",
         check_image=config.get("checkImage") or "library/hello-world:latest",
         ssh_private_key=config.require_secret("sshPrivateKey"),
-        ssh_options=["-o", f"UserKnownHostsFile={config.require('knownHostsFile')}", *(config.get_object("sshOptions") or [])],
+        ssh_options=[
+            "-o",
+            f"UserKnownHostsFile={config.require('knownHostsFile')}",
+            *(config.get_object("sshOptions") or []),
+        ],
     )

@@ -1,11 +1,14 @@
-"""The least that works: a registry behind the Traefik that is there, and every node told of it."""
+"""The least that works: a registry behind the Traefik that is there, and every node configured for
+it."""
 
 import pulumi
 import pulumi_docker as docker
 from swarm_registry_mirror import RegistryMirror, RegistryMirrorArgs, SwarmNode
 
 config = pulumi.Config()
-swarm = docker.Provider("swarm", host=config.require("dockerHost"), ssh_opts=config.get_object("sshOptions") or [])
+swarm = docker.Provider(
+    "swarm", host=config.require("dockerHost"), ssh_opts=config.get_object("sshOptions") or []
+)
 mirror = RegistryMirror(
     "registry-mirror",
     RegistryMirrorArgs(
@@ -13,7 +16,8 @@ mirror = RegistryMirror(
         image=config.require("image"),
         upstream=config.get("upstream") or "https://registry-1.docker.io",
         check_image=config.get("checkImage") or "library/hello-world:latest",
-        coalesce=False,  # with varnish_image=…, nodes that pull the same at the same moment are one download
+        # with varnish_image=…, nodes that pull the same at the same moment are one download
+        coalesce=False,
         nodes=[SwarmNode(**node) for node in config.require_object("nodes")],
         private_key=config.require_secret("sshPrivateKey"),
     ),

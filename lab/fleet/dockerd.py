@@ -1,7 +1,9 @@
-"""A dockerd as far as its configuration goes: what a reload or a start takes over, refuses, or keeps. Pure.
+"""A dockerd as far as its configuration is concerned: what a reload or a start takes over, refuses,
+or keeps. Pure.
 
-The rules are moby's (daemon/reload.go, daemon/config/config.go) and were seen on 20.10.24 and 26.1.5; tests/contract/
-test_simulated_docker.py holds this model against the lab's real daemons. It knows nothing of files, signals or containers.
+The rules are moby's (daemon/reload.go, daemon/config/config.go) and were seen on 20.10.24 and
+26.1.5; tests/contract/ test_simulated_docker.py holds this model against the lab's real daemons. It
+knows nothing of files, signals or containers.
 """
 
 import json
@@ -14,16 +16,45 @@ START_LIMIT = 3
 START_WINDOW = 60
 
 KEPT_ON_RELOAD = (
-    "registry-mirrors", "insecure-registries", "labels", "debug", "live-restore", "shutdown-timeout", "default-runtime",
-    "default-shm-size", "default-ipc-mode",
-)  # fmt: skip
+    "registry-mirrors",
+    "insecure-registries",
+    "labels",
+    "debug",
+    "live-restore",
+    "shutdown-timeout",
+    "default-runtime",
+    "default-shm-size",
+    "default-ipc-mode",
+)
 """Changed by a reload only where the file mentions them."""
-RESET_ON_RELOAD = ("max-concurrent-downloads", "max-concurrent-uploads", "max-download-attempts", "features")
+RESET_ON_RELOAD = (
+    "max-concurrent-downloads",
+    "max-concurrent-uploads",
+    "max-download-attempts",
+    "features",
+)
 """Back to their default by a reload where the file does not mention them."""
 AT_START = (
-    "log-driver", "log-opts", "log-level", "dns", "dns-opts", "dns-search", "default-address-pools", "default-ulimits", "builder",
-    "proxies", "metrics-addr", "userland-proxy", "init", "storage-driver", "data-root", "hosts", "bip", "exec-opts", "mtu",
-)  # fmt: skip
+    "log-driver",
+    "log-opts",
+    "log-level",
+    "dns",
+    "dns-opts",
+    "dns-search",
+    "default-address-pools",
+    "default-ulimits",
+    "builder",
+    "proxies",
+    "metrics-addr",
+    "userland-proxy",
+    "init",
+    "storage-driver",
+    "data-root",
+    "hosts",
+    "bip",
+    "exec-opts",
+    "mtu",
+)
 DEFAULTS: dict[str, Any] = {
     "registry-mirrors": [],
     "insecure-registries": [],
@@ -68,20 +99,29 @@ class Dockerd:
     restarts: int = 0
     in_swarm: bool = True
     flags: list[str] = field(default_factory=lambda: ["hosts"])
-    """Keys that are flags on its command line, as the packages' unit has it: it takes no file with one of them."""
+    """Keys that are flags on its command line, as the packages' unit has it: it takes no file with
+    one of them."""
     images: dict[str, int] = field(default_factory=lambda: {"/var/lib/docker": 3})
-    """Data root -> images in it. A root that is not here is empty, and knows of no swarm either: its state is in the root."""
+    """Data root -> images in it. A root that is not here is empty, and knows of no swarm either:
+    its state is in the root."""
     containerd_store: bool = False
-    """Whether images are kept by containerd: then from 28.0 on hosts.toml is what it goes by."""
+    """Whether images are kept by containerd: then from 28.0 on it reads hosts.toml."""
     started_bare: bool = False
-    """Started without a daemon.json: docker 20.10 then takes `experimental` over with a reload, and otherwise not (tried)."""
+    """Started without a daemon.json: docker 20.10 then takes `experimental` over with a reload, and
+    otherwise not (tried)."""
 
     def reload(self, data: bytes | None, now: float = 0.0) -> None:
-        """What a SIGHUP does; it never fails, whatever comes of it."""
+        """A SIGHUP; it never fails, whatever its effect."""
         self.reloads += 1
         try:
-            if self._major < 23 and data is not None and (not data.strip() or data.startswith(BOM_UTF8)):
-                raise Refused("EOF, or invalid character 'ï'")  # seen on 20.10.24; 26.1.5 takes both
+            if (
+                self._major < 23
+                and data is not None
+                and (not data.strip() or data.startswith(BOM_UTF8))
+            ):
+                raise Refused(
+                    "EOF, or invalid character 'ï'"
+                )  # seen on 20.10.24; 26.1.5 takes both
             found = self._read(data)
         except Refused as error:
             self.log.append(f'level=error msg="Error reloading configuration: {error}"')
@@ -96,7 +136,8 @@ class Dockerd:
         self.events.append([now, self.attributes()])
 
     def restart(self, data: bytes | None, now: float = 0.0) -> None:
-        """What `systemctl restart` does: afterwards it runs with the file, or it does not run. Raises Refused."""
+        """What `systemctl restart` does: afterwards it runs with the file, or it does not run.
+        Raises Refused."""
         self.restarts += 1
         self.running = False
         self.starts = [start for start in self.starts if now - start < START_WINDOW]
@@ -115,7 +156,10 @@ class Dockerd:
         except Refused as error:
             self.log.append(f"failed to start daemon: {error}")
             raise
-        self.live = {**json.loads(json.dumps(DEFAULTS)), **{key: value for key, value in found.items() if value is not None}}
+        self.live = {
+            **json.loads(json.dumps(DEFAULTS)),
+            **{key: value for key, value in found.items() if value is not None},
+        }
         self.running = True
         self.started_bare = data is None
 
@@ -135,7 +179,9 @@ class Dockerd:
             "LoggingDriver": self.live["log-driver"],
             "DockerRootDir": self.live["data-root"],
             "Driver": "overlayfs" if self.containerd_store else self.live["storage-driver"],
-            "DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]] if self.containerd_store else [],
+            "DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]]
+            if self.containerd_store
+            else [],
             "DefaultRuntime": self.live["default-runtime"],
             "Runtimes": {"runc": {"path": "runc"}, "io.containerd.runc.v2": {"path": "runc"}},
             "DefaultAddressPools": [
@@ -153,7 +199,9 @@ class Dockerd:
             "RegistryConfig": {
                 "Mirrors": [url.rstrip("/") + "/" for url in self.live["registry-mirrors"]],
                 "InsecureRegistryCIDRs": ["127.0.0.0/8"],
-                "IndexConfigs": {name: {"Secure": False} for name in self.live["insecure-registries"]},
+                "IndexConfigs": {
+                    name: {"Secure": False} for name in self.live["insecure-registries"]
+                },
             },
         }
 
@@ -164,10 +212,19 @@ class Dockerd:
 
     def attributes(self) -> dict[str, str]:
         """Of the event that follows an accepted reload."""
-        features = " ".join(f"{name}:{str(value).lower()}" for name, value in sorted(self.live["features"].items()))
+        features = " ".join(
+            f"{name}:{str(value).lower()}" for name, value in sorted(self.live["features"].items())
+        )
         return {
-            **{key: json.dumps(self.live[key]) for key in (*KEPT_ON_RELOAD, *RESET_ON_RELOAD) if key != "features"},
-            **{key: str(self.live[key]) for key in ("default-runtime", "default-shm-size", "default-ipc-mode")},
+            **{
+                key: json.dumps(self.live[key])
+                for key in (*KEPT_ON_RELOAD, *RESET_ON_RELOAD)
+                if key != "features"
+            },
+            **{
+                key: str(self.live[key])
+                for key in ("default-runtime", "default-shm-size", "default-ipc-mode")
+            },
             "features": f"map[{features}]",
         }
 
@@ -179,7 +236,10 @@ class Dockerd:
         found = read(data)
         both = [key for key in self.flags if key in found]
         if both:
-            words = "the following directives are specified both as a flag and in the configuration file"
+            words = (
+                "the following directives are specified both as a flag and in the"
+                " configuration file"
+            )
             raise Refused(f"{words}: {', '.join(both)}")
         return found
 
@@ -201,7 +261,9 @@ def read(data: bytes | None) -> dict[str, Any]:
         raise Refused("json: cannot unmarshal into Go value of type map[string]interface {}")
     unknown = [key for key in found if key not in DEFAULTS and key not in AT_START]
     if unknown:
-        raise Refused(f"the following directives don't match any configuration option: {', '.join(unknown)}")
+        raise Refused(
+            f"the following directives don't match any configuration option: {', '.join(unknown)}"
+        )
     for url in found.get("registry-mirrors") or []:
         if not str(url).startswith(("https://", "http://")):
             raise Refused(f'invalid mirror: "{url}"')

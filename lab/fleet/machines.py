@@ -1,8 +1,9 @@
-"""The simulated nodes: one sshd that answers on many loopback addresses, and a folder of its own for each address.
+"""The simulated nodes: one sshd that answers on many loopback addresses, and a folder of its own
+for each address.
 
-A log-in to 127.0.1.7 finds itself in a mount namespace in which /etc/docker, our lock and our own record are that node's.
-All of it is in a sandbox, over a Debian tree of the lab's; what a node is told by is real (sshd, sh, Python), and only its
-docker is simulated (`shim.py`).
+A log-in to 127.0.1.7 finds itself in a mount namespace in which /etc/docker, our lock and our own
+record are that node's. All of it is in a sandbox, over a Debian tree of the lab's; what a node is
+configured by is real (sshd, sh, Python), and only its docker is simulated (`shim.py`).
 """
 
 import json
@@ -75,7 +76,7 @@ class Server(http.server.ThreadingHTTPServer):
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain("/fleet/mirror.crt", "/fleet/mirror.key")
 Server(("127.0.0.1", 443), Mirror).serve_forever()
-"""
+"""  # noqa: E501
 
 
 @dataclass(frozen=True)
@@ -122,15 +123,41 @@ class Fleet:
         for folder in ("bin", "nodes"):
             (self.inside / folder).mkdir(parents=True)
         for key, comment in ((self.key, "fleet"), (self.inside / "host_key", "fleet")):
-            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", key], check=True)
+            subprocess.run(
+                ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", key],
+                check=True,
+            )
         subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
-             "-subj", f"/CN={MIRROR_HOST}", "-addext", f"subjectAltName=DNS:{MIRROR_HOST}",
-             "-keyout", self.inside / "mirror.key", "-out", self.inside / "mirror.crt"],
-            check=True, capture_output=True,
-        )  # fmt: skip
+            [
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-nodes",
+                "-days",
+                "30",
+                "-subj",
+                f"/CN={MIRROR_HOST}",
+                "-addext",
+                f"subjectAltName=DNS:{MIRROR_HOST}",
+                "-keyout",
+                self.inside / "mirror.key",
+                "-out",
+                self.inside / "mirror.crt",
+            ],
+            check=True,
+            capture_output=True,
+        )
         shutil.copy(self.key.with_suffix(".pub"), self.inside / "authorized_keys")
-        for name, text in (("sshd_config", SSHD_CONFIG), ("enter", ENTER), ("mirror.py", MIRROR), ("sessions", "")):
+        for name, text in (
+            ("sshd_config", SSHD_CONFIG),
+            ("enter", ENTER),
+            ("mirror.py", MIRROR),
+            ("sessions", ""),
+        ):
             (self.inside / name).write_text(text)
         (self.inside / "enter").chmod(0o755)
         here = Path(__file__).parent
@@ -140,22 +167,36 @@ class Fleet:
         for name, front in shim.FRONTS.items():
             program = self.inside / "bin" / name
             # -S: starting Python would cost more than what it does.
-            program.write_text(f'#!/bin/sh\n{front}\ncd /fleet/bin && exec /usr/bin/python3 -S -m lab.fleet.shim {name} "$@"\n')
+            program.write_text(
+                f"#!/bin/sh\n{front}\ncd /fleet/bin && exec /usr/bin/python3 -S -m lab.fleet.shim"
+                f' {name} "$@"\n'
+            )
             program.chmod(0o755)
         self.sandbox.start()
         base = base_folder(SUITE)
         self.sandbox.run(
-            ["sh", "-ec", f"cd {FOLDER}; mount -t overlay overlay -o lowerdir={base},upperdir=upper,workdir=work {self.root}\n"
-             f"cd {self.root}; mount -t proc proc proc; mount --rbind /dev dev; mount -t tmpfs tmpfs run\n"
-             f"mkdir -p fleet; mount --bind {self.inside} fleet\n"
-             "mkdir -p run/sshd run/swarm-registry-mirror run/systemd/system etc/docker var/lib/swarm-registry-mirror\n"
-             f"echo '{MIRROR_ADDRESS} {MIRROR_HOST}' >> etc/hosts; chown -R 0:0 fleet\n"
-             "cp fleet/mirror.crt usr/local/share/ca-certificates/; chroot . update-ca-certificates >/dev/null 2>&1"]
-        )  # fmt: skip
+            [
+                "sh",
+                "-ec",
+                f"cd {FOLDER}; mount -t overlay overlay -o"
+                f" lowerdir={base},upperdir=upper,workdir=work {self.root}\n"
+                f"cd {self.root}; mount -t proc proc proc; mount --rbind /dev dev; mount -t tmpfs"
+                " tmpfs run\n"
+                f"mkdir -p fleet; mount --bind {self.inside} fleet\n"
+                "mkdir -p run/sshd run/swarm-registry-mirror run/systemd/system etc/docker"
+                " var/lib/swarm-registry-mirror\n"
+                f"echo '{MIRROR_ADDRESS} {MIRROR_HOST}' >> etc/hosts; chown -R 0:0 fleet\n"
+                "cp fleet/mirror.crt usr/local/share/ca-certificates/; chroot ."
+                " update-ca-certificates >/dev/null 2>&1",
+            ]
+        )
         self.reset()
         log = FOLDER / "log"
         self.sandbox.spawn(["chroot", str(self.root), "/usr/bin/python3", "/fleet/mirror.py"], log)
-        self.sandbox.spawn(["chroot", str(self.root), "/usr/sbin/sshd", "-D", "-e", "-f", "/fleet/sshd_config"], log)
+        self.sandbox.spawn(
+            ["chroot", str(self.root), "/usr/sbin/sshd", "-D", "-e", "-f", "/fleet/sshd_config"],
+            log,
+        )
         deadline = time.monotonic() + 10
         while "Server listening" not in log.read_text():
             if time.monotonic() > deadline:
@@ -172,9 +213,12 @@ class Fleet:
             shim.write(node, Dockerd())
         (self.inside / "sessions").write_text("")
 
-    def told(self) -> int:
+    def configured(self) -> int:
         """How many nodes' dockers use a mirror."""
-        states = [json.loads((node / "dockerd.json").read_text()) for node in (self.inside / "nodes").iterdir()]
+        states = [
+            json.loads((node / "dockerd.json").read_text())
+            for node in (self.inside / "nodes").iterdir()
+        ]
         return sum(bool(state["live"]["registry-mirrors"]) for state in states)
 
     def sessions(self) -> list[Session]:
@@ -188,7 +232,10 @@ class Fleet:
             else:
                 found.append(Session(address, begun[address], float(when)))
         first = min((session.begin for session in found), default=0.0)
-        return sorted((Session(s.address, s.begin - first, s.end - first) for s in found), key=lambda session: session.begin)
+        return sorted(
+            (Session(s.address, s.begin - first, s.end - first) for s in found),
+            key=lambda session: session.begin,
+        )
 
     def stop(self) -> None:
         """End every process of the fleet."""
@@ -201,7 +248,9 @@ class Fleet:
 
 def most_at_once(sessions: Sequence[Session]) -> int:
     """The largest number of nodes on which somebody was at the same time."""
-    edges = sorted([(session.begin, 1) for session in sessions] + [(session.end, -1) for session in sessions])
+    edges = sorted(
+        [(session.begin, 1) for session in sessions] + [(session.end, -1) for session in sessions]
+    )
     most = now = 0
     for _, step in edges:
         now += step

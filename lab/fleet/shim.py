@@ -1,8 +1,10 @@
-"""Answers as `docker` and `systemctl` on a simulated node, over the model in `dockerd.py`; its state is a JSON file.
+"""Answers as `docker` and `systemctl` on a simulated node, over the model in `dockerd.py`; its
+state is a JSON file.
 
-Run as a program with either name as its first word, and with NODE naming the node's folder. Only what the node agent asks is
-there; anything else ends with 64, so that a change of the agent is noticed. What is merely read (`docker info`) lies ready in
-a file that a shell wrapper shows: real nodes have a processor each, and these share two with whoever tells them.
+Run as a program with either name as its first word, and with NODE naming the node's folder. Only
+what the node agent asks is there; anything else ends with 64, so that a change of the agent is
+noticed. What is merely read (`docker info`) lies ready in a file that a shell wrapper shows: real
+nodes have a processor each, and these share two with the roll-out itself.
 """
 
 import fcntl
@@ -18,7 +20,8 @@ DAEMON_JSON = Path("/etc/docker/daemon.json")
 UNKNOWN = 64
 FRONTS = {
     # Its docker cannot be asked for a manifest: it has no socket of its own.
-    "docker": 'case "$1" in info) exec cat "$NODE/info.json" ;; context) echo tcp://simulated; exit ;; esac',
+    "docker": 'case "$1" in info) exec cat "$NODE/info.json" ;; context) echo tcp://simulated; exit'
+    " ;; esac",
     # dockerd's process id: any process without flags.
     "systemctl": 'case "$1" in show) echo 1; exit ;; esac',
 }
@@ -27,7 +30,11 @@ FRONTS = {
 
 def write(node: Path, daemon: Dockerd) -> None:
     """Store a daemon and what its `docker info` says."""
-    info = daemon.info() if daemon.running else {"ServerErrors": ["Cannot connect to the Docker daemon"]}
+    info = (
+        daemon.info()
+        if daemon.running
+        else {"ServerErrors": ["Cannot connect to the Docker daemon"]}
+    )
     fresh = node / "info.new"
     fresh.write_text(json.dumps(info) + "\n")
     fresh.rename(node / "info.json")

@@ -1,8 +1,9 @@
 """Stand-in for pulumi-resource-command 1.2.1: `command:remote:Command` and `command:local:Command`.
 
-As the official plugin does (provider/pkg/provider/remote/commandController.go): a preview connects to nothing; `create` runs
-on creation; any changed input runs `update`, or `create` where there is none; `delete` runs with the old inputs; a command
-that fails is not in the state, and its error carries the command line and all output.
+As the official plugin does (provider/pkg/provider/remote/commandController.go): a preview connects
+to nothing; `create` runs on creation; any changed input runs `update`, or `create` where there is
+none; `delete` runs with the old inputs; a command that fails is not in the state, and its error
+carries the command line and all output.
 """
 
 import os
@@ -12,11 +13,26 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any, ClassVar
 
-from lab.plugins.server import UNKNOWN, Provider, ProviderError, Resource, Values, engine_address, serve, unknown_names
+from lab.plugins.server import (
+    UNKNOWN,
+    Provider,
+    ProviderError,
+    Resource,
+    Values,
+    engine_address,
+    serve,
+    unknown_names,
+)
 
 _CONNECTION = {
-    "host": None, "port": None, "user": None, "privateKey": None, "hostKey": None, "dialErrorLimit": None, "perDialTimeout": None,
-}  # fmt: skip
+    "host": None,
+    "port": None,
+    "user": None,
+    "privateKey": None,
+    "hostKey": None,
+    "dialErrorLimit": None,
+    "perDialTimeout": None,
+}
 _DEFAULTS = {"port": 22, "user": "root", "dialErrorLimit": 10, "perDialTimeout": 15}
 
 
@@ -25,9 +41,15 @@ class Command(Resource):
 
     token = "command:remote:Command"
     names: ClassVar[Mapping[str, Any]] = {
-        "connection": _CONNECTION, "create": None, "update": None, "delete": None, "stdin": None, "triggers": None,
-        "addPreviousOutputInEnv": None, "logging": None,
-    }  # fmt: skip
+        "connection": _CONNECTION,
+        "create": None,
+        "update": None,
+        "delete": None,
+        "stdin": None,
+        "triggers": None,
+        "addPreviousOutputInEnv": None,
+        "logging": None,
+    }
     secrets: ClassVar[tuple[str, ...]] = ("connection", "connection.privateKey")
 
     def check(self, urn: str, old: Values, inputs: Values, seed: str) -> Values:
@@ -36,13 +58,17 @@ class Command(Resource):
             given = {**_DEFAULTS, **given}
         return {"addPreviousOutputInEnv": True, **inputs, "connection": given}
 
-    def create(self, provider: Provider, urn: str, inputs: Values, preview: bool) -> tuple[str, Values]:
+    def create(
+        self, provider: Provider, urn: str, inputs: Values, preview: bool
+    ) -> tuple[str, Values]:
         if preview:
             return "", {**inputs, "stdout": UNKNOWN, "stderr": UNKNOWN}
         id_ = "command" + secrets.token_hex(8)
         return id_, {**inputs, **_run(provider, urn, inputs, inputs.get("create"))}
 
-    def update(self, provider: Provider, urn: str, id_: str, old: Values, inputs: Values, preview: bool) -> Values:
+    def update(
+        self, provider: Provider, urn: str, id_: str, old: Values, inputs: Values, preview: bool
+    ) -> Values:
         if preview:
             return {**inputs, "stdout": UNKNOWN, "stderr": UNKNOWN}
         command = inputs.get("update") or inputs.get("create")
@@ -60,9 +86,15 @@ class LocalCommand(Command):
 
     token = "command:local:Command"
     names: ClassVar[Mapping[str, Any]] = {
-        "create": None, "update": None, "delete": None, "stdin": None, "triggers": None, "addPreviousOutputInEnv": None,
-        "logging": None, "environment": None,
-    }  # fmt: skip
+        "create": None,
+        "update": None,
+        "delete": None,
+        "stdin": None,
+        "triggers": None,
+        "addPreviousOutputInEnv": None,
+        "logging": None,
+        "environment": None,
+    }
     secrets = ()
 
     def check_state(self, state: Values) -> None:
@@ -84,7 +116,9 @@ def _run(provider: Provider, urn: str, inputs: Values, command: str | None) -> V
     from lab.plugins import connection
 
     try:
-        code, output, errors = connection.run(inputs["connection"], command, inputs.get("stdin") or "")
+        code, output, errors = connection.run(
+            inputs["connection"], command, inputs.get("stdin") or ""
+        )
     except connection.Unreachable as error:
         raise ProviderError(str(error)) from None
     logging = inputs.get("logging") or "stdoutAndStderr"
@@ -92,7 +126,9 @@ def _run(provider: Provider, urn: str, inputs: Values, command: str | None) -> V
         if text.strip() and logging in (name, "stdoutAndStderr"):
             provider.log(text.rstrip(), urn)
     if code != 0:
-        raise ProviderError(f'Process exited with status {code}: running "{command}":\n{output}{errors}')
+        raise ProviderError(
+            f'Process exited with status {code}: running "{command}":\n{output}{errors}'
+        )
     return {"stdout": output.removesuffix("\n"), "stderr": errors.removesuffix("\n")}
 
 
@@ -115,8 +151,12 @@ def _run_here(provider: Provider, urn: str, inputs: Values, command: str) -> Val
     assert running.stdout is not None
     assert running.stderr is not None
     with ThreadPoolExecutor(max_workers=2) as pool:
-        out = pool.submit(_follow, provider, urn, running.stdout, logging in ("stdout", "stdoutAndStderr"))
-        err = pool.submit(_follow, provider, urn, running.stderr, logging in ("stderr", "stdoutAndStderr"))
+        out = pool.submit(
+            _follow, provider, urn, running.stdout, logging in ("stdout", "stdoutAndStderr")
+        )
+        err = pool.submit(
+            _follow, provider, urn, running.stderr, logging in ("stderr", "stdoutAndStderr")
+        )
         try:
             running.stdin.write(inputs.get("stdin") or "")
             running.stdin.close()
@@ -142,15 +182,21 @@ def _follow(provider: Provider, urn: str, stream: IO[str], shown: bool) -> str:
 
 
 class CommandProvider(Provider):
-    """It takes secrets as such: the state then holds one inside another, the private key inside the connection."""
+    """It takes secrets as such: the state then holds one inside another, the private key inside the
+    connection."""
 
     takes_secrets = True
 
     def cancel(self) -> None:
-        """The process itself is killed, and what it has started is not (Go's os/exec CommandContext)."""
+        """The process itself is killed, and what it has started is not (Go's os/exec
+        CommandContext)."""
         for running in list(_UNDER_WAY):
             running.kill()
 
 
 if __name__ == "__main__":
-    serve(CommandProvider("pulumi-resource-command", "1.2.1", [Command(), LocalCommand()], engine_address()))
+    serve(
+        CommandProvider(
+            "pulumi-resource-command", "1.2.1", [Command(), LocalCommand()], engine_address()
+        )
+    )

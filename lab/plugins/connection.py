@@ -1,9 +1,11 @@
-"""The command stand-in's SSH connections: made in its own process by a library, as the official plugin makes them.
+"""The command stand-in's SSH connections: made in its own process by a library, as the official
+plugin makes them.
 
-As there (provider/pkg/provider/remote/connection.go): whatever goes wrong before the command runs is tried again,
-`dialErrorLimit` times with growing pauses, so there is one dial more than that number; a host key that was given is the only one
-that is believed; without one, anybody is. `perDialTimeout` is for the TCP connection alone: a machine that accepts it and then
-says nothing is waited for without end.
+As there (provider/pkg/provider/remote/connection.go): whatever goes wrong before the command runs
+is tried again, `dialErrorLimit` times with growing pauses, so there is one dial more than that
+number; a host key that was given is the only one that is believed; without one, anybody is.
+`perDialTimeout` is for the TCP connection alone: a machine that accepts it and then says nothing is
+waited for without end.
 """
 
 import base64
@@ -16,7 +18,8 @@ from typing import Any
 import paramiko
 
 _BACK_OFF = 0.1
-"""Seconds before the second attempt to connect; each further one waits half as long again (pulumi-command connection.go)."""
+"""Seconds before the second attempt to connect; each further one waits half as long again
+(pulumi-command connection.go)."""
 _KEYS = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
 
 
@@ -36,7 +39,11 @@ def run(connection: dict[str, Any], command: str, stdin: str) -> tuple[int, str,
             channel.sendall(stdin.encode())
             channel.shutdown_write()
         output, errors = channel.makefile("rb").read(), channel.makefile_stderr("rb").read()
-        return channel.recv_exit_status(), output.decode(errors="replace"), errors.decode(errors="replace")
+        return (
+            channel.recv_exit_status(),
+            output.decode(errors="replace"),
+            errors.decode(errors="replace"),
+        )
 
 
 def _dial(connection: dict[str, Any]) -> paramiko.Transport:
@@ -45,9 +52,13 @@ def _dial(connection: dict[str, Any]) -> paramiko.Transport:
         try:
             return _connect(connection)
         except OSError as error:
-            reason = f"dial tcp {connection['host']}:{connection['port']}: {error.strerror or 'i/o timeout'}"
+            reason = (
+                f"dial tcp {connection['host']}:{connection['port']}:"
+                f" {error.strerror or 'i/o timeout'}"
+            )
         except (EOFError, paramiko.SSHException) as error:
-            reason = f"ssh: handshake failed: {str(error) or type(error).__name__}"  # without the address, as there
+            # without the address, as there
+            reason = f"ssh: handshake failed: {str(error) or type(error).__name__}"
         if attempt + 1 < attempts:
             time.sleep(_BACK_OFF * 1.5**attempt)
     raise Unreachable(f"after {attempts - 1} failed attempts: {reason}")
@@ -55,14 +66,20 @@ def _dial(connection: dict[str, Any]) -> paramiko.Transport:
 
 def _connect(connection: dict[str, Any]) -> paramiko.Transport:
     seconds = float(connection["perDialTimeout"])
-    transport = paramiko.Transport(socket.create_connection((connection["host"], int(connection["port"])), timeout=seconds))
+    transport = paramiko.Transport(
+        socket.create_connection((connection["host"], int(connection["port"])), timeout=seconds)
+    )
     try:
-        transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = _WITHOUT_END
+        transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = (
+            _WITHOUT_END
+        )
         expected = connection.get("hostKey")
         if expected:
             transport.get_security_options().key_types = [expected.split()[0]]
         transport.start_client()
-        if expected and transport.get_remote_server_key().asbytes() != base64.b64decode(expected.split()[1]):
+        if expected and transport.get_remote_server_key().asbytes() != base64.b64decode(
+            expected.split()[1]
+        ):
             raise paramiko.SSHException("ssh: host key mismatch")
         transport.auth_publickey(connection["user"], _key(connection["privateKey"]))
     except BaseException:
@@ -76,4 +93,6 @@ def _key(text: str) -> paramiko.PKey:
         with suppress(paramiko.SSHException, ValueError):
             key: paramiko.PKey = kind.from_private_key(io.StringIO(text))
             return key
-    raise paramiko.SSHException("privateKey is not a key in PEM that can be read without a passphrase")
+    raise paramiko.SSHException(
+        "privateKey is not a key in PEM that can be read without a passphrase"
+    )

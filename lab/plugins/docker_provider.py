@@ -1,15 +1,18 @@
-"""Stand-in for pulumi-resource-docker 5.2.0: services, networks, configs and secrets, by docker's API over `dial-stdio`.
+"""Stand-in for pulumi-resource-docker 5.2.0: services, networks, configs and secrets, by docker's
+API over `dial-stdio`.
 
 As the official plugin does, each seen in a run of it (tests/contract/README.md):
-- an `ssh://` host is not contacted in a preview, another one is when the provider is configured (pulumi-docker
-  provider/image.go);
-- a service's name, mode, networks, container labels and sysctls are replaced, and everything else is updated in place
-  (terraform-provider-docker resource_docker_service.go, ForceNew);
-- a refresh finds networks by id only, so a service attached by name is replaced for ever (resource_docker_service_structures.go,
-  flattenTaskNetworksAdvanced);
-- what docker adds, and the program could have given, is a change (`window`, `platforms`); a grace period that is not given is 0;
+- an `ssh://` host is not contacted in a preview, another one is when the provider is configured
+  (pulumi-docker provider/image.go);
+- a service's name, mode, networks, container labels and sysctls are replaced, and everything else
+  is updated in place (terraform-provider-docker resource_docker_service.go, ForceNew);
+- a refresh finds networks by id only, so a service attached by name is replaced for ever
+  (resource_docker_service_structures.go, flattenTaskNetworksAdvanced);
+- what docker adds, and the program could have given, is a change (`window`, `platforms`); a grace
+  period that is not given is 0;
 - environment variables go to docker in a random order, which swarm takes for a change;
-- a deleted service's containers are waited for as long as its grace period, and one that needs all of it is an error;
+- a deleted service's containers are waited for as long as its grace period, and one that needs
+  all of it is an error;
 - an error has several lines, of which one matters.
 """
 
@@ -61,7 +64,9 @@ class DockerProvider(Provider):
 
     def call(self, method: str, path: str, body: object = None) -> Any:
         """One call of docker's API; raises ProviderError with docker's own message."""
-        connection = _Connection(self.config.get("host") or "unix:///var/run/docker.sock", self._ssh_options())
+        connection = _Connection(
+            self.config.get("host") or "unix:///var/run/docker.sock", self._ssh_options()
+        )
         try:
             payload = None if body is None else json.dumps(body)
             headers = {"Content-Type": "application/json", "Host": "docker"}
@@ -70,7 +75,8 @@ class DockerProvider(Provider):
             text = answer.read().decode()
         except (OSError, http.client.HTTPException) as error:
             raise ProviderError(
-                f"docker at {self.config.get('host')} cannot be reached: {connection.complaint() or error}"
+                f"docker at {self.config.get('host')} cannot be reached:"
+                f" {connection.complaint() or error}"
             ) from None
         finally:
             connection.close()
@@ -99,15 +105,27 @@ class _Connection(http.client.HTTPConnection):
             where = self._where
             user = ["-l", where.username] if where.username else []
             port = ["-p", str(where.port)] if where.port else []
-            argv = ["ssh", *self._ssh_options, *user, *port, "--", where.hostname or "", "docker system dial-stdio"]
-            self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            argv = [
+                "ssh",
+                *self._ssh_options,
+                *user,
+                *port,
+                "--",
+                where.hostname or "",
+                "docker system dial-stdio",
+            ]
+            self._process = subprocess.Popen(
+                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
             self.sock = _Pipes(self._process)
         elif self._where.scheme == "unix":
             self.sock = socket.socket(socket.AF_UNIX)
             self.sock.settimeout(CALL_SECONDS)
             self.sock.connect(self._where.path)
         else:
-            self.sock = socket.create_connection((self._where.hostname, self._where.port or 2375), timeout=10)
+            self.sock = socket.create_connection(
+                (self._where.hostname, self._where.port or 2375), timeout=10
+            )
 
     def complaint(self) -> str:
         """What ssh said, if it did."""
@@ -144,7 +162,8 @@ class _Pipes:
 
 
 class Named(Resource):
-    """A resource with a name, which cannot be there twice: given by the user, or made from the resource's own."""
+    """A resource with a name, which cannot be there twice: given by the user, or made from the
+    resource's own."""
 
     path: ClassVar[str]
     """Where docker's API has its kind."""
@@ -176,17 +195,23 @@ class Network(Named):
     def replaces(self, path: str) -> bool:
         return True
 
-    def create(self, provider: Provider, urn: str, inputs: Values, preview: bool) -> tuple[str, Values]:
+    def create(
+        self, provider: Provider, urn: str, inputs: Values, preview: bool
+    ) -> tuple[str, Values]:
         if preview:
             return "", inputs
         assert isinstance(provider, DockerProvider)
         body = {
-            "Name": inputs["name"], "Driver": inputs.get("driver", "bridge"), "Attachable": inputs.get("attachable", False),
+            "Name": inputs["name"],
+            "Driver": inputs.get("driver", "bridge"),
+            "Attachable": inputs.get("attachable", False),
             "CheckDuplicate": True,
-        }  # fmt: skip
+        }
         return provider.call("POST", "/networks/create", body)["Id"], inputs
 
-    def update(self, provider: Provider, urn: str, id_: str, old: Values, inputs: Values, preview: bool) -> Values:
+    def update(
+        self, provider: Provider, urn: str, id_: str, old: Values, inputs: Values, preview: bool
+    ) -> Values:
         raise ProviderError("docker cannot change a network; every difference replaces it")
 
     def read(self, provider: Provider, id_: str, old: Values) -> Values | None:
@@ -194,7 +219,12 @@ class Network(Named):
         found = _find(provider, f"/networks/{id_}")
         if found is None:
             return None
-        return {**old, "name": found["Name"], "driver": found["Driver"], "attachable": found["Attachable"]}
+        return {
+            **old,
+            "name": found["Name"],
+            "driver": found["Driver"],
+            "attachable": found["Attachable"],
+        }
 
 
 class ServiceConfig(Named):
@@ -207,15 +237,21 @@ class ServiceConfig(Named):
     def replaces(self, path: str) -> bool:
         return True
 
-    def create(self, provider: Provider, urn: str, inputs: Values, preview: bool) -> tuple[str, Values]:
+    def create(
+        self, provider: Provider, urn: str, inputs: Values, preview: bool
+    ) -> tuple[str, Values]:
         if preview:
             return "", inputs
         assert isinstance(provider, DockerProvider)
         raw = inputs.get("dataRaw")
         data = inputs["data"] if raw is None else base64.b64encode(raw.encode()).decode()
-        return provider.call("POST", f"/{self.path}/create", {"Name": inputs["name"], "Data": data})["ID"], inputs
+        return provider.call(
+            "POST", f"/{self.path}/create", {"Name": inputs["name"], "Data": data}
+        )["ID"], inputs
 
-    def update(self, provider: Provider, urn: str, id_: str, old: Values, inputs: Values, preview: bool) -> Values:
+    def update(
+        self, provider: Provider, urn: str, id_: str, old: Values, inputs: Values, preview: bool
+    ) -> Values:
         raise ProviderError(f"docker cannot change {self.path}; every difference replaces them")
 
     def read(self, provider: Provider, id_: str, old: Values) -> Values | None:
@@ -241,33 +277,68 @@ class Service(Named):
         "labels": {"label": None, "value": None},
         "mode": {"replicated": {"replicas": None}},
         "updateConfig": {"parallelism": None, "order": None, "failureAction": None},
-        "endpointSpec": {"ports": {"targetPort": None, "publishedPort": None, "publishMode": None, "protocol": None}},
+        "endpointSpec": {
+            "ports": {
+                "targetPort": None,
+                "publishedPort": None,
+                "publishMode": None,
+                "protocol": None,
+            }
+        },
         "taskSpec": {
             "containerSpec": {
-                "image": None, "commands": None, "args": None, "env": None, "sysctl": None, "stopGracePeriod": None,
-                "readOnly": None, "capAdds": None, "capDrops": None,
+                "image": None,
+                "commands": None,
+                "args": None,
+                "env": None,
+                "sysctl": None,
+                "stopGracePeriod": None,
+                "readOnly": None,
+                "capAdds": None,
+                "capDrops": None,
                 "labels": {"label": None, "value": None},
-                "configs": {"configId": None, "configName": None, "fileName": None, "fileMode": None},
-                "secrets": {"secretId": None, "secretName": None, "fileName": None, "fileMode": None},
+                "configs": {
+                    "configId": None,
+                    "configName": None,
+                    "fileName": None,
+                    "fileMode": None,
+                },
+                "secrets": {
+                    "secretId": None,
+                    "secretName": None,
+                    "fileName": None,
+                    "fileMode": None,
+                },
                 "mounts": {
-                    "type": None, "source": None, "target": None, "readOnly": None,
+                    "type": None,
+                    "source": None,
+                    "target": None,
+                    "readOnly": None,
                     "volumeOptions": {"driverName": None, "driverOptions": None},
                 },
-                "healthcheck": {"tests": None, "interval": None, "timeout": None, "retries": None, "startPeriod": None},
+                "healthcheck": {
+                    "tests": None,
+                    "interval": None,
+                    "timeout": None,
+                    "retries": None,
+                    "startPeriod": None,
+                },
             },
             "networksAdvanceds": {"id": None, "name": None},
             "resources": {"limits": {"memoryBytes": None}},
             "restartPolicy": {"condition": None, "delay": None, "window": None},
             "placement": {"constraints": None, "platforms": {"architecture": None, "os": None}},
         },
-    }  # fmt: skip
+    }
     read_back = ("taskSpec.restartPolicy.window", "taskSpec.placement.platforms")
 
     def replaces(self, path: str) -> bool:
         kept = ("networksAdvanceds", "containerSpec.labels", "containerSpec.sysctl")
         return path in ("name", "mode", "mode.replicated") or any(part in path for part in kept)
 
-    def create(self, provider: Provider, urn: str, inputs: Values, preview: bool) -> tuple[str, Values]:
+    def create(
+        self, provider: Provider, urn: str, inputs: Values, preview: bool
+    ) -> tuple[str, Values]:
         if preview:
             return "", inputs
         assert isinstance(provider, DockerProvider)
@@ -276,7 +347,9 @@ class Service(Named):
             spec["TaskTemplate"].setdefault("Placement", {})["Platforms"] = platforms
         return provider.call("POST", "/services/create", spec)["ID"], _kept(inputs)
 
-    def update(self, provider: Provider, urn: str, id_: str, old: Values, inputs: Values, preview: bool) -> Values:
+    def update(
+        self, provider: Provider, urn: str, id_: str, old: Values, inputs: Values, preview: bool
+    ) -> Values:
         if not preview:
             assert isinstance(provider, DockerProvider)
             version = provider.call("GET", f"/services/{id_}")["Version"]["Index"]
@@ -289,41 +362,61 @@ class Service(Named):
         return None if found is None else {**old, **inputs_of(found["Spec"])}
 
     def delete(self, provider: Provider, urn: str, id_: str, old: Values) -> None:
-        """With a grace period its containers are waited for, that long (terraform-provider-docker deleteService)."""
+        """With a grace period its containers are waited for, that long (terraform-provider-docker
+        deleteService)."""
         assert isinstance(provider, DockerProvider)
         grace = _nanoseconds(old["taskSpec"]["containerSpec"].get("stopGracePeriod", "0s")) / 10**9
         containers = _containers(provider, old["name"]) if grace else []
         super().delete(provider, urn, id_, old)
         for container in containers:
             deadline = time.monotonic() + grace
-            while _find(provider, f"/containers/{container}/json") is not None:  # on another machine there is none to wait for
+            while (
+                _find(provider, f"/containers/{container}/json") is not None
+            ):  # on another machine there is none to wait for
                 if time.monotonic() > deadline:
-                    raise ProviderError(f"error on wait for container with ID '{container}': context deadline exceeded")
+                    raise ProviderError(
+                        f"error on wait for container with ID '{container}': context deadline"
+                        " exceeded"
+                    )
                 time.sleep(_POLL_SECONDS)
 
 
 def _containers(provider: DockerProvider, service: str) -> list[str]:
     """Ids of the containers of a service's tasks that have not ended."""
     tasks = provider.call("GET", f"/tasks?filters={quote(json.dumps({'service': [service]}))}")
-    states = [(task["Status"].get("ContainerStatus") or {}, task["Status"]["State"]) for task in tasks]
-    return [found["ContainerID"] for found, state in states if found.get("ContainerID") and state != "shutdown"]
+    states = [
+        (task["Status"].get("ContainerStatus") or {}, task["Status"]["State"]) for task in tasks
+    ]
+    return [
+        found["ContainerID"]
+        for found, state in states
+        if found.get("ContainerID") and state != "shutdown"
+    ]
 
 
 def _platforms(provider: DockerProvider, image: str) -> list[Values]:
-    """What docker's own client puts into a new service when it asks the image's registry (QueryRegistry); none if it cannot."""
+    """What docker's own client puts into a new service when it asks the image's registry
+    (QueryRegistry); none if it cannot."""
     try:
         found = provider.call("GET", f"/distribution/{image}/json")
     except DockerError:
         return []
-    return [{"Architecture": entry["architecture"], "OS": entry["os"]} for entry in found.get("Platforms") or []]
+    return [
+        {"Architecture": entry["architecture"], "OS": entry["os"]}
+        for entry in found.get("Platforms") or []
+    ]
 
 
 def _kept(inputs: Values) -> Values:
-    """The state after a change: as asked for, and a restart policy's window. The rest of what docker adds comes by a refresh."""
+    """The state after a change: as asked for, and a restart policy's window. The rest of what
+    docker adds comes by a refresh."""
     task = inputs["taskSpec"]
     if "restartPolicy" not in task:
         return inputs
-    return {**inputs, "taskSpec": {**task, "restartPolicy": {"window": "0s", **task["restartPolicy"]}}}
+    return {
+        **inputs,
+        "taskSpec": {**task, "restartPolicy": {"window": "0s", **task["restartPolicy"]}},
+    }
 
 
 def spec_of(inputs: Values) -> Values:
@@ -333,26 +426,44 @@ def spec_of(inputs: Values) -> Values:
     spec: Values = {
         "Name": inputs["name"],
         "Labels": _map(inputs.get("labels")),
-        "Mode": {"Replicated": {"Replicas": inputs.get("mode", {}).get("replicated", {}).get("replicas", 1)}},
+        "Mode": {
+            "Replicated": {
+                "Replicas": inputs.get("mode", {}).get("replicated", {}).get("replicas", 1)
+            }
+        },
         "TaskTemplate": {
             "ContainerSpec": {
                 "Image": container["image"],
-                "Env": _shuffled([f"{key}={value}" for key, value in container.get("env", {}).items()]),
+                "Env": _shuffled(
+                    [f"{key}={value}" for key, value in container.get("env", {}).items()]
+                ),
                 "StopGracePeriod": _nanoseconds(container.get("stopGracePeriod", "0s")),
                 "Labels": _map(container.get("labels")),
                 "Mounts": [
-                    {"Type": mount["type"], "Source": mount.get("source", ""), "Target": mount["target"],
-                     "ReadOnly": mount.get("readOnly", False), **_volume(mount)}
+                    {
+                        "Type": mount["type"],
+                        "Source": mount.get("source", ""),
+                        "Target": mount["target"],
+                        "ReadOnly": mount.get("readOnly", False),
+                        **_volume(mount),
+                    }
                     for mount in container.get("mounts", [])
                 ],
             },
-            "Networks": [{"Target": network.get("id") or network["name"]} for network in task.get("networksAdvanceds", [])],
+            "Networks": [
+                {"Target": network.get("id") or network["name"]}
+                for network in task.get("networksAdvanceds", [])
+            ],
         },
-    }  # fmt: skip
+    }
     template = spec["TaskTemplate"]
     if commands := container.get("commands"):
         template["ContainerSpec"]["Command"] = commands
-    for name, key in (("readOnly", "ReadOnly"), ("capAdds", "CapabilityAdd"), ("capDrops", "CapabilityDrop")):
+    for name, key in (
+        ("readOnly", "ReadOnly"),
+        ("capAdds", "CapabilityAdd"),
+        ("capDrops", "CapabilityDrop"),
+    ):
         if value := container.get(name):
             template["ContainerSpec"][key] = value
     if arguments := container.get("args"):
@@ -361,40 +472,55 @@ def spec_of(inputs: Values) -> Values:
         template["ContainerSpec"]["Sysctls"] = sysctl
     for kind, key in (("configs", "Config"), ("secrets", "Secret")):
         if references := container.get(kind):
-            template["ContainerSpec"][f"{key}s"] = [_reference(reference, key) for reference in references]
+            template["ContainerSpec"][f"{key}s"] = [
+                _reference(reference, key) for reference in references
+            ]
     if limits := task.get("resources", {}).get("limits"):
         template["Resources"] = {"Limits": {"MemoryBytes": limits["memoryBytes"]}}
     if ports := inputs.get("endpointSpec", {}).get("ports"):
-        spec["EndpointSpec"] = {"Ports": [
-            {"TargetPort": port["targetPort"], "PublishedPort": port["publishedPort"], "PublishMode": port["publishMode"],
-             "Protocol": port["protocol"]}
-            for port in ports
-        ]}  # fmt: skip
+        spec["EndpointSpec"] = {
+            "Ports": [
+                {
+                    "TargetPort": port["targetPort"],
+                    "PublishedPort": port["publishedPort"],
+                    "PublishMode": port["publishMode"],
+                    "Protocol": port["protocol"],
+                }
+                for port in ports
+            ]
+        }
     if health := container.get("healthcheck"):
         template["ContainerSpec"]["Healthcheck"] = {
-            "Test": health["tests"], "Interval": _nanoseconds(health.get("interval", "0s")),
-            "Timeout": _nanoseconds(health.get("timeout", "0s")), "Retries": health.get("retries", 0),
+            "Test": health["tests"],
+            "Interval": _nanoseconds(health.get("interval", "0s")),
+            "Timeout": _nanoseconds(health.get("timeout", "0s")),
+            "Retries": health.get("retries", 0),
             "StartPeriod": _nanoseconds(health.get("startPeriod", "0s")),
-        }  # fmt: skip
+        }
     if restart := task.get("restartPolicy"):
         template["RestartPolicy"] = {
-            "Condition": restart["condition"], "Delay": _nanoseconds(restart.get("delay", "0s")),
+            "Condition": restart["condition"],
+            "Delay": _nanoseconds(restart.get("delay", "0s")),
             "Window": _nanoseconds(restart.get("window", "0s")),
-        }  # fmt: skip
+        }
     if placement := task.get("placement"):
         template["Placement"] = {"Constraints": placement.get("constraints", [])}
         if given := placement.get("platforms"):
-            template["Placement"]["Platforms"] = [{"Architecture": item["architecture"], "OS": item["os"]} for item in given]
+            template["Placement"]["Platforms"] = [
+                {"Architecture": item["architecture"], "OS": item["os"]} for item in given
+            ]
     if update := inputs.get("updateConfig"):
         spec["UpdateConfig"] = {
-            "Parallelism": update.get("parallelism", 1), "Order": update.get("order", "stop-first"),
+            "Parallelism": update.get("parallelism", 1),
+            "Order": update.get("order", "stop-first"),
             "FailureAction": update.get("failureAction", "pause"),
-        }  # fmt: skip
+        }
     return spec
 
 
 def inputs_of(spec: Values) -> Values:
-    """A service's inputs as a refresh finds them: networks by id only, and with what docker has added."""
+    """A service's inputs as a refresh finds them: networks by id only, and with what docker has
+    added."""
     template = spec["TaskTemplate"]
     container = template["ContainerSpec"]
     found: Values = {
@@ -412,7 +538,11 @@ def inputs_of(spec: Values) -> Values:
             for mount in container.get("Mounts") or []
         ],
     }
-    for name, key in (("readOnly", "ReadOnly"), ("capAdds", "CapabilityAdd"), ("capDrops", "CapabilityDrop")):
+    for name, key in (
+        ("readOnly", "ReadOnly"),
+        ("capAdds", "CapabilityAdd"),
+        ("capDrops", "CapabilityDrop"),
+    ):
         if value := container.get(key):
             found[name] = value
     if (grace := container.get("StopGracePeriod")) is not None:
@@ -428,41 +558,58 @@ def inputs_of(spec: Values) -> Values:
             found[kind] = [_reference_inputs(reference, key) for reference in references]
     if health := container.get("Healthcheck"):
         found["healthcheck"] = {
-            "tests": health["Test"], "interval": _duration(health.get("Interval", 0)),
-            "timeout": _duration(health.get("Timeout", 0)), "retries": health.get("Retries", 0),
+            "tests": health["Test"],
+            "interval": _duration(health.get("Interval", 0)),
+            "timeout": _duration(health.get("Timeout", 0)),
+            "retries": health.get("Retries", 0),
             "startPeriod": _duration(health.get("StartPeriod", 0)),
-        }  # fmt: skip
+        }
     task: Values = {
         "containerSpec": found,
-        "networksAdvanceds": [{"id": network["Target"]} for network in template.get("Networks") or spec.get("Networks") or []],
+        "networksAdvanceds": [
+            {"id": network["Target"]}
+            for network in template.get("Networks") or spec.get("Networks") or []
+        ],
         "placement": {"constraints": (template.get("Placement") or {}).get("Constraints") or []},
     }
     if platforms := (template.get("Placement") or {}).get("Platforms"):
-        task["placement"]["platforms"] = [{"architecture": item["Architecture"], "os": item["OS"]} for item in platforms]
+        task["placement"]["platforms"] = [
+            {"architecture": item["Architecture"], "os": item["OS"]} for item in platforms
+        ]
     if limit := ((template.get("Resources") or {}).get("Limits") or {}).get("MemoryBytes"):
         task["resources"] = {"limits": {"memoryBytes": limit}}
     if restart := template.get("RestartPolicy"):
         task["restartPolicy"] = {
-            "condition": restart["Condition"], "delay": _duration(restart.get("Delay", 0)),
+            "condition": restart["Condition"],
+            "delay": _duration(restart.get("Delay", 0)),
             "window": _duration(restart.get("Window", 0)),
-        }  # fmt: skip
+        }
     update = spec.get("UpdateConfig") or {}
     ports = [
-        {"targetPort": port["TargetPort"], "publishedPort": port["PublishedPort"], "publishMode": port["PublishMode"],
-         "protocol": port["Protocol"]}
+        {
+            "targetPort": port["TargetPort"],
+            "publishedPort": port["PublishedPort"],
+            "publishMode": port["PublishMode"],
+            "protocol": port["Protocol"],
+        }
         for port in (spec.get("EndpointSpec") or {}).get("Ports") or []
-    ]  # fmt: skip
+    ]
     return {
         **({"endpointSpec": {"ports": ports}} if ports else {}),
         "name": spec["Name"],
         "labels": _labels(spec.get("Labels")),
-        "mode": {"replicated": {"replicas": spec.get("Mode", {}).get("Replicated", {}).get("Replicas", 1)}},
+        "mode": {
+            "replicated": {
+                "replicas": spec.get("Mode", {}).get("Replicated", {}).get("Replicas", 1)
+            }
+        },
         "updateConfig": {
-            "parallelism": update.get("Parallelism", 1), "order": update.get("Order", "stop-first"),
+            "parallelism": update.get("Parallelism", 1),
+            "order": update.get("Order", "stop-first"),
             "failureAction": update.get("FailureAction", "pause"),
         },
         "taskSpec": task,
-    }  # fmt: skip
+    }
 
 
 def _find(provider: DockerProvider, path: str) -> Any:
@@ -480,7 +627,7 @@ def _shuffled(items: list[str]) -> list[str]:
 
 
 def _volume(mount: Values) -> Values:
-    """What a mount says of its volume's driver, in docker's API."""
+    """A mount's settings of its volume's driver, in docker's API."""
     driver = (mount.get("volumeOptions") or {}).get("driverName")
     if driver is None:
         return {}
@@ -490,7 +637,16 @@ def _volume(mount: Values) -> Values:
 
 def _volume_inputs(mount: Values) -> Values:
     driver = (mount.get("VolumeOptions") or {}).get("DriverConfig")
-    return {"volumeOptions": {"driverName": driver["Name"], "driverOptions": driver.get("Options") or {}}} if driver else {}
+    return (
+        {
+            "volumeOptions": {
+                "driverName": driver["Name"],
+                "driverOptions": driver.get("Options") or {},
+            }
+        }
+        if driver
+        else {}
+    )
 
 
 def _reference(reference: Values, kind: str) -> Values:
@@ -498,18 +654,21 @@ def _reference(reference: Values, kind: str) -> Values:
     low = kind.lower()
     mode = reference.get("fileMode", 0o444)
     return {
-        f"{kind}ID": reference[f"{low}Id"], f"{kind}Name": reference.get(f"{low}Name", ""),
+        f"{kind}ID": reference[f"{low}Id"],
+        f"{kind}Name": reference.get(f"{low}Name", ""),
         "File": {"Name": reference["fileName"], "UID": "0", "GID": "0", "Mode": mode},
-    }  # fmt: skip
+    }
 
 
 def _reference_inputs(reference: Values, kind: str) -> Values:
     low = kind.lower()
     file = reference["File"]
     return {
-        f"{low}Id": reference[f"{kind}ID"], f"{low}Name": reference[f"{kind}Name"], "fileName": file["Name"],
+        f"{low}Id": reference[f"{kind}ID"],
+        f"{low}Name": reference[f"{kind}Name"],
+        "fileName": file["Name"],
         "fileMode": file["Mode"],
-    }  # fmt: skip
+    }
 
 
 def _map(labels: "list[Mapping[str, str]] | None") -> dict[str, str]:
@@ -521,7 +680,10 @@ def _labels(labels: Mapping[str, str] | None) -> list[dict[str, str]]:
 
 
 def _nanoseconds(duration: str) -> int:
-    return sum(int(float(number) * _NANOSECONDS[unit]) for number, unit in re.findall(r"([\d.]+)(ns|us|ms|s|m|h)", duration))
+    return sum(
+        int(float(number) * _NANOSECONDS[unit])
+        for number, unit in re.findall(r"([\d.]+)(ns|us|ms|s|m|h)", duration)
+    )
 
 
 def _duration(nanoseconds: int) -> str:
@@ -533,4 +695,11 @@ def _duration(nanoseconds: int) -> str:
 
 
 if __name__ == "__main__":
-    serve(DockerProvider("pulumi-resource-docker", "5.2.0", [Service(), Network(), ServiceConfig(), Secret()], engine_address()))
+    serve(
+        DockerProvider(
+            "pulumi-resource-docker",
+            "5.2.0",
+            [Service(), Network(), ServiceConfig(), Secret()],
+            engine_address(),
+        )
+    )

@@ -12,13 +12,21 @@ from typing import Any, ClassVar
 
 import grpc
 from google.protobuf import empty_pb2, json_format, struct_pb2
-from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, plugin_pb2, provider_pb2, provider_pb2_grpc
+from pulumi.runtime.proto import (
+    engine_pb2,
+    engine_pb2_grpc,
+    plugin_pb2,
+    provider_pb2,
+    provider_pb2_grpc,
+)
 
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
-"""What the engine sends, and expects, for a value that only `up` will know (pulumi sdk/go/common/resource/plugin/rpc.go)."""
+"""Sent and expected by the engine for a value that only `up` will know (pulumi
+sdk/go/common/resource/plugin/rpc.go)."""
 
 SIGNATURE, SECRET = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"
-"""By which the engine and a plugin that takes secrets tell each other of one (pulumi sdk/go/common/resource/sig/sig.go)."""
+"""Marks a secret between the engine and a plugin that takes secrets (pulumi
+sdk/go/common/resource/sig/sig.go)."""
 
 Values = dict[str, Any]
 
@@ -28,22 +36,25 @@ class ProviderError(Exception):
 
 
 class Resource(abc.ABC):
-    """One resource type. `names` is the tree of inputs that it implements; a `None` leaf takes any value."""
+    """One resource type. `names` is the tree of inputs that it implements; a `None` leaf takes any
+    value."""
 
     token: ClassVar[str]
     names: ClassVar[Mapping[str, Any]]
     read_back: ClassVar[tuple[str, ...]] = ()
-    """Paths at which what is there counts as a change where the program says nothing (optional and not computed) and has the
-    block that it lies in."""
+    """Paths at which what is there counts as a change where the program says nothing (optional and
+    not computed) and has the block that it lies in."""
     secrets: ClassVar[tuple[str, ...]] = ()
     """Paths of values that are secrets, whatever the program says; one may lie inside another."""
 
     def check(self, urn: str, old: Values, inputs: Values, seed: str) -> Values:
-        """Inputs with their defaults; `old`: the inputs of the resource that is there, empty for a new one or a replacement."""
+        """Inputs with their defaults; `old`: the inputs of the resource that is there, empty for a
+        new one or a replacement."""
         return inputs
 
     def check_state(self, state: Values) -> None:
-        """Raises ProviderError for a state that cannot be one of this type, as after an alias of another."""
+        """Raises ProviderError for a state that cannot be one of this type, as after an alias of
+        another."""
         return
 
     def replaces(self, path: str) -> bool:
@@ -55,15 +66,19 @@ class Resource(abc.ABC):
         return False
 
     @abc.abstractmethod
-    def create(self, provider: "Provider", urn: str, inputs: Values, preview: bool) -> tuple[str, Values]:
+    def create(
+        self, provider: "Provider", urn: str, inputs: Values, preview: bool
+    ) -> tuple[str, Values]:
         """See the protocol's Create; raises ProviderError."""
 
     @abc.abstractmethod
-    def update(self, provider: "Provider", urn: str, id_: str, old: Values, inputs: Values, preview: bool) -> Values:
+    def update(
+        self, provider: "Provider", urn: str, id_: str, old: Values, inputs: Values, preview: bool
+    ) -> Values:
         """See the protocol's Update; raises ProviderError."""
 
     def read(self, provider: "Provider", id_: str, old: Values) -> Values | None:
-        """The resource's present state; None if it is gone."""
+        """The resource's present state; None if it was deleted."""
         return old
 
     @abc.abstractmethod
@@ -75,7 +90,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     """The provider protocol over a table of resource types."""
 
     takes_secrets = False
-    """Whether the engine hands over secrets as such, and not their values alone. As the official plugin of that name does."""
+    """Whether the engine hands over secrets as such, and not their values alone. As the official
+    plugin of that name does."""
 
     def __init__(self, name: str, version: str, resources: Iterable[Resource], engine: str) -> None:
         self.name = name
@@ -91,13 +107,14 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             self._engine.Log(engine_pb2.LogRequest(severity=severity, message=text, urn=urn))
 
     def worded(self, verb: str, urn: str, error: ProviderError) -> str:
-        """What the user reads of an operation (`creating`, `updating`, `deleting`) that failed."""
+        """The user's word for an operation (`creating`, `updating`, `deleting`) that failed."""
         return str(error)
 
     def configure(self) -> None:
-        """Called once the configuration is known; raises ProviderError if the provider cannot work with it."""
+        """Called once the configuration is known; raises ProviderError if the provider cannot work
+        with it."""
 
-    # ------------------------------------------------------------------------------------------- protocol, provider
+    # --------------------------------------------------------------------------- protocol, provider
 
     def GetPluginInfo(self, request: Any, context: Any) -> Any:
         return plugin_pb2.PluginInfo(version=self.version)
@@ -121,27 +138,37 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
 
     def Configure(self, request: Any, context: Any) -> Any:
         self.config = to_values(request.args)
-        self.log(f"{self.name}: the lab's STAND-IN for the official plugin, which could not be downloaded on this computer")
+        self.log(
+            f"{self.name}: the lab's STAND-IN for the official plugin, which could not be"
+            " downloaded on this computer"
+        )
         try:
             self.configure()
         except ProviderError as error:
             context.abort(grpc.StatusCode.UNKNOWN, str(error))
-        return provider_pb2.ConfigureResponse(acceptSecrets=self.takes_secrets, supportsPreview=True, acceptResources=False)
+        return provider_pb2.ConfigureResponse(
+            acceptSecrets=self.takes_secrets, supportsPreview=True, acceptResources=False
+        )
 
-    # ------------------------------------------------------------------------------------------ protocol, resources
+    # -------------------------------------------------------------------------- protocol, resources
 
     def Check(self, request: Any, context: Any) -> Any:
         resource = self._resource(request.urn, context)
         inputs = to_values(request.news)
         failures = [
             provider_pb2.CheckFailure(
-                property=path, reason=f"is not an input of {resource.token}, or not one that the stand-in knows"
+                property=path,
+                reason=f"is not an input of {resource.token}, or not one that the stand-in knows",
             )
             for path in unknown_names(inputs, resource.names)
         ]
         if not failures:
-            inputs = resource.check(request.urn, to_values(request.olds), inputs, request.randomSeed.hex())
-        return provider_pb2.CheckResponse(inputs=self._answer(resource, inputs, request.news), failures=failures)
+            inputs = resource.check(
+                request.urn, to_values(request.olds), inputs, request.randomSeed.hex()
+            )
+        return provider_pb2.CheckResponse(
+            inputs=self._answer(resource, inputs, request.news), failures=failures
+        )
 
     def Diff(self, request: Any, context: Any) -> Any:
         resource = self._resource(request.urn, context)
@@ -151,12 +178,28 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         except ProviderError as error:
             context.abort(grpc.StatusCode.UNKNOWN, str(error))
         paths = differences(state, to_values(request.old_inputs), inputs)
-        paths += [path for path in resource.read_back if path not in paths and _only_there(state, inputs, path)]
-        # A secret and the same text in the clear are two things to the official plugins that take secrets.
-        paths += sorted(secret_paths(request.olds) ^ secret_paths(request.news)) if self.takes_secrets else []
-        paths = [path for path in paths if not any(_is_below(path, kept) for kept in request.ignoreChanges)]
+        paths += [
+            path
+            for path in resource.read_back
+            if path not in paths and _only_there(state, inputs, path)
+        ]
+        # A secret and the same text in the clear are two things to the official plugins that take
+        # secrets.
+        paths += (
+            sorted(secret_paths(request.olds) ^ secret_paths(request.news))
+            if self.takes_secrets
+            else []
+        )
+        paths = [
+            path
+            for path in paths
+            if not any(_is_below(path, kept) for kept in request.ignoreChanges)
+        ]
         kinds = provider_pb2.PropertyDiff
-        detailed = {path: kinds(kind=kinds.UPDATE_REPLACE if resource.replaces(path) else kinds.UPDATE) for path in paths}
+        detailed = {
+            path: kinds(kind=kinds.UPDATE_REPLACE if resource.replaces(path) else kinds.UPDATE)
+            for path in paths
+        }
         replaces = sorted(path for path in paths if resource.replaces(path))
         some, none = provider_pb2.DiffResponse.DIFF_SOME, provider_pb2.DiffResponse.DIFF_NONE
         return provider_pb2.DiffResponse(
@@ -171,10 +214,14 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def Create(self, request: Any, context: Any) -> Any:
         resource = self._resource(request.urn, context)
         try:
-            id_, state = resource.create(self, request.urn, to_values(request.properties), request.preview)
+            id_, state = resource.create(
+                self, request.urn, to_values(request.properties), request.preview
+            )
         except ProviderError as error:
             context.abort(grpc.StatusCode.UNKNOWN, self.worded("creating", request.urn, error))
-        return provider_pb2.CreateResponse(id=id_, properties=self._answer(resource, state, request.properties))
+        return provider_pb2.CreateResponse(
+            id=id_, properties=self._answer(resource, state, request.properties)
+        )
 
     def Update(self, request: Any, context: Any) -> Any:
         resource = self._resource(request.urn, context)
@@ -196,7 +243,9 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         # An import begins with nothing but the id: what is there then counts as what was asked for.
         imported = not request.inputs.fields and not request.properties.fields
         found = self._answer(resource, state, request.properties)
-        return provider_pb2.ReadResponse(id=request.id, properties=found, inputs=found if imported else request.inputs)
+        return provider_pb2.ReadResponse(
+            id=request.id, properties=found, inputs=found if imported else request.inputs
+        )
 
     def Delete(self, request: Any, context: Any) -> Any:
         resource = self._resource(request.urn, context)
@@ -206,11 +255,16 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             context.abort(grpc.StatusCode.UNKNOWN, self.worded("deleting", request.urn, error))
         return empty_pb2.Empty()
 
-    def _answer(self, resource: Resource, values: Values, asked: struct_pb2.Struct) -> struct_pb2.Struct:
-        """Values for the engine: what came as a secret, and what the resource type says is one, goes back as a secret."""
+    def _answer(
+        self, resource: Resource, values: Values, asked: struct_pb2.Struct
+    ) -> struct_pb2.Struct:
+        """Values for the engine: what came as a secret, and what the resource type says is one,
+        goes back as a secret."""
         if not self.takes_secrets:
             return to_struct(values)
-        for path in sorted({*resource.secrets, *secret_paths(asked)}, key=lambda path: -path.count(".")):  # the inner ones first
+        for path in sorted(
+            {*resource.secrets, *secret_paths(asked)}, key=lambda path: -path.count(".")
+        ):  # the inner ones first
             values = _sealed(values, path.split("."))
         return to_struct(values)
 
@@ -218,12 +272,15 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         token = urn.split("::")[2].split("$")[-1]
         if token not in self.resources:
             known = ", ".join(sorted(self.resources))
-            context.abort(grpc.StatusCode.UNIMPLEMENTED, f"the stand-in knows {known}, not {token}; use the official plugin")
+            context.abort(
+                grpc.StatusCode.UNIMPLEMENTED,
+                f"the stand-in knows {known}, not {token}; use the official plugin",
+            )
         return self.resources[token]
 
 
 def serve(provider: Provider) -> None:
-    """Serve on a free port of loopback, telling the engine which, until it ends us."""
+    """Serve on a free port of loopback, print it for the engine, until it ends us."""
     limit = 1 << 30  # states of hundreds of nodes exceed grpc's 4 MiB
     options = [("grpc.max_receive_message_length", limit), ("grpc.max_send_message_length", limit)]
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=64), options=options)
@@ -240,7 +297,8 @@ def engine_address() -> str:
 
 
 def to_values(struct: struct_pb2.Struct) -> Values:
-    """A protocol struct as plain values, secrets too; whole numbers as ints, which JSON has no notion of."""
+    """A protocol struct as plain values, secrets too; whole numbers as ints, which JSON has no
+    notion of."""
     values: Values = json_format.MessageToDict(struct)
     return {key: _whole(value) for key, value in values.items()}
 
@@ -293,7 +351,11 @@ def unknown_names(inputs: Any, names: Any, path: str = "") -> list[str]:
     if names is None or inputs == UNKNOWN:
         return []
     if isinstance(inputs, list):
-        return [found for index, item in enumerate(inputs) for found in unknown_names(item, names, f"{path}[{index}]")]
+        return [
+            found
+            for index, item in enumerate(inputs)
+            for found in unknown_names(item, names, f"{path}[{index}]")
+        ]
     if not isinstance(inputs, dict):
         return []
     found: list[str] = []
@@ -306,10 +368,11 @@ def unknown_names(inputs: Any, names: Any, path: str = "") -> list[str]:
 
 
 def differences(state: Any, old_inputs: Any, inputs: Any, path: str = "") -> list[str]:
-    """Paths at which the wanted inputs differ from the state, or have been taken away since the last run.
+    """Paths at which the wanted inputs differ from the state, or have been removed since the
+    last run.
 
-    What is in the state but was never an input has been computed, and is no difference. Lists are compared as sets: docker
-    keeps labels, mounts and networks in an order of its own.
+    A value in the state that was never an input was computed, and is no difference. Lists are
+    compared as sets: docker keeps labels, mounts and networks in an order of its own.
     """
     if isinstance(inputs, dict) and isinstance(state, dict):
         old = old_inputs if isinstance(old_inputs, dict) else {}
@@ -326,7 +389,11 @@ def differences(state: Any, old_inputs: Any, inputs: Any, path: str = "") -> lis
     if isinstance(inputs, list) and isinstance(state, list) and len(inputs) == len(state):
         ours, theirs = _sorted(inputs), _sorted(state)
         pairs = zip(theirs, ours, strict=True)
-        return [f for index, (one, other) in enumerate(pairs) for f in differences(one, one, other, f"{path}[{index}]")]
+        return [
+            f
+            for index, (one, other) in enumerate(pairs)
+            for f in differences(one, one, other, f"{path}[{index}]")
+        ]
     return [] if state == inputs or (not state and not inputs) else [path]
 
 
@@ -338,8 +405,13 @@ def _at(values: Any, path: str) -> Any:
 
 
 def _only_there(state: Any, inputs: Any, path: str) -> bool:
-    """Whether something stands at `path` in the state and not in the inputs, which do have the block around it."""
-    return bool(_at(state, path)) and _at(inputs, path.rpartition(".")[0]) is not None and _at(inputs, path) is None
+    """Whether something stands at `path` in the state and not in the inputs, which do have the
+    block around it."""
+    return (
+        bool(_at(state, path))
+        and _at(inputs, path.rpartition(".")[0]) is not None
+        and _at(inputs, path) is None
+    )
 
 
 def _is_below(path: str, other: str) -> bool:

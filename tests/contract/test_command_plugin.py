@@ -1,4 +1,5 @@
-"""What this project relies on in the command plugin: run against the official one where it is, else against the stand-in."""
+"""What this project relies on in the command plugin: run against the official one where it is, else
+against the stand-in."""
 
 import json
 import signal
@@ -9,29 +10,36 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab_fixture import Lab, Project, counts
+from tests.lab.lab import Lab
+from tests.lab.output import counts
+from tests.lab.project import Project
 
 
 @pytest.fixture
 def project(lab: Lab, tmp_path: Path) -> Iterator[Project]:
     lab.on("node1", "rm -rf /tmp/contract; mkdir /tmp/contract")
-    found = Project(lab, tmp_path)
-    yield found
+    project = Project(lab, tmp_path)
+    yield project
     lab.on("node1", "mkdir -p /tmp/contract")
-    found.destroy()
+    project.destroy()
 
 
 def command(inputs: str, host_key: str = "HOST_KEY", host: str = "198.18.0.11") -> str:
     connection = (
-        f"remote.ConnectionArgs(host='{host}', private_key=KEY, host_key={host_key}, dial_error_limit=1, per_dial_timeout=3)"
+        f"remote.ConnectionArgs(host='{host}', private_key=KEY, host_key={host_key},"
+        " dial_error_limit=1, per_dial_timeout=3)"
     )
     return (
-        f"remote.Command('c', connection={connection}, add_previous_output_in_env=False, logging=remote.Logging.NONE, {inputs})"
+        f"remote.Command('c', connection={connection}, add_previous_output_in_env=False,"
+        f" logging=remote.Logging.NONE, {inputs})"
     )
 
 
 LOG = "cat >> /tmp/contract/log; echo {word} >> /tmp/contract/log"
-ALL = f"create='{LOG.format(word='create')}', update='{LOG.format(word='update')}', delete='{LOG.format(word='delete')}'"
+ALL = (
+    f"create='{LOG.format(word='create')}', update='{LOG.format(word='update')}',"
+    f" delete='{LOG.format(word='delete')}'"
+)
 
 
 def log(lab: Lab) -> list[str]:
@@ -74,8 +82,11 @@ def test_an_unchanged_program_opens_no_connection(lab: Lab, project: Project) ->
     assert lab.connections("node1") == before
 
 
-def test_a_changed_trigger_replaces_and_the_old_delete_comes_last(lab: Lab, project: Project) -> None:
-    # This is why no command of ours has triggers: the old delete would undo what the new create has done.
+def test_a_changed_trigger_replaces_and_the_old_delete_comes_last(
+    lab: Lab, project: Project
+) -> None:
+    # This is why no command of ours has triggers: the old delete would undo what the new create has
+    # done.
     project.write(command(f"{ALL}, triggers=[1]"))
     project.up()
     project.write(command(f"{ALL}, triggers=[2]"))
@@ -85,13 +96,19 @@ def test_a_changed_trigger_replaces_and_the_old_delete_comes_last(lab: Lab, proj
 
 
 def test_stdout_is_kept_without_its_last_newline(lab: Lab, project: Project) -> None:
-    project.write(f"c = {command('create=' + repr('echo one; echo two'))}\npulumi.export('out', c.stdout)")
+    project.write(
+        f"c = {command('create=' + repr('echo one; echo two'))}\npulumi.export('out', c.stdout)"
+    )
     project.up()
     assert project("stack", "output", "out", "--stack", "t").strip() == "one\ntwo"
 
 
-def test_a_command_that_fails_is_not_remembered_and_tells_its_output(lab: Lab, project: Project) -> None:
-    project.write(command("create='echo the reason >&2; exit 3', delete='echo delete >> /tmp/contract/log'"))
+def test_a_command_that_fails_is_not_remembered_and_its_output_is_shown(
+    lab: Lab, project: Project
+) -> None:
+    project.write(
+        command("create='echo the reason >&2; exit 3', delete='echo delete >> /tmp/contract/log'")
+    )
     text = project.up(fails=True)
     assert "exited with status 3" in text
     assert "the reason" in text
@@ -118,26 +135,43 @@ for _ in range(int(sys.argv[1])):
 """A machine that takes a number of connections, says nothing for a while, and hangs up."""
 
 
-def a_dial_of(lab: Lab, project: Project, connections: int, seconds: float, limits: str) -> tuple[str, int, float]:
+def a_dial_of(
+    lab: Lab, project: Project, connections: int, seconds: float, limits: str
+) -> tuple[str, int, float]:
     """What `up` says of a machine like that, how often it was dialled, and how long it took."""
     lab.on("node1", "cat > /tmp/contract/server.py", SERVER.encode())
-    serve = f"nohup timeout 90 python3 server.py {connections} {seconds} > dials 2>&1 < /dev/null & echo $!"
+    serve = (
+        f"nohup timeout 90 python3 server.py {connections} {seconds} > dials 2>&1 < /dev/null"
+        " & echo $!"
+    )
     server = lab.on("node1", f"cd /tmp/contract; {serve}").strip()
-    lab.on("node1", "for i in $(seq 50); do grep -q ':08AE ' /proc/net/tcp /proc/net/tcp6 && break; sleep 0.1; done")
+    lab.on(
+        "node1",
+        "for i in $(seq 50); do grep -q ':08AE ' /proc/net/tcp /proc/net/tcp6 && break; sleep 0.1;"
+        " done",
+    )
     project.write(
-        "connection = remote.ConnectionArgs(host='198.18.0.11', port=2222, private_key=KEY, host_key=HOST_KEY, "
+        "connection = remote.ConnectionArgs(host='198.18.0.11', port=2222, private_key=KEY,"
+        " host_key=HOST_KEY, "
         f"{limits}, per_dial_timeout=2)\n"
         "soon = pulumi.CustomTimeouts(create='5s')\n"
-        "remote.Command('c', connection=connection, create='true', opts=pulumi.ResourceOptions(custom_timeouts=soon))"
+        "remote.Command('c', connection=connection, create='true',"
+        " opts=pulumi.ResourceOptions(custom_timeouts=soon))"
     )
     started = time.monotonic()
     text = project.up(fails=True)
     took = time.monotonic() - started
-    lab.on("node1", f"kill {server} 2>/dev/null; for i in $(seq 50); do kill -0 {server} 2>/dev/null || break; sleep 0.1; done")
+    lab.on(
+        "node1",
+        f"kill {server} 2>/dev/null; for i in $(seq 50); do kill -0 {server} 2>/dev/null || break;"
+        " sleep 0.1; done",
+    )
     return text, lab.on("node1", "cat /tmp/contract/dials").count("dial"), took
 
 
-def test_no_limit_ends_a_machine_that_accepts_a_connection_and_says_nothing(lab: Lab, project: Project) -> None:
+def test_no_limit_ends_a_machine_that_accepts_a_connection_and_says_nothing(
+    lab: Lab, project: Project
+) -> None:
     _, dials, took = a_dial_of(lab, project, 1, 20, "dial_error_limit=0")
     assert dials == 1
     assert took > 20  # neither the limit of 2 s on the dial nor that of 5 s on the resource
@@ -147,7 +181,11 @@ def test_the_private_key_is_a_secret_inside_the_secret_connection(project: Proje
     project.write(command(ALL))
     project.up()
     state = json.loads(project("stack", "export", "--show-secrets"))
-    (found,) = [resource for resource in state["deployment"]["resources"] if resource["type"] == "command:remote:Command"]
+    (found,) = [
+        resource
+        for resource in state["deployment"]["resources"]
+        if resource["type"] == "command:remote:Command"
+    ]
     for kept in ("inputs", "outputs"):
         inner = json.loads(found[kept]["connection"]["plaintext"])
         assert inner["host"] == "198.18.0.11"
@@ -165,7 +203,10 @@ def test_an_input_that_does_not_exist_is_refused(project: Project) -> None:
     assert "craete" in project("preview", fails=True)
 
 
-HERE = "create='cat > {f}; echo create >> {f}', delete='cat > {f}; echo delete >> {f}', logging=local.Logging.STDERR"
+HERE = (
+    "create='cat > {f}; echo create >> {f}', delete='cat > {f}; echo delete >> {f}',"
+    " logging=local.Logging.STDERR"
+)
 
 
 def test_a_local_command_gets_its_data_on_stdin_and_runs_create_where_there_is_no_update(
@@ -173,7 +214,10 @@ def test_a_local_command_gets_its_data_on_stdin_and_runs_create_where_there_is_n
 ) -> None:
     file = tmp_path / "seen"
     for words in ("one", "two"):
-        project.write(f"local.Command('c', {HERE.format(f=file)}, stdin='{words}\\n', add_previous_output_in_env=False)")
+        project.write(
+            f"local.Command('c', {HERE.format(f=file)}, stdin='{words}\\n',"
+            " add_previous_output_in_env=False)"
+        )
         assert list(project.plan()) == ["create" if words == "one" else "update"]
         project.up()
         assert file.read_text().split() == [words, "create"]
@@ -182,8 +226,11 @@ def test_a_local_command_gets_its_data_on_stdin_and_runs_create_where_there_is_n
     assert file.read_text().split() == ["two", "delete"]
 
 
-def test_a_local_commands_progress_is_shown_and_its_failure_told(project: Project) -> None:
-    project.write("local.Command('c', create='echo under way >&2; echo the word', logging=local.Logging.STDERR)")
+def test_a_local_commands_progress_and_its_failure_are_shown(project: Project) -> None:
+    project.write(
+        "local.Command('c', create='echo under way >&2; echo the word',"
+        " logging=local.Logging.STDERR)"
+    )
     text = project.up()
     assert "under way" in text
     assert "the word" not in text
@@ -192,17 +239,28 @@ def test_a_local_commands_progress_is_shown_and_its_failure_told(project: Projec
     assert "the reason" in project.up(fails=True)
 
 
-def test_a_secret_in_a_local_commands_environment_is_one_alone_and_the_rest_is_readable(project: Project) -> None:
+def test_a_secret_in_a_local_commands_environment_is_one_alone_and_the_rest_is_readable(
+    project: Project,
+) -> None:
     secret = "pulumi.Output.secret('CANARY')"
-    project.write(f"local.Command('c', create='echo $OPEN $HIDDEN', environment={{'OPEN': 'seen', 'HIDDEN': {secret}}})")
+    project.write(
+        f"local.Command('c', create='echo $OPEN $HIDDEN', environment={{'OPEN': 'seen', 'HIDDEN':"
+        f" {secret}}})"
+    )
     project.up()
-    (found,) = [r for r in json.loads(project("stack", "export"))["deployment"]["resources"] if r["type"].endswith(":Command")]
+    (found,) = [
+        r
+        for r in json.loads(project("stack", "export"))["deployment"]["resources"]
+        if r["type"].endswith(":Command")
+    ]
     for kept in ("inputs", "outputs"):
         assert found[kept]["environment"]["OPEN"] == "seen"
         assert "ciphertext" in found[kept]["environment"]["HIDDEN"]
 
 
-def test_a_local_command_without_create_runs_nothing_and_is_in_the_state(project: Project, tmp_path: Path) -> None:
+def test_a_local_command_without_create_runs_nothing_and_is_in_the_state(
+    project: Project, tmp_path: Path
+) -> None:
     project.write(f"local.Command('c', delete='cat > {tmp_path}/seen', stdin='text')")
     assert counts(project.up())["created"] == 2
     assert not (tmp_path / "seen").exists()
@@ -218,7 +276,9 @@ local.Command("kept-" + version, delete="echo kept " + version + " >> {log}",
 """
 
 
-def test_what_depended_on_another_is_deleted_before_it_where_both_go(project: Project, tmp_path: Path) -> None:
+def test_what_depended_on_another_is_deleted_before_it_where_both_go(
+    project: Project, tmp_path: Path
+) -> None:
     # So the runner of the version that goes is on this computer when the nodes that go need it.
     log = tmp_path / "deleted"
     project.write(REPLACED.format(version="one", nodes=["a", "b"], log=log))
@@ -233,7 +293,8 @@ def test_what_depended_on_another_is_deleted_before_it_where_both_go(project: Pr
 def test_one_interrupt_ends_a_local_command_and_the_run(project: Project, tmp_path: Path) -> None:
     project.write(f"local.Command('c', create='echo $$ > {tmp_path}/pid; exec sleep 300')")
     argv = project.lab.sandbox.command(
-        ["pulumi", "up", "--yes", "--skip-preview", "--non-interactive", "--stack", "t"], network_only=True
+        ["pulumi", "up", "--yes", "--skip-preview", "--non-interactive", "--stack", "t"],
+        network_only=True,
     )
     running = subprocess.Popen(
         argv,
@@ -254,9 +315,12 @@ def test_one_interrupt_ends_a_local_command_and_the_run(project: Project, tmp_pa
 
 
 def test_a_remote_command_cannot_become_a_local_one(lab: Lab, project: Project) -> None:
-    # That is why an upgrade makes new resources, and why their entries on nodes have another owner (node.py, SUCCESSOR).
+    # That is why an upgrade makes new resources, and why their entries on nodes have another owner
+    # (node.py, SUCCESSOR).
     project.write(command(ALL))
     project.up()
     alias = "pulumi.Alias(type_='command:remote:Command')"
-    project.write(f"local.Command('c', create='true', opts=pulumi.ResourceOptions(aliases=[{alias}]))")
+    project.write(
+        f"local.Command('c', create='true', opts=pulumi.ResourceOptions(aliases=[{alias}]))"
+    )
     assert "Unrecognized field 'connection'" in project("preview", fails=True)

@@ -1,4 +1,5 @@
-"""What this project relies on in the docker plugin: run against the official one where it is, else against the stand-in."""
+"""What this project relies on in the docker plugin: run against the official one where it is, else
+against the stand-in."""
 
 import json
 import time
@@ -8,16 +9,18 @@ from typing import Any
 
 import pytest
 
-from tests.lab_fixture import Lab, Project, counts
+from tests.lab.lab import Lab
+from tests.lab.output import counts
+from tests.lab.project import Project
 
 PROVIDER = "docker.Provider('p', host='ssh://root@198.18.0.11', ssh_opts=SSH)"
 
 
 @pytest.fixture
 def project(lab: Lab, tmp_path: Path) -> Iterator[Project]:
-    found = Project(lab, tmp_path)
-    yield found
-    found.destroy()
+    project = Project(lab, tmp_path)
+    yield project
+    project.destroy()
 
 
 UNTIL_STOPPED = "trap 'exit 0' TERM; while :; do sleep 0.2; done"
@@ -33,8 +36,8 @@ def service(
     env: Mapping[str, str] | None = None,
     options: str = "",
 ) -> str:
-    """A program with a service like ours. `container`: more of its container; `ignored`: what an existing one keeps; `options`:
-    more of its resource options.
+    """A program with a service like ours. `container`: more of its container; `ignored`: what an
+    existing one keeps; `options`: more of its resource options.
     """
     variables = {"A": "b"} if env is None else dict(env)
     return f"""
@@ -55,7 +58,7 @@ def service(
                 'restart_policy': {{'condition': 'any', 'delay': '5s', {window}}},
                 'placement': {{'constraints': ['node.role == manager']}},
             }}, opts=opts)
-    """
+    """  # noqa: E501
 
 
 def network_id(lab: Lab) -> str:
@@ -71,12 +74,15 @@ def test_an_ssh_host_is_not_contacted_in_a_preview(lab: Lab, project: Project) -
 
 def test_a_tcp_host_that_is_not_there_fails_the_preview(project: Project) -> None:
     project.write(
-        "docker.Network('n', driver='overlay', opts=pulumi.ResourceOptions(provider=docker.Provider('p', host='tcp://127.0.0.1:1')))"
+        "docker.Network('n', driver='overlay',"
+        " opts=pulumi.ResourceOptions(provider=docker.Provider('p', host='tcp://127.0.0.1:1')))"
     )
     assert "failed to connect to any docker daemon" in project("preview", fails=True)
 
 
-def test_a_service_attached_by_network_id_is_clean_after_up_and_refresh(lab: Lab, project: Project) -> None:
+def test_a_service_attached_by_network_id_is_clean_after_up_and_refresh(
+    lab: Lab, project: Project
+) -> None:
     project.write(service(f"'id': '{network_id(lab)}'"))
     project.up()
     assert project.plan() == {}
@@ -85,7 +91,10 @@ def test_a_service_attached_by_network_id_is_clean_after_up_and_refresh(lab: Lab
     assert project.plan() == {}
 
 
-def test_a_service_attached_by_network_name_is_replaced_for_ever_after_a_refresh(project: Project) -> None:
+@pytest.mark.long
+def test_a_service_attached_by_network_name_is_replaced_for_ever_after_a_refresh(
+    project: Project,
+) -> None:
     project.write(service("'name': 'traefik_public'"))
     project.up()
     assert project.plan() == {}
@@ -96,11 +105,15 @@ def test_a_service_attached_by_network_name_is_replaced_for_ever_after_a_refresh
         project("refresh", "--yes", "--skip-preview")
 
 
-def test_a_service_that_ignores_what_a_refresh_finds_of_its_network_is_clean_and_finds_a_network_that_was_made_anew(
+def test_a_service_that_ignores_what_a_refresh_finds_of_its_network_is_clean_and_finds_a_network_that_was_made_anew(  # noqa: E501
     lab: Lab, project: Project
 ) -> None:
     def attached() -> tuple[str, str]:
-        found = lab.on("node1", "docker service inspect --format '{{.ID}} {{json .Spec.TaskTemplate.Networks}}' contract")
+        found = lab.on(
+            "node1",
+            "docker service inspect --format '{{.ID}} {{json .Spec.TaskTemplate.Networks}}'"
+            " contract",
+        )
         id_, _, networks = found.partition(" ")
         return id_, json.loads(networks)[0]["Target"]
 
@@ -110,8 +123,12 @@ def test_a_service_that_ignores_what_a_refresh_finds_of_its_network_is_clean_and
         project.write(service(f"'id': '{network}'", label, ignored=kept, options=more))
 
     def make(network: str) -> str:
-        # A network goes when its last task has gone.
-        lab.on("node1", f"for i in $(seq 80); do docker network create -d overlay {network} && exit; sleep 0.5; done; exit 1")
+        # A network is removed once its last task has ended.
+        lab.on(
+            "node1",
+            f"for i in $(seq 80); do docker network create -d overlay {network} && exit; sleep 0.5;"
+            " done; exit 1",
+        )
         return lab.on("node1", f"docker network inspect --format '{{{{.ID}}}}' {network}").strip()
 
     first, other = make("contract-one"), make("contract-two")
@@ -131,7 +148,9 @@ def test_a_service_that_ignores_what_a_refresh_finds_of_its_network_is_clean_and
         assert attached() == before == (before[0], first)
 
         lab.on(
-            "node1", "docker service rm contract; for i in $(seq 80); do docker network rm contract-one && exit; sleep 0.5; done"
+            "node1",
+            "docker service rm contract; for i in $(seq 80); do docker network rm contract-one &&"
+            " exit; sleep 0.5; done",
         )
         again = make("contract-one")
         project("refresh", "--yes", "--skip-preview")
@@ -148,7 +167,10 @@ def test_a_service_that_ignores_what_a_refresh_finds_of_its_network_is_clean_and
     finally:
         project.destroy()
         for network in ("contract-one", "contract-two"):
-            lab.on("node1", f"for i in $(seq 80); do docker network rm {network} && exit; sleep 0.5; done")
+            lab.on(
+                "node1",
+                f"for i in $(seq 80); do docker network rm {network} && exit; sleep 0.5; done",
+            )
 
 
 def test_labels_change_in_place_and_networks_replace(lab: Lab, project: Project) -> None:
@@ -159,41 +181,64 @@ def test_labels_change_in_place_and_networks_replace(lab: Lab, project: Project)
     project.write(service(f"'id': '{network}'", label="two"))
     assert project.plan() == {"update": ["s"]}
     assert counts(project.up())["updated"] == 1
-    assert lab.on("node1", "docker service inspect --format '{{.ID}} {{index .Spec.Labels \"l\"}}' contract").split() == [
+    assert lab.on(
+        "node1", "docker service inspect --format '{{.ID}} {{index .Spec.Labels \"l\"}}' contract"
+    ).split() == [
         id_.strip(),
         "two",
     ]
     other = lab.on("node1", "docker network create --driver overlay contract-other").strip()
     project.write(service(f"'id': '{other}'", label="two"))
-    # An explicit name cannot be there twice, so the old one goes first.
+    # An explicit name cannot be there twice, so the old one is deleted first.
     assert project.plan()["replace"] == ["s"]
     project.up()
     assert lab.on("node1", "docker service inspect --format '{{.ID}}' contract") != id_
     project.destroy()
-    lab.on("node1", "for i in 1 2 3 4 5; do docker network rm contract-other && exit 0; sleep 1; done; exit 1")
+    lab.on(
+        "node1",
+        "for i in 1 2 3 4 5; do docker network rm contract-other && exit 0; sleep 1; done; exit 1",
+    )
 
 
 def ids(lab: Lab) -> tuple[str, list[str]]:
     """The service's id, and those of all tasks that it ever had; once one of them runs."""
-    lab.on("node1", "for i in $(seq 60); do docker service ps contract | grep -q ' Running  *Running' && break; sleep 0.5; done")
+    lab.on(
+        "node1",
+        "for i in $(seq 60); do docker service ps contract | grep -q ' Running  *Running' && break;"
+        " sleep 0.5; done",
+    )
     tasks = lab.on("node1", "docker service ps --quiet contract").split()
-    return lab.on("node1", "docker service inspect --format '{{.ID}}' contract").strip(), sorted(tasks)
+    return lab.on("node1", "docker service inspect --format '{{.ID}}' contract").strip(), sorted(
+        tasks
+    )
 
 
 def spec(lab: Lab) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(lab.on("node1", "docker service inspect --format '{{json .Spec}}' contract"))
+    found: dict[str, Any] = json.loads(
+        lab.on("node1", "docker service inspect --format '{{json .Spec}}' contract")
+    )
     return found
 
 
 LABELLED = "'labels': [{'label': 'x', 'value': 'one'}],"
 SYSCTL = "'sysctl': {'net.ipv4.tcp_syn_retries': '1'},"
-KEPT = ("taskSpec.placement.platforms", "taskSpec.containerSpec.labels", "taskSpec.containerSpec.sysctl")
+KEPT = (
+    "taskSpec.placement.platforms",
+    "taskSpec.containerSpec.labels",
+    "taskSpec.containerSpec.sysctl",
+)
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [(LABELLED, ""), (LABELLED, LABELLED.replace("one", "two")), ("", SYSCTL), (SYSCTL, "")]
+    ("before", "after"),
+    [
+        (LABELLED, ""),
+        pytest.param(LABELLED, LABELLED.replace("one", "two"), marks=pytest.mark.long),
+        pytest.param("", SYSCTL, marks=pytest.mark.long),
+        pytest.param(SYSCTL, "", marks=pytest.mark.long),
+    ],
 )
-def test_a_changed_container_label_or_sysctl_replaces_the_service_and_is_no_change_where_it_is_ignored(
+def test_a_changed_container_label_or_sysctl_replaces_the_service_and_is_no_change_where_it_is_ignored(  # noqa: E501
     lab: Lab, project: Project, before: str, after: str
 ) -> None:
     network = f"'id': '{network_id(lab)}'"
@@ -212,6 +257,7 @@ def test_a_changed_container_label_or_sysctl_replaces_the_service_and_is_no_chan
     assert project.plan() == {}
 
 
+@pytest.mark.long
 def test_a_restart_policy_without_a_window_is_a_change_for_ever(lab: Lab, project: Project) -> None:
     network = f"'id': '{network_id(lab)}'"
     project.write(service(network, window=""))
@@ -224,7 +270,9 @@ def test_a_restart_policy_without_a_window_is_a_change_for_ever(lab: Lab, projec
     assert project.plan() == {}
 
 
-def test_the_platforms_that_docker_adds_are_a_change_after_a_refresh_unless_they_are_ignored(lab: Lab, project: Project) -> None:
+def test_the_platforms_that_docker_adds_are_a_change_after_a_refresh_unless_they_are_ignored(
+    lab: Lab, project: Project
+) -> None:
     network = f"'id': '{network_id(lab)}'"
     project.write(service(network, ignored=()))
     project.up()
@@ -236,7 +284,9 @@ def test_the_platforms_that_docker_adds_are_a_change_after_a_refresh_unless_they
     assert project.plan() == {}
 
 
-def test_a_changed_label_starts_no_task_where_there_is_one_environment_variable(lab: Lab, project: Project) -> None:
+def test_a_changed_label_starts_no_task_where_there_is_one_environment_variable(
+    lab: Lab, project: Project
+) -> None:
     network = f"'id': '{network_id(lab)}'"
     for label in ("one", "two", "three"):
         project.write(service(network, label))
@@ -245,7 +295,9 @@ def test_a_changed_label_starts_no_task_where_there_is_one_environment_variable(
     assert len(tasks) == 1
 
 
-def test_several_environment_variables_come_in_another_order_each_time_which_starts_a_task(lab: Lab, project: Project) -> None:
+def test_several_environment_variables_come_in_another_order_each_time_which_starts_a_task(
+    lab: Lab, project: Project
+) -> None:
     network = f"'id': '{network_id(lab)}'"
     many = {f"NAME{number}": "x" for number in range(9)}
     project.write(service(network, env=many))
@@ -253,7 +305,11 @@ def test_several_environment_variables_come_in_another_order_each_time_which_sta
     before = ids(lab)
     project.write(service(network, "two", env=many))
     project.up()
-    lab.on("node1", "for i in $(seq 60); do [ $(docker service ps --quiet contract | wc -l) -gt 1 ] && break; sleep 0.5; done")
+    lab.on(
+        "node1",
+        "for i in $(seq 60); do [ $(docker service ps --quiet contract | wc -l) -gt 1 ] && break;"
+        " sleep 0.5; done",
+    )
     after = ids(lab)
     assert after[0] == before[0]
     assert len(after[1]) == 2
@@ -274,17 +330,21 @@ def test_a_grace_period_that_is_not_given_is_none_at_all(lab: Lab, project: Proj
 
 
 NFS = (
-    "{'type': 'volume', 'source': 'contract-cache', 'target': '/cache', 'read_only': False, 'volume_options': "
-    "{'driver_name': 'local', 'driver_options': {'type': 'nfs', 'o': 'addr=198.18.0.99,rw', 'device': ':/x'}}}"
+    "{'type': 'volume', 'source': 'contract-cache', 'target': '/cache', 'read_only': False,"
+    " 'volume_options': "
+    "{'driver_name': 'local', 'driver_options': {'type': 'nfs', 'o': 'addr=198.18.0.99,rw',"
+    " 'device': ':/x'}}}"
 )
 VOLUME = "{'type': 'volume', 'source': 'contract-cache', 'target': '/cache', 'read_only': False}"
 BIND = "{'type': 'bind', 'source': '/var/data', 'target': '/cache', 'read_only': False}"
 
 
-def test_the_kind_of_storage_changes_in_place_and_is_clean_after_a_refresh(lab: Lab, project: Project) -> None:
+def test_the_kind_of_storage_changes_in_place_and_is_clean_after_a_refresh(
+    lab: Lab, project: Project
+) -> None:
     network = f"'id': '{network_id(lab)}'"
     seen = set()
-    for mount in (BIND, VOLUME, BIND, NFS):  # away from NFS: docs/upgrade.md
+    for mount in (BIND, VOLUME, BIND, NFS):  # away from NFS: docs/how-to/upgrade.md
         text = service(network)
         project.write(text.replace("'mounts': [", f"'mounts': [{mount}, "))
         project.up()
@@ -294,19 +354,28 @@ def test_the_kind_of_storage_changes_in_place_and_is_clean_after_a_refresh(lab: 
     assert len(seen) == 1
 
 
-def test_dockers_refusal_is_one_line_among_several_and_names_no_resource(lab: Lab, project: Project) -> None:
+def test_dockers_refusal_is_one_line_among_several_and_names_no_resource(
+    lab: Lab, project: Project
+) -> None:
     network = f"'id': '{network_id(lab)}'"
     project.write(service(network).replace("node.role == manager", "no constraint at all"))
     text = project.up(fails=True)
-    said = {line.strip().partition("* ")[2] for line in text.splitlines() if "* " in line and "urn:" not in line}
+    said = {
+        line.strip().partition("* ")[2]
+        for line in text.splitlines()
+        if "* " in line and "urn:" not in line
+    }
     (line,) = {line for line in said if "Error response from daemon" in line}
     assert line.startswith("Error response from daemon: ")
     assert "1 error occurred" in text
     assert "contract" not in line
 
 
-def test_a_service_that_is_deleted_is_waited_for_as_long_as_its_grace_period_and_no_longer(lab: Lab, project: Project) -> None:
-    """Why our containers end well within it: one that needs all of it makes a destroy fail, though the service is gone."""
+def test_a_service_that_is_deleted_is_waited_for_as_long_as_its_grace_period_and_no_longer(
+    lab: Lab, project: Project
+) -> None:
+    """Why our containers end well within it: one that needs all of it makes a destroy fail, though
+    the service is removed."""
     network = f"'id': '{network_id(lab)}'"
     deaf = service(network, container="'stop_grace_period': '2s',").replace("exit 0", ":")
     project.write(deaf)
@@ -323,7 +392,9 @@ def test_a_service_that_is_deleted_is_waited_for_as_long_as_its_grace_period_and
     assert time.monotonic() - started < 15
 
 
-def test_a_service_that_somebody_removed_is_made_again_after_a_refresh(lab: Lab, project: Project) -> None:
+def test_a_service_that_somebody_removed_is_made_again_after_a_refresh(
+    lab: Lab, project: Project
+) -> None:
     project.write(service(f"'id': '{network_id(lab)}'"))
     project.up()
     lab.on("node1", "docker service rm contract")
@@ -337,14 +408,21 @@ def test_an_input_that_does_not_exist_is_refused(project: Project) -> None:
             def __init__(self, name, props, opts):
                 super().__init__('docker:index/service:Service', name, props, opts)
         Raw('s', {{'nmae': 'x', 'taskSpec': {{'containerSpec': {{'image': 'x'}}}}}}, pulumi.ResourceOptions(provider={PROVIDER}))
-    """)
+    """)  # noqa: E501
     assert "nmae" in project("preview", fails=True)
 
 
-def test_a_network_is_made_and_removed_and_named_after_its_resource(lab: Lab, project: Project) -> None:
-    project.write(f"docker.Network('net', driver='overlay', attachable=True, opts=pulumi.ResourceOptions(provider={PROVIDER}))")
+def test_a_network_is_made_and_removed_and_named_after_its_resource(
+    lab: Lab, project: Project
+) -> None:
+    project.write(
+        "docker.Network('net', driver='overlay', attachable=True,"
+        f" opts=pulumi.ResourceOptions(provider={PROVIDER}))"
+    )
     project.up()
-    (name,) = lab.on("node1", "docker network ls --format '{{.Name}} {{.Driver}}' | grep ^net-").splitlines()
+    (name,) = lab.on(
+        "node1", "docker network ls --format '{{.Name}} {{.Driver}}' | grep ^net-"
+    ).splitlines()
     assert name.startswith("net-")
     assert name.endswith(" overlay")
     project("refresh", "--yes", "--skip-preview")
@@ -372,25 +450,36 @@ def service_with_files(config: str, secret: str) -> str:
         }}, mode={{'replicated': {{'replicas': 1}}}},
             endpoint_spec={{'ports': [{{'target_port': 5000, 'published_port': 5999, 'publish_mode': 'ingress',
                                        'protocol': 'tcp'}}]}}, opts=opts)
-    """
+    """  # noqa: E501
 
 
 def in_the_container(lab: Lab, command: str) -> str:
-    script = 'for i in $(seq 60); do c=$(docker ps -q --filter name=contract.1); [ -n "$c" ] && break; sleep 0.5; done'
+    script = (
+        'for i in $(seq 60); do c=$(docker ps -q --filter name=contract.1); [ -n "$c" ] &&'
+        " break; sleep 0.5; done"
+    )
     for node in lab.nodes:
-        if "contract" in lab.on("node1", f"docker service ps --filter node={node} --filter desired-state=running contract"):
+        if "contract" in lab.on(
+            "node1",
+            f"docker service ps --filter node={node} --filter desired-state=running contract",
+        ):
             return lab.on(node, f"{script}; docker exec $c {command}")
     raise AssertionError("the service has no task")
 
 
-def test_a_changed_config_is_made_beside_the_old_one_and_the_service_updated_in_place(lab: Lab, project: Project) -> None:
+def test_a_changed_config_is_made_beside_the_old_one_and_the_service_updated_in_place(
+    lab: Lab, project: Project
+) -> None:
     project.write(service_with_files("one", "a-hidden-word"))
     project.up()
     assert project.plan() == {}
     project("refresh", "--yes", "--skip-preview")
     assert project.plan() == {}
     assert in_the_container(lab, "cat /run/a-config /run/secrets/a-secret") == "onea-hidden-word"
-    assert in_the_container(lab, "stat -c %a /run/a-config /run/secrets/a-secret").split() == ["555", "400"]
+    assert in_the_container(lab, "stat -c %a /run/a-config /run/secrets/a-secret").split() == [
+        "555",
+        "400",
+    ]
     assert in_the_container(lab, "cat /proc/sys/net/ipv4/tcp_syn_retries").strip() == "1"
     spec = json.loads(lab.on("node1", "docker service inspect --format '{{json .}}' contract"))
     assert spec["Spec"]["TaskTemplate"]["Resources"]["Limits"]["MemoryBytes"] == 64 << 20
@@ -403,6 +492,8 @@ def test_a_changed_config_is_made_beside_the_old_one_and_the_service_updated_in_
     assert plan.pop("update") == ["s"]
     assert all(set(names) == {"c"} for names in plan.values())
     project.up()
-    assert lab.on("node1", "docker service inspect --format '{{.ID}}' contract").strip() == spec["ID"]
+    assert (
+        lab.on("node1", "docker service inspect --format '{{.ID}}' contract").strip() == spec["ID"]
+    )
     assert len(lab.on("node1", "docker config ls -q --filter name=c-").split()) == 1
     assert project.plan() == {}

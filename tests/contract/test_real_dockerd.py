@@ -1,7 +1,9 @@
-"""What we know of dockerd's flags and keys, beside the lab's real dockerds, which read their configuration and start nothing.
+"""What we know of dockerd's flags and keys, beside the lab's real dockerds, which read their
+configuration and start nothing.
 
-The programs are those of the lab's base systems (`make lab` makes them); each is asked in a mount namespace of its own, the one
-without `--validate` as the agent asks it. What our preflight lets pass by itself, dockerd lets pass.
+The programs are those of the lab's base systems (`make lab` makes them); each is asked in a mount
+namespace of its own, the one without `--validate` as the agent asks it. What our preflight lets
+pass by itself, dockerd lets pass.
 """
 
 import json
@@ -18,10 +20,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from components.registry_mirror.node_agent import command_line, daemon_process, daemon_settings, key_values, keys
+from components.registry_mirror.node_agent import (
+    command_line,
+    daemon_keys,
+    daemon_process,
+    daemon_settings,
+    key_values,
+)
 from lab.base_systems import DOCKERD_VERSION, base_folder
 
-BASES = {"bookworm": "20.10.24", "trixie": "26.1.5", "docker-28": "28.5.2", "docker-29": DOCKERD_VERSION}
+BASES = {
+    "bookworm": "20.10.24",
+    "trixie": "26.1.5",
+    "docker-28": "28.5.2",
+    "docker-29": DOCKERD_VERSION,
+}
 PROGRAM = "/usr/sbin/dockerd"
 ASKING = f"""
 import json, os, sys
@@ -31,7 +44,7 @@ for line in sys.stdin:
     data, arguments, version = json.loads(line)
     process = daemon_process.Process(["{PROGRAM}", *arguments], "{PROGRAM}", {{"PATH": os.environ["PATH"]}}, None, "")
     print(json.dumps(daemon_process.complaint(data.encode(), process, version)), flush=True)
-"""
+"""  # noqa: E501
 
 
 class Dockerd:
@@ -40,12 +53,22 @@ class Dockerd:
     def __init__(self, base: str) -> None:
         self.version = BASES[base]
         self.root = base_folder(base)
-        script = f"mount --bind /proc {self.root}/proc && exec {sys.executable} -c '{ASKING}' {self.root}"
-        environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+        script = (
+            f"mount --bind /proc {self.root}/proc && exec {sys.executable} -c '{ASKING}'"
+            f" {self.root}"
+        )
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(Path.cwd()),
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        }
         self.running = subprocess.Popen(
             ["unshare", "--mount", "--net", "sh", "-c", script],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
 
     def refuses(self, configured: dict[str, Any] | str, arguments: list[str]) -> str | None:
         """Its words, or None."""
@@ -70,7 +93,11 @@ class Dockerd:
 
 @pytest.fixture(scope="module", params=sorted(BASES))
 def dockerd(request: pytest.FixtureRequest) -> Any:
-    if not (base_folder(request.param) / PROGRAM.lstrip("/")).exists() or not shutil.which("unshare") or os.geteuid() != 0:
+    if (
+        not (base_folder(request.param) / PROGRAM.lstrip("/")).exists()
+        or not shutil.which("unshare")
+        or os.geteuid() != 0
+    ):
         pytest.skip("no base system of the lab here")
     asked = Dockerd(request.param)
     yield asked
@@ -86,8 +113,12 @@ def test_it_is_asked_without_being_started(dockerd: Dockerd) -> None:
     assert dockerd.refuses("{", []) is not None
 
 
-def test_every_flag_that_it_has_is_in_our_list_and_takes_a_value_or_not_as_there(dockerd: Dockerd) -> None:
-    found = re.findall(r"^ {2,6}(?:-(\w), )?--([a-z0-9-]+)(?: (\S+))? {2,}", dockerd.help(), flags=re.MULTILINE)
+def test_every_flag_that_it_has_is_in_our_list_and_takes_a_value_or_not_as_there(
+    dockerd: Dockerd,
+) -> None:
+    found = re.findall(
+        r"^ {2,6}(?:-(\w), )?--([a-z0-9-]+)(?: (\S+))? {2,}", dockerd.help(), flags=re.MULTILINE
+    )
     assert len(found) > 70
     for short, name, value in found:
         assert name in (command_line.WITH_VALUE if value else command_line.BOOLEAN), name
@@ -99,14 +130,16 @@ WITHOUT_EFFECT = ("allow-nondistributable-artifacts", "api-cors-header")
 
 
 def test_it_knows_the_keys_that_our_table_says_it_knows(dockerd: Dockerd) -> None:
-    version = keys.version_of(dockerd.version)
+    version = daemon_keys.version_of(dockerd.version)
     for key, setting in daemon_settings.SETTINGS.items():
         if key == "default-init":
             continue  # there is a field for it and no flag, so that dockerd refuses it
         if key in WITHOUT_EFFECT and version >= setting.until:
             continue
         words = dockerd.refuses({key: {"http-proxy": ""} if key == "proxies" else None}, []) or ""
-        assert ("match any configuration option" not in words) == (setting.since <= version < setting.until), key
+        assert ("match any configuration option" not in words) == (
+            setting.since <= version < setting.until
+        ), key
 
 
 STARTED = [
@@ -126,14 +159,34 @@ STARTED = [
 def test_what_it_says_when_asked_is_what_it_does_when_started(
     dockerd: Dockerd, tmp_path: Path, configured: dict[str, Any], arguments: list[str]
 ) -> None:
-    """A start as root, with nothing of the machine in reach and all that it writes thrown away; it is ended once it has begun."""
+    """A start as root, with nothing of the machine in reach and all that it writes thrown away; it
+    is ended once it has begun."""
     script = (
-        f"mount --make-rprivate /; mount -t tmpfs none {tmp_path}; cd {tmp_path}; mkdir upper work root;"
-        f"mount -t overlay overlay -o lowerdir={dockerd.root},upperdir=upper,workdir=work root; mount -t proc proc root/proc;"
+        f"mount --make-rprivate /; mount -t tmpfs none {tmp_path}; cd {tmp_path}; mkdir upper work"
+        " root;"
+        f"mount -t overlay overlay -o lowerdir={dockerd.root},upperdir=upper,workdir=work root;"
+        " mount -t proc proc root/proc;"
         f'cat > root/daemon.json; exec chroot root {PROGRAM} --config-file /daemon.json "$@"'
     )
-    command = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-ec", script, "sh", *arguments]
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    command = [
+        "unshare",
+        "--mount",
+        "--net",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "sh",
+        "-ec",
+        script,
+        "sh",
+        *arguments,
+    ]
+    pipes: dict[str, Any] = {
+        "stdin": subprocess.PIPE,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.STDOUT,
+        "text": True,
+    }
     with subprocess.Popen(command, **pipes) as started:
         assert started.stdin is not None
         assert started.stdout is not None
@@ -178,30 +231,89 @@ def test_it_takes_every_value_that_we_let_pass(dockerd: Dockerd, path: Path) -> 
 
 
 WORDS = st.sampled_from(
-    ["", "a", "a=b", "https://a.test", "http://a.test:1", "1.1.1.1", "a.test", "10m", "warn", "overlay2", "-x"]
+    [
+        "",
+        "a",
+        "a=b",
+        "https://a.test",
+        "http://a.test:1",
+        "1.1.1.1",
+        "a.test",
+        "10m",
+        "warn",
+        "overlay2",
+        "-x",
+    ]
 )
 NAMES = st.sampled_from(["nofile", "gc", "http-proxy", "buildkit", "max-size"])
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-2, 70000) | WORDS,
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(WORDS | NAMES, inner, max_size=2),
     max_leaves=4,
-)  # fmt: skip
-CONFIGURED = st.dictionaries(st.sampled_from(sorted(daemon_settings.SETTINGS)), st.none() | VALUES, max_size=3)
+)
+CONFIGURED = st.dictionaries(
+    st.sampled_from(sorted(daemon_settings.SETTINGS)), st.none() | VALUES, max_size=3
+)
 HOSTS = st.sampled_from(["fd://", "unix:///run/x.sock", "tcp://127.0.0.1:2375"])
 FLAGS = st.one_of(
-    HOSTS.flatmap(lambda host: st.sampled_from([["-H", host], ["-H=" + host], ["-H" + host], ["--host", host]])),
-    st.sampled_from([["-D"], ["-D=false"], ["--debug"], ["-Dl", "warn"], ["-lwarn"], ["--log-level=warn"]]),
-    st.sampled_from([["-b", "br0"], ["-bbr0"], ["--bridge=br0"], ["-p", "/run/x.pid"], ["-p=/run/x.pid"], ["-Gdocker"]]),
-    st.sampled_from([["--label", "a=b"], ["--label=-a=b"], ["--label", "-a=b"], ["--dns", "1.1.1.1"], ["--dns=1.1.1.1"]]),
-    st.sampled_from([["--insecure-registry=a.test"], ["--registry-mirror", "https://a.test"], ["--add-runtime", "a=/a"]]),
-    st.sampled_from([["--iptables=false"], ["--live-restore"], ["--data-root=/srv"], ["--log-opt", "a=b"]]),
+    HOSTS.flatmap(
+        lambda host: st.sampled_from(
+            [["-H", host], ["-H=" + host], ["-H" + host], ["--host", host]]
+        )
+    ),
+    st.sampled_from(
+        [["-D"], ["-D=false"], ["--debug"], ["-Dl", "warn"], ["-lwarn"], ["--log-level=warn"]]
+    ),
+    st.sampled_from(
+        [
+            ["-b", "br0"],
+            ["-bbr0"],
+            ["--bridge=br0"],
+            ["-p", "/run/x.pid"],
+            ["-p=/run/x.pid"],
+            ["-Gdocker"],
+        ]
+    ),
+    st.sampled_from(
+        [
+            ["--label", "a=b"],
+            ["--label=-a=b"],
+            ["--label", "-a=b"],
+            ["--dns", "1.1.1.1"],
+            ["--dns=1.1.1.1"],
+        ]
+    ),
+    st.sampled_from(
+        [
+            ["--insecure-registry=a.test"],
+            ["--registry-mirror", "https://a.test"],
+            ["--add-runtime", "a=/a"],
+        ]
+    ),
+    st.sampled_from(
+        [["--iptables=false"], ["--live-restore"], ["--data-root=/srv"], ["--log-opt", "a=b"]]
+    ),
     st.sampled_from([["--exec-opt=native.cgroupdriver=cgroupfs"]]),
-    st.sampled_from([["--mtu", "1400"], ["--bip=10.1.0.1/24"], ["--storage-driver", "overlay2"], ["-soverlay2"], ["--init"]]),
-)  # fmt: skip
-COMMAND_LINE = st.lists(FLAGS, max_size=3).map(lambda found: [word for flag in found for word in flag])
+    st.sampled_from(
+        [
+            ["--mtu", "1400"],
+            ["--bip=10.1.0.1/24"],
+            ["--storage-driver", "overlay2"],
+            ["-soverlay2"],
+            ["--init"],
+        ]
+    ),
+)
+COMMAND_LINE = st.lists(FLAGS, max_size=3).map(
+    lambda found: [word for flag in found for word in flag]
+)
 
 
-@settings(max_examples=int(os.environ.get("DOCKERD_EXAMPLES", "150")), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=int(os.environ.get("DOCKERD_EXAMPLES", "150")),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
 @given(configured=CONFIGURED, arguments=COMMAND_LINE)
 def test_flags_and_keys_that_we_let_pass_together_it_lets_pass_and_the_other_way_round(
     dockerd: Dockerd, configured: dict[str, Any], arguments: list[str]
@@ -209,7 +321,13 @@ def test_flags_and_keys_that_we_let_pass_together_it_lets_pass_and_the_other_way
     ours = command_line.conflicts(configured, [PROGRAM, *arguments])
     known = dict.fromkeys(configured)
     words = (
-        dockerd.refuses({**known, **{key: value for key, value in configured.items() if isinstance(value, dict)}}, arguments)
+        dockerd.refuses(
+            {
+                **known,
+                **{key: value for key, value in configured.items() if isinstance(value, dict)},
+            },
+            arguments,
+        )
         or ""
     )
     if "match any configuration option" in words or "Code: 125" in words:
@@ -218,17 +336,21 @@ def test_flags_and_keys_that_we_let_pass_together_it_lets_pass_and_the_other_way
     assert all(f"{key}: (from flag" in words for key in ours), words
 
 
-MANAGED = st.dictionaries(st.sampled_from(sorted(keys.KEYS)), VALUES, min_size=1, max_size=2)
+MANAGED = st.dictionaries(st.sampled_from(sorted(daemon_keys.KEYS)), VALUES, min_size=1, max_size=2)
 
 
-@settings(max_examples=int(os.environ.get("DOCKERD_EXAMPLES", "150")), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=int(os.environ.get("DOCKERD_EXAMPLES", "150")),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
 @given(configured=MANAGED, arguments=COMMAND_LINE)
 def test_managed_keys_that_we_let_pass_it_lets_pass_beside_any_command_line(
     dockerd: Dockerd, configured: dict[str, Any], arguments: list[str]
 ) -> None:
-    if any(keys.fault(key, value) for key, value in configured.items()) or command_line.conflicts(
-        configured, [PROGRAM, *arguments]
-    ):
+    if any(
+        daemon_keys.fault(key, value) for key, value in configured.items()
+    ) or command_line.conflicts(configured, [PROGRAM, *arguments]):
         return
     words = dockerd.refuses(configured, arguments)
     if words and "match any configuration option" in words and "proxies" in configured:
@@ -239,5 +361,5 @@ def test_managed_keys_that_we_let_pass_it_lets_pass_beside_any_command_line(
 
 
 def test_the_checks_of_values_are_for_keys_that_there_are() -> None:
-    assert set(key_values.CHECKS) <= set(keys.KEYS)
+    assert set(key_values.CHECKS) <= set(daemon_keys.KEYS)
     assert daemon_process.NOBODY > 2**16

@@ -1,8 +1,10 @@
-"""What strangers send to the mirror, and what strangers answer it: nothing that an honest client gets depends on it.
+"""What strangers send to the mirror, and what strangers answer it: nothing that an honest client
+gets depends on it.
 
 Real Varnish and registry (tests/chain.py); no lab is started.
 """
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
@@ -48,7 +50,10 @@ def test_a_layer_is_fetched_once_whatever_the_query_says(chain: Chain, name: str
     _, blobs = chain.content.image(name, [layer])
     Upstream.rate = 8_000_000
     chain.reset()
-    paths = [f"/v2/{name}/blobs/{blobs[0]}{query}" for query in ("", "?ns=docker.io", "?ns=docker.io&x=1", "?9")]
+    paths = [
+        f"/v2/{name}/blobs/{blobs[0]}{query}"
+        for query in ("", "?ns=docker.io", "?ns=docker.io&x=1", "?9")
+    ]
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(chain.get, paths * 2))
     Upstream.rate = 0
@@ -86,11 +91,17 @@ HOSTILE_ACCEPTS = [
 
 
 @pytest.mark.parametrize("accept", HOSTILE_ACCEPTS)
-def test_no_accept_of_one_client_changes_what_another_one_gets(chain: Chain, name: str, accept: str) -> None:
+def test_no_accept_of_one_client_changes_what_another_one_gets(
+    chain: Chain, name: str, accept: str
+) -> None:
     index, _ = chain.content.image(name, [b"layer"])
     chain.get(f"/v2/{name}/manifests/latest", accept)
     assert chain.get(f"/v2/{name}/manifests/latest", DOCKERS_ACCEPT).digest == index
-    for shuffled in (DOCKERS_ACCEPT.replace(" ", ""), ", ".join(reversed(DOCKERS_ACCEPT.split(", "))), DOCKERS_ACCEPT.upper()):
+    for shuffled in (
+        DOCKERS_ACCEPT.replace(" ", ""),
+        ", ".join(reversed(DOCKERS_ACCEPT.split(", "))),
+        DOCKERS_ACCEPT.upper(),
+    ):
         assert chain.get(f"/v2/{name}/manifests/latest", shuffled).digest == index
 
 
@@ -99,18 +110,44 @@ def test_a_tag_is_asked_for_again_whatever_the_query_pretends(chain: Chain, name
     first, _ = chain.content.image(name, [b"one"])
     assert chain.get(f"{path}?x=/manifests/sha256:{'0' * 64}", DOCKERS_ACCEPT).digest == first
     second, _ = chain.content.image(name, [b"two"])
-    chain.wait_for(lambda: chain.get(f"{path}?x=/manifests/sha256:{'0' * 64}", DOCKERS_ACCEPT).digest == second, seconds=4)
+    chain.wait_for(
+        lambda: (
+            chain.get(f"{path}?x=/manifests/sha256:{'0' * 64}", DOCKERS_ACCEPT).digest == second
+        ),
+        seconds=4,
+    )
 
 
 REFUSED = [
-    "/v2/%5fcatalog", "/v2/_catalog", "/v2/_catalog?n=1", "/v2//_catalog", "/v2/./_catalog", "/v2/a/../_catalog", "//v2/_catalog",
-    "/V2/library/x/manifests/latest", "/v2/Library/x/manifests/latest", "/v2/library//x/manifests/latest",
-    "/v2/library/x/manifests/latest/", "/v2/library/x/blobs/latest", "/v2/library/x/blobs/sha256:0", "/v2/library/x/uploads/",
-    "/v2/library/x/blobs/uploads/", "/v2/x/manifests/a%2fb", "/v2/x/manifests/..", "/metrics", "/debug/vars",
-    "/debug/pprof/cmdline", "/", "/v2/x/manifests/" + "a" * 129, "/v2/" + "a/" * 400 + "manifests/latest",
-    "/v2/" + "a-" * 300 + "/tags/list", "/v1/_ping", "/v2/x/tags/list/more", "/v2/x;y/manifests/latest",
+    "/v2/%5fcatalog",
+    "/v2/_catalog",
+    "/v2/_catalog?n=1",
+    "/v2//_catalog",
+    "/v2/./_catalog",
+    "/v2/a/../_catalog",
+    "//v2/_catalog",
+    "/V2/library/x/manifests/latest",
+    "/v2/Library/x/manifests/latest",
+    "/v2/library//x/manifests/latest",
+    "/v2/library/x/manifests/latest/",
+    "/v2/library/x/blobs/latest",
+    "/v2/library/x/blobs/sha256:0",
+    "/v2/library/x/uploads/",
+    "/v2/library/x/blobs/uploads/",
+    "/v2/x/manifests/a%2fb",
+    "/v2/x/manifests/..",
+    "/metrics",
+    "/debug/vars",
+    "/debug/pprof/cmdline",
+    "/",
+    "/v2/x/manifests/" + "a" * 129,
+    "/v2/" + "a/" * 400 + "manifests/latest",
+    "/v2/" + "a-" * 300 + "/tags/list",
+    "/v1/_ping",
+    "/v2/x/tags/list/more",
+    "/v2/x;y/manifests/latest",
     "/v2/x/manifests/la\\test",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("path", REFUSED)
@@ -124,7 +161,10 @@ def test_what_is_no_part_of_a_pull_ends_in_varnish(chain: Chain, path: str) -> N
 
 def test_the_same_thing_in_other_spellings_is_the_same_thing(chain: Chain, name: str) -> None:
     index, _ = chain.content.image(name, [b"layer"], docker=False)
-    for path in (f"/v2/{name}/manifests/{index.replace(':', '%3A')}", f"/v2/{name}/manifests/{index}?ns=docker.io"):
+    for path in (
+        f"/v2/{name}/manifests/{index.replace(':', '%3A')}",
+        f"/v2/{name}/manifests/{index}?ns=docker.io",
+    ):
         assert chain.get(path, DOCKERS_ACCEPT).digest == index
     assert chain.get("/v2").status == 200
     assert chain.get(f"/v2/{name}/tags/list?n=5&last=a&evil=1").status in (200, 404)
@@ -139,13 +179,27 @@ def test_varnish_runs_without_any_capability_on_a_read_only_root(chain: Chain) -
         assert "CapBnd:\t0000000000000000" in status
         assert "CapEff:\t0000000000000000" in status
         assert "NoNewPrivs:\t1" in status
-        root = next(line for line in (process / "mounts").read_text().splitlines() if line.split()[1] == "/")
+        root = next(
+            line for line in (process / "mounts").read_text().splitlines() if line.split()[1] == "/"
+        )
         assert "ro" in root.split()[3].split(",")
+
+
+def test_a_child_of_varnish_that_has_ended_for_good_is_started_again(chain: Chain) -> None:
+    """As after a launch that failed because the disk was full: the manager goes on alone then, and
+    answers the health check."""
+    assert chain.inside("varnishadm", "-n", "/tmp/varnish", "stop").returncode == 0
+    chain.wait_for(lambda: chain.get("/v2/").status == 200)
+    assert "ended without starting again, and runs now" in chain.log.read_text()
+    time.sleep(3)
+    assert chain.log.read_text().count("and runs now") == 1, "one that runs is left alone"
 
 
 def test_what_clients_send_at_random_changes_nothing_that_an_honest_one_gets(chain: Chain) -> None:
     """`make soak` does this for ten minutes."""
-    images = [Honest(chain, f"library/random{number}", docker=number % 2 == 0) for number in range(30)]
+    images = [
+        Honest(chain, f"library/random{number}", docker=number % 2 == 0) for number in range(30)
+    ]
     paths = [path for image in images for path in image.paths]
     processes = chain.varnish_processes()
 

@@ -1,6 +1,8 @@
-"""The registry itself behind a company's proxy and authority: what its start script puts into its environment is what it reads.
+"""The registry itself behind a company's proxy and authority: what its start script puts into its
+environment is what it reads.
 
-Real registry and Varnish (tests/chain.py), the lab's proxy; no lab is started. Nobody but the proxy can resolve the upstream.
+Real registry and Varnish (tests/chain.py), the lab's proxy; no lab is started. Nobody but the proxy
+can resolve the upstream.
 """
 
 import json
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from components.registry_mirror import registry
+from components.registry_mirror.render import registry
 from lab import way_out
 from tests.chain import DOCKERS_ACCEPT, UPSTREAM, VARNISH, Chain, Upstream, own_network
 from tests.container_root import ContainerRoot, why_not
@@ -32,9 +34,24 @@ def certificates(folder: Path) -> None:
     for command in (
         ["req", "-x509", *new, "-subj", "/CN=corp", "-keyout", "ca.key", "-out", "ca/ca.pem"],
         ["req", *new, "-subj", f"/CN={HOST}", "-keyout", "host.key", "-out", "host.csr"],
-        ["x509", "-req", "-in", "host.csr", "-CA", "ca/ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "1",
-         "-extfile", "names", "-out", "host.crt"],
-    ):  # fmt: skip
+        [
+            "x509",
+            "-req",
+            "-in",
+            "host.csr",
+            "-CA",
+            "ca/ca.pem",
+            "-CAkey",
+            "ca.key",
+            "-CAcreateserial",
+            "-days",
+            "1",
+            "-extfile",
+            "names",
+            "-out",
+            "host.crt",
+        ],
+    ):
         subprocess.run(["openssl", *command], cwd=folder, check=True, capture_output=True)
 
 
@@ -43,12 +60,20 @@ def environment(folder: Path, *words: str) -> Mapping[str, str]:
     root = ContainerRoot(folder / "root")
     (folder / "root/var/lib/registry").mkdir(parents=True)
     own = folder / "root/own"
-    for name, text in {"registry": "#!/bin/sh\nenv\n", "start": registry.script("start-registry.sh"), "secret": PROXY}.items():
+    for name, text in {
+        "registry": "#!/bin/sh\nenv\n",
+        "start": registry.script("start-registry.sh"),
+        "secret": PROXY,
+    }.items():
         (own / name).write_text(text)
         (own / name).chmod(0o755)
     output, _ = root.start("/bin/sh", "/own/start", "/c.yml", *words).communicate(timeout=60)
     found = dict(line.partition("=")[::2] for line in output.splitlines() if "=" in line)
-    return {key: value for key, value in found.items() if key in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_DIR")}
+    return {
+        key: value
+        for key, value in found.items()
+        if key in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_DIR")
+    }
 
 
 class TLSServer(ThreadingHTTPServer):
@@ -67,7 +92,9 @@ def folder(tmp_path: Path) -> Path:
 
 def chain(folder: Path, *words: str) -> Chain:
     (folder / "chain").mkdir()
-    return Chain(folder / "chain", upstream=f"https://{HOST}", environment=environment(folder, *words))
+    return Chain(
+        folder / "chain", upstream=f"https://{HOST}", environment=environment(folder, *words)
+    )
 
 
 def serve(running: Chain, folder: Path) -> None:
@@ -87,7 +114,9 @@ def detail(running: Chain) -> str:
     return str(json.loads(answer.body)["errors"][0]["detail"])
 
 
-def test_the_upstream_is_reached_through_the_proxy_alone_and_its_authority_is_trusted(folder: Path) -> None:
+def test_the_upstream_is_reached_through_the_proxy_alone_and_its_authority_is_trusted(
+    folder: Path,
+) -> None:
     words = ("PROXY_FILE=/own/secret", EXCEPTIONS, f"CA={folder}/ca")
     with own_network(), chain(folder, *words) as running:
         serve(running, folder)
@@ -104,12 +133,17 @@ def test_the_upstream_is_reached_through_the_proxy_alone_and_its_authority_is_tr
     [
         (("PROXY_FILE=/own/secret", EXCEPTIONS), "certificate signed by unknown authority"),
         ((f"PROXY=http://{VARNISH}:{way_out.PORT}", EXCEPTIONS), "Proxy Authentication Required"),
-        ((f"PROXY=http://{VARNISH}:9", EXCEPTIONS), "proxyconnect tcp: dial tcp 10.77.0.1:9: connect: connection refused"),
+        (
+            (f"PROXY=http://{VARNISH}:9", EXCEPTIONS),
+            "proxyconnect tcp: dial tcp 10.77.0.1:9: connect: connection refused",
+        ),
         ((f"PROXY=http://{VARNISH}:9", f"{EXCEPTIONS},.corp.example"), f"lookup {HOST}"),
     ],
     ids=["no authority", "no password", "nobody there", "an exception"],
 )
-def test_what_stands_in_the_way_is_in_the_registrys_answer(folder: Path, words: tuple[str, ...], told: str) -> None:
+def test_what_stands_in_the_way_is_in_the_registrys_answer(
+    folder: Path, words: tuple[str, ...], told: str
+) -> None:
     with own_network(), chain(folder, *words) as running:
         serve(running, folder)
         running.wait_until_ready()

@@ -1,4 +1,5 @@
-"""What docker 28 and 29 with the containerd image store ask a mirror: answered whole, soon, or not begun.
+"""What docker 28 and 29 with the containerd image store ask a mirror: answered whole, soon, or not
+begun.
 
 Real Varnish and registry (tests/chain.py); no lab is started.
 """
@@ -10,11 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from components.registry_mirror import coalesce
-from components.registry_mirror.coalesce import REFERRERS
+from components.registry_mirror.render import varnish
+from components.registry_mirror.render.varnish import REFERRERS
 from tests.chain import DOCKERS_ACCEPT, OCI_INDEX, Chain, Upstream, own_network, random_bytes
 
-QUERIES = ("", "?ns=docker.io", "?ns=docker.io&artifactType=application%2Fvnd.dev.sigstore.bundle.v0.3%2Bjson")
+QUERIES = (
+    "",
+    "?ns=docker.io",
+    "?ns=docker.io&artifactType=application%2Fvnd.dev.sigstore.bundle.v0.3%2Bjson",
+)
 SUBJECT = "1" * 64
 
 
@@ -45,16 +50,22 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_an_image_has_no_referrers_and_the_upstream_is_not_asked_for_them(chain: Chain, name: str, query: str) -> None:
+def test_an_image_has_no_referrers_and_the_upstream_is_not_asked_for_them(
+    chain: Chain, name: str, query: str
+) -> None:
     path = f"/v2/{name}/referrers/sha256:{SUBJECT}{query}"
     answer, head = chain.get(path), chain.get(path, method="HEAD")
     assert (answer.status, answer.headers["Content-Type"]) == (200, OCI_INDEX)
     assert json.loads(answer.body) == {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
-    assert (head.status, head.headers["Content-Length"], head.body) == (200, str(len(answer.body)), b"")
+    assert (head.status, head.headers["Content-Length"], head.body) == (
+        200,
+        str(len(answer.body)),
+        b"",
+    )
     assert not Upstream.requests
 
 
-def test_where_they_are_the_upstreams_a_client_is_told_to_ask_there(tmp_path: Path) -> None:
+def test_where_they_are_the_upstreams_a_client_is_sent_there(tmp_path: Path) -> None:
     assert "upstream" in REFERRERS
     with own_network(), Chain(tmp_path, referrers="upstream") as chain:
         chain.wait_until_ready()
@@ -73,7 +84,9 @@ def broken() -> None:
     Upstream.refusal = 500
 
 
-@pytest.mark.parametrize("ill", [None, silent, cut, broken], ids=["well", "silent", "cut off", "500"])
+@pytest.mark.parametrize(
+    "ill", [None, silent, cut, broken], ids=["well", "silent", "cut off", "500"]
+)
 def test_a_tag_that_stands_for_referrers_is_not_there_whatever_the_upstream_is(
     chain: Chain, name: str, ill: Callable[[], None] | None
 ) -> None:
@@ -87,7 +100,9 @@ def test_a_tag_that_stands_for_referrers_is_not_there_whatever_the_upstream_is(
     assert time.monotonic() - started < 7
 
 
-def test_one_that_is_there_is_served_even_when_the_upstream_is_gone(chain: Chain, name: str) -> None:
+def test_one_that_is_there_is_served_even_when_the_upstream_is_unavailable(
+    chain: Chain, name: str
+) -> None:
     tag = f"sha256-{SUBJECT}"
     digest = chain.content.manifest(name, OCI_INDEX, {"manifests": []}, tag)
     assert chain.get(f"/v2/{name}/manifests/{tag}", DOCKERS_ACCEPT).digest == digest
@@ -98,7 +113,9 @@ def test_one_that_is_there_is_served_even_when_the_upstream_is_gone(chain: Chain
 
 @pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
 @pytest.mark.parametrize("query", QUERIES[:2])
-def test_a_head_of_a_tag_says_digest_and_length(chain: Chain, name: str, query: str, warm: bool) -> None:
+def test_a_head_of_a_tag_says_digest_and_length(
+    chain: Chain, name: str, query: str, warm: bool
+) -> None:
     """Or containerd fetches it to find them out (core/remotes/docker/resolver.go)."""
     index, _ = chain.content.image(name, [b"layer"], docker=False)
     length = len(chain.content.answers[f"/v2/{name}/manifests/{index}"][1])
@@ -112,7 +129,7 @@ def test_a_head_of_a_tag_says_digest_and_length(chain: Chain, name: str, query: 
     assert answer.headers["Content-Type"] == OCI_INDEX
 
 
-def test_a_layer_is_resumed_by_who_names_the_registry_that_he_means(chain: Chain, name: str) -> None:
+def test_a_layer_is_resumed_by_a_client_that_names_the_registry(chain: Chain, name: str) -> None:
     layer = random_bytes(3_000_000)
     _, blobs = chain.content.image(name, [layer])
     path = f"/v2/{name}/blobs/{blobs[0]}?ns=docker.io"
@@ -124,15 +141,22 @@ def test_a_layer_is_resumed_by_who_names_the_registry_that_he_means(chain: Chain
     assert chain.sent() == len(layer)
 
 
-def test_a_silent_upstream_costs_a_pull_one_wait_and_takes_nothing_that_is_cached_away(tmp_path: Path) -> None:
-    """A pull asks for one thing after the other; each in vain, for as long as the first, would be minutes."""
+def test_a_silent_upstream_costs_a_pull_one_wait_and_takes_nothing_that_is_cached_away(
+    tmp_path: Path,
+) -> None:
+    """A pull asks for one thing after the other; each in vain, for as long as the first, would be
+    minutes."""
     with own_network(), Chain(tmp_path) as chain:
         chain.wait_until_ready()
-        _, blobs = chain.content.image("library/x", [random_bytes(200_000, seed) for seed in range(5)])
+        _, blobs = chain.content.image(
+            "library/x", [random_bytes(200_000, seed) for seed in range(5)]
+        )
         for kept in blobs[:2]:
             assert chain.get(f"/v2/library/x/blobs/{kept}").status == 200
         # What is cached is the registry's alone.
-        chain.inside("varnishadm", "-n", "/tmp/varnish", "ban", "req.url ~ /blobs/").check_returncode()
+        chain.inside(
+            "varnishadm", "-n", "/tmp/varnish", "ban", "req.url ~ /blobs/"
+        ).check_returncode()
         Upstream.silent = True
         started = time.monotonic()
         assert chain.get("/v2/library/x/manifests/never-seen", DOCKERS_ACCEPT).status == 503
@@ -142,19 +166,24 @@ def test_a_silent_upstream_costs_a_pull_one_wait_and_takes_nothing_that_is_cache
         assert time.monotonic() - started < 20
         for kept in blobs[:2]:
             assert chain.get(f"/v2/library/x/blobs/{kept}?ns=docker.io").digest == kept
-        # It is well again: nobody waits until the mirror believes it.
+        # It is healthy again: no client waits until the mirror believes it.
         Upstream.silent = False
         assert chain.get(f"/v2/library/x/blobs/{blobs[4]}").digest == blobs[4]
 
 
-def test_a_body_that_broke_off_is_not_begun_again_until_all_of_it_is_there(chain: Chain, name: str) -> None:
-    """Docker with a containerd store has no image where a body breaks off; where none is begun it goes to the upstream."""
+def test_a_body_that_broke_off_is_not_begun_again_until_all_of_it_is_there(
+    chain: Chain, name: str
+) -> None:
+    """Docker with a containerd store has no image where a body breaks off; where none is begun it
+    goes to the upstream."""
     layer = random_bytes(6_000_000)
     _, blobs = chain.content.image(name, [layer])
     path = f"/v2/{name}/blobs/{blobs[0]}?ns=docker.io"
     Upstream.broken_off_at = [2_000_000] * 20
     first = chain.receive(path)
-    assert not first.complete, "the first client had it from the first byte on, and sees that it is too short"
+    assert not first.complete, (
+        "the first client had it from the first byte on, and sees that it is too short"
+    )
     for _ in range(3):
         again = chain.receive(path)
         assert again.status == 503, "a second one is told at once to go elsewhere"
@@ -164,7 +193,8 @@ def test_a_body_that_broke_off_is_not_begun_again_until_all_of_it_is_there(chain
 
 
 def test_bodies_that_came_whole_are_sent_from_their_first_byte_on(chain: Chain, name: str) -> None:
-    """The memory of what broke off costs nobody else a wait: a layer is with its clients while it still arrives."""
+    """The memory of what broke off costs nobody else a wait: a layer is with its clients while it
+    still arrives."""
     layer = random_bytes(4_000_000)
     _, blobs = chain.content.image(name, [layer])
     Upstream.rate = 2_000_000
@@ -179,9 +209,10 @@ def test_bodies_that_came_whole_are_sent_from_their_first_byte_on(chain: Chain, 
 
 
 def test_whether_varnish_answers_is_asked_of_it_alone(chain: Chain) -> None:
-    """Traefik's question: a registry that is away, or an upstream, must not take what Varnish has away from its clients."""
+    """Traefik's question: a registry or an upstream that is unavailable must not keep clients from
+    what Varnish has."""
     Upstream.silent = True
-    answers = [chain.get(coalesce.HEALTH_PATH, method=method) for method in ("GET", "HEAD")]
+    answers = [chain.get(varnish.HEALTH_PATH, method=method) for method in ("GET", "HEAD")]
     assert [(answer.status, answer.body) for answer in answers] == [(204, b""), (204, b"")]
     assert not Upstream.requests
-    assert chain.get(f"{coalesce.HEALTH_PATH}?x").status == 404
+    assert chain.get(f"{varnish.HEALTH_PATH}?x").status == 404

@@ -9,13 +9,21 @@ from lab.control_groups import hierarchies
 from lab.machines import cgroup_of
 from lab.plan import NODES
 from lab.sandbox import Sandbox, labs_on_this_computer
-from tests.lab_fixture import Lab
+from tests.lab.lab import Lab
 
 
 def on_the_computer() -> list[str]:
     """What a lab must not change: interfaces, addresses, routes, mounts."""
-    commands = (["ip", "-oneline", "link"], ["ip", "-oneline", "address"], ["ip", "route"], ["cat", "/proc/self/mounts"])
-    return [subprocess.run(command, capture_output=True, text=True, check=True).stdout for command in commands]
+    commands = (
+        ["ip", "-oneline", "link"],
+        ["ip", "-oneline", "address"],
+        ["ip", "route"],
+        ["cat", "/proc/self/mounts"],
+    )
+    return [
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        for command in commands
+    ]
 
 
 def test_the_computers_network_and_mounts_know_nothing_of_a_running_lab(lab: Lab) -> None:
@@ -25,7 +33,7 @@ def test_the_computers_network_and_mounts_know_nothing_of_a_running_lab(lab: Lab
         assert str(lab.folder.root) not in text
 
 
-def test_a_lab_whose_checkout_is_gone_is_found_and_removed(tmp_path: Path) -> None:
+def test_a_lab_whose_checkout_was_deleted_is_found_and_removed(tmp_path: Path) -> None:
     folder = tmp_path / "gone" / ".lab" / "dev"
     before = on_the_computer()
     sandbox = Sandbox(folder)
@@ -52,6 +60,10 @@ def test_two_labs_do_not_see_each_other(lab: Lab, tmp_path: Path) -> None:
         other.stop()
 
 
-def test_the_only_thing_that_shows_on_the_computer_is_a_control_group_with_the_labs_mark(lab: Lab) -> None:
+def test_the_only_thing_that_shows_on_the_computer_is_a_control_group_with_the_labs_mark(
+    lab: Lab,
+) -> None:
     for node in NODES:
-        assert any((hierarchy / cgroup_of(lab.folder, node)).is_dir() for hierarchy in hierarchies())
+        assert any(
+            (hierarchy / cgroup_of(lab.folder, node)).is_dir() for hierarchy in hierarchies()
+        )

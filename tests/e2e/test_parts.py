@@ -1,4 +1,5 @@
-"""What a layer costs that is asked for in parts, taken up again or broken off, and that it is right (tests/chain.py; no lab)."""
+"""What a layer costs that is asked for in parts, taken up again or broken off, and that it is right
+(tests/chain.py; no lab)."""
 
 import hashlib
 import itertools
@@ -9,17 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.chain import OTHER_TASK, SERVICE, VARNISH, Chain, Long, Upstream, own_network
+from tests.chain import OTHER_TASK, REGISTRY, SERVICE, VARNISH, Chain, Long, Upstream, own_network
 
 MB = 1_000_000
 
 
-# ------------------------------------------------------------------------------------------------------ parts of a body
+# ---------------------------------------------------------------------------------- parts of a body
 
 
 @pytest.fixture(scope="module")
-def chains(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
-    with own_network(), Chain(tmp_path_factory.mktemp("parts"), memory=64, disk=request.param) as chain:
+def chains(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Chain]:
+    with (
+        own_network(),
+        Chain(tmp_path_factory.mktemp("parts"), memory=64, disk=request.param) as chain,
+    ):
         chain.wait_until_ready()
         yield chain
 
@@ -51,8 +57,9 @@ def part_of(body: Long, start: int, size: int) -> str:
 
 
 def as_containerd(chain: Chain, path: str, parts: int, workers: int, address: str = VARNISH) -> str:
-    """What containerd 2.1 and later has at the end (core/remotes/docker/fetcher.go `open`): a first `bytes=0-`, and if that was
-    answered as a range, further open ranges at the same time, of each of which it reads its part, whatever their status is."""
+    """What containerd 2.1 and later has at the end (core/remotes/docker/fetcher.go `open`): a first
+    `bytes=0-`, and if that was answered as a range, further open ranges at the same time, of each
+    of which it reads its part, whatever their status is."""
     first = chain.open(path, {"Range": "bytes=0-"}, address)
     size = int(first.headers["Content-Length"])
     if first.status == 200:
@@ -60,7 +67,11 @@ def as_containerd(chain: Chain, path: str, parts: int, workers: int, address: st
     step = -(-size // parts)
 
     def part(number: int) -> bytes:
-        response = first if number == 0 else chain.open(path, {"Range": f"bytes={number * step}-"}, address)
+        response = (
+            first
+            if number == 0
+            else chain.open(path, {"Range": f"bytes={number * step}-"}, address)
+        )
         assert response.status < 300
         try:
             return response.read(step)
@@ -73,7 +84,9 @@ def as_containerd(chain: Chain, path: str, parts: int, workers: int, address: st
 
 @with_room
 @sizes
-def test_parts_of_a_cold_layer_that_are_fetched_at_the_same_moment_are_one_download(chain: Chain, mb: int) -> None:
+def test_parts_of_a_cold_layer_that_are_fetched_at_the_same_moment_are_one_download(
+    chain: Chain, mb: int
+) -> None:
     body, path = new_layer(chain, mb)
     Upstream.rate = 30 * MB
     with ThreadPoolExecutor(3) as pool:
@@ -91,7 +104,10 @@ def test_a_download_that_is_taken_up_again_is_still_one_download(chain: Chain, m
     Upstream.rate = 30 * MB
     for start in range(0, len(body), step):  # the client goes away after each part
         received = chain.receive(path, start, step)
-        assert (received.status, received.digest) == (206 if start else 200, part_of(body, start, step))
+        assert (received.status, received.digest) == (
+            206 if start else 200,
+            part_of(body, start, step),
+        )
     assert chain.sent() == len(body)
 
 
@@ -120,20 +136,24 @@ def test_a_layer_that_there_is_no_room_for_is_not_fetched_once_for_each_part(cha
     for _ in range(2):
         received = chain.receive(path, 45 * MB, 9 * MB)
         assert (received.status, received.digest) == (206, part_of(body, 45 * MB, 9 * MB))
-    log = (chain.folder / "registry.log").read_text()
+    log = (chain.folder / f"registry-{REGISTRY}.log").read_text()
     assert f'blobs/{body.digest} HTTP/1.1" 206 ' in log
     assert chain.sent() == len(body)
 
 
 @without_room
-def test_resuming_what_there_is_no_room_for_costs_no_more_than_without_varnish_and_gives_the_right_bytes(chain: Chain) -> None:
+def test_resuming_what_there_is_no_room_for_costs_no_more_than_without_varnish_and_gives_the_right_bytes(  # noqa: E501
+    chain: Chain,
+) -> None:
     body, path = new_layer(chain, 90)
     Upstream.rate = 60 * MB
     for start in (30 * MB, 60 * MB):  # the first is a miss, the next is known to have no room
         received = chain.receive(path, start, 10 * MB)
         assert (received.status, received.digest) == (206, part_of(body, start, 10 * MB))
     time.sleep(1)  # what is on its way still
-    assert chain.sent() < 2 * len(body), "the bare registry answers each of them with the whole layer"
+    assert chain.sent() < 2 * len(body), (
+        "the bare registry answers each of them with the whole layer"
+    )
     received = chain.receive(path, 30 * MB)
     assert (received.status, received.digest) == (206, part_of(body, 30 * MB, 60 * MB))
     chain.reset()
@@ -141,10 +161,12 @@ def test_resuming_what_there_is_no_room_for_costs_no_more_than_without_varnish_a
     assert chain.sent() == 0, "who stays to the end has put it into the registry's cache"
 
 
-# ----------------------------------------------------------------------------------------------------- slow and broken
+# ---------------------------------------------------------------------------------- slow and broken
 
 
-def test_a_layer_may_take_longer_than_the_minutes_that_varnish_gives_an_answer(tmp_path: Path) -> None:
+def test_a_layer_may_take_longer_than_the_minutes_that_varnish_gives_an_answer(
+    tmp_path: Path,
+) -> None:
     # Varnish's 600 s for each answer, and the ten minutes for which it keeps a layer, made short.
     def short(text: str) -> str:
         text = text.replace("-p timeout_idle=65", "-p timeout_idle=65 -p send_timeout=1")
@@ -164,7 +186,9 @@ def test_a_layer_may_take_longer_than_the_minutes_that_varnish_gives_an_answer(t
 
 @pytest.mark.parametrize("chains", [ROOM, NO_ROOM], indirect=True)
 @pytest.mark.parametrize("mb", [20, 90])
-def test_a_body_that_breaks_off_at_the_upstream_is_complete_for_nobody_and_kept_by_nobody(chain: Chain, mb: int) -> None:
+def test_a_body_that_breaks_off_at_the_upstream_is_complete_for_nobody_and_kept_by_nobody(
+    chain: Chain, mb: int
+) -> None:
     body, path = new_layer(chain, mb)
     Upstream.rate, Upstream.broken_off_at = 30 * MB, [len(body) // 2] * 12
     with ThreadPoolExecutor(6) as pool:
@@ -177,7 +201,9 @@ def test_a_body_that_breaks_off_at_the_upstream_is_complete_for_nobody_and_kept_
 
 
 @with_room
-def test_a_body_that_breaks_off_because_the_registry_moves_is_whole_from_its_next_task(chain: Chain) -> None:
+def test_a_body_that_breaks_off_because_the_registry_moves_is_whole_from_its_next_task(
+    chain: Chain,
+) -> None:
     body, path = new_layer(chain, 90)
     Upstream.rate = 30 * MB
     with ThreadPoolExecutor(4) as pool:
@@ -203,16 +229,22 @@ def test_a_dead_task_leaves_nothing_on_the_disk(chain: Chain) -> None:
 
 @with_room
 def test_what_is_on_the_disk_is_read_ahead(chain: Chain) -> None:
-    """Page by page, as Varnish itself asks for it, a layer that is larger than the container's memory came at 14 MB/s."""
+    """Page by page, as Varnish itself asks for it, a layer that is larger than the container's
+    memory came at 14 MB/s."""
     mappings = Path(f"/proc/{chain.varnish_processes()[-1]}/smaps").read_text().split("VmFlags:")
     flags = [flags for mapping, flags in itertools.pairwise(mappings) if "/tmp/bodies" in mapping]
     assert flags
-    assert all("rr" not in found.partition("\n")[0].split() for found in flags), "random reads are announced"
+    assert all("rr" not in found.partition("\n")[0].split() for found in flags), (
+        "random reads are announced"
+    )
 
 
 def test_who_fills_the_disk_breaks_off_no_body(tmp_path: Path) -> None:
     # A file system that reserves nothing by itself, as XFS does not.
-    with own_network(), Chain(tmp_path, disk=256, writable="mount -t tmpfs -o size=300m,mode=1777 tmpfs") as chain:
+    with (
+        own_network(),
+        Chain(tmp_path, disk=256, writable="mount -t tmpfs -o size=300m,mode=1777 tmpfs") as chain,
+    ):
         chain.wait_until_ready()
         processes = chain.varnish_processes()
         filled = chain.inside("sh", "-c", "head -c 400M /dev/zero > /tmp/filled")

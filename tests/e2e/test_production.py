@@ -1,4 +1,5 @@
-"""The mirror under what production does to it: all at once, an upstream that is ill, a damaged cache, strangers.
+"""The mirror under what production does to it: everybody at once, an unhealthy upstream, a damaged
+cache, strangers.
 
 Like its neighbour these tests build on one mirror that is up; each leaves it as it found it.
 """
@@ -18,22 +19,26 @@ from lab.images import PROOF, REGISTRY_2, TRAEFIK, TRAEFIK_3_0, proof_image_byte
 from lab.internet import reset_counters
 from lab.plan import IMAGES_HOST
 from lab.upstream import ACCOUNT
-from tests.lab_fixture import Lab, Mirror, counts, review, saved_state
+from tests.lab.lab import Lab
+from tests.lab.mirror import Mirror, review, saved_state
+from tests.lab.output import counts
 
 NODES = ["node1", "node2", "node3"]
 LAYERS = f"{CACHE}/docker/registry/v2/blobs/sha256"
+UPLOADS = f"{CACHE}/docker/registry/v2/repositories/library"
+"""Where a layer lies while it is written (distribution registry/storage/paths.go)."""
 
 
 @pytest.fixture(scope="module")
 def mirror(lab: Lab) -> Iterator[Mirror]:
     internet.behave(lab.sandbox, "well")
-    found = Mirror(lab)
-    found.up()
+    mirror = Mirror(lab)
+    mirror.up()
     lab.wait_for_mirror("node3")
-    yield found
+    yield mirror
     internet.behave(lab.sandbox, "well")
-    found.configure()
-    found.destroy()
+    mirror.configure()
+    mirror.destroy()
 
 
 class Production:
@@ -47,7 +52,7 @@ class Production:
         """Seconds for a pull of an image that the node does not have."""
         self.lab.on(node, f"docker image rm --force {PROOF} >/dev/null 2>&1 || true")
         started = time.monotonic()
-        self.lab.on(node, f"docker pull --quiet {PROOF}")
+        self.lab.pull(node)
         return time.monotonic() - started
 
     def kill(self) -> None:
@@ -70,15 +75,20 @@ class Production:
         return self.lab.on(node, f'python3 -c "$(cat)" {path}', ask.encode()).strip()
 
     def ask_until(self, words: str, node: str, path: str) -> str:
-        """As `ask`, until `words` are in the answer or a minute is over: Traefik alone takes 30 s to give up one that is gone."""
+        """As `ask`, until `words` are in the answer or a minute is over: Traefik alone takes 30 s
+        to give up a server that has ended."""
         deadline = time.monotonic() + 60
         while words not in (answer := self.ask(node, path)) and time.monotonic() < deadline:
             time.sleep(0.5)
         return answer
 
     def node_of_the_task(self, among: set[str]) -> str:
-        """Where the mirror runs, once it runs on one of these: a service's update goes on after `pulumi up` has returned."""
-        ask = "docker service ps --filter desired-state=running --format '{{.Node}} {{.CurrentState}}' registry-mirror"
+        """Where the mirror runs, once it runs on one of these: a service's update goes on after
+        `pulumi up` has returned."""
+        ask = (
+            "docker service ps --filter desired-state=running --format '{{.Node}}"
+            " {{.CurrentState}}' registry-mirror"
+        )
         for _ in range(60):
             tasks = [line.split() for line in self.lab.on("node1", ask).splitlines()]
             if len(tasks) == 1 and tasks[0][1:2] == ["Running"] and tasks[0][0] in among:
@@ -87,9 +97,11 @@ class Production:
         raise AssertionError(self.lab.on("node1", "docker service ps --no-trunc registry-mirror"))
 
     def log(self, service: str = "registry-mirror") -> str:
-        # Of each container, gone or not: what `docker service logs` collects from the nodes may lack the newest lines.
+        # Of each container, gone or not: what `docker service logs` collects from the nodes may
+        # lack the newest lines.
         script = (
-            f"for c in $(docker ps --all --quiet --filter label=com.docker.swarm.service.name={service});"
+            "for c in $(docker ps --all --quiet --filter"
+            f" label=com.docker.swarm.service.name={service});"
             " do docker logs --since 60s $c 2>&1; done"
         )
         return "".join(self.lab.on(node, script) for node in NODES)
@@ -102,13 +114,18 @@ def production(lab: Lab, mirror: Mirror) -> Iterator[Production]:
 
 
 @pytest.mark.parametrize("number", [1, 32])
-def test_clients_at_the_same_moment_are_one_download(lab: Lab, production: Production, number: int) -> None:
+def test_clients_at_the_same_moment_are_one_download(
+    lab: Lab, production: Production, number: int
+) -> None:
     production.empty()
     assert fetch(lab.sandbox, lab.nodes["node2"], number).whole == number
     assert 0.99 < production.upstream_share() <= 1.05
 
 
-def test_without_varnish_every_one_of_them_downloads(lab: Lab, production: Production, mirror: Mirror) -> None:
+@pytest.mark.long
+def test_without_varnish_every_one_of_them_downloads(
+    lab: Lab, production: Production, mirror: Mirror
+) -> None:
     mirror.configure(coalesce=False)
     mirror.up()
     production.empty()
@@ -137,7 +154,11 @@ def test_a_moved_tag_is_seen_within_seconds(lab: Lab, production: Production) ->
 def test_ranges_and_heads_are_answered_from_what_is_there(lab: Lab, production: Production) -> None:
     production.pull("node2")
     layer = lab.on("node1", f"cd {LAYERS}; ls -S */*/data | head -1 | cut -d/ -f2").strip()
-    content = hashlib.sha256(lab.on_bytes("node1", f"dd if={LAYERS}/{layer[:2]}/{layer}/data bs=1000 count=1 skip=1 2>/dev/null"))
+    content = hashlib.sha256(
+        lab.on_bytes(
+            "node1", f"dd if={LAYERS}/{layer[:2]}/{layer}/data bs=1000 count=1 skip=1 2>/dev/null"
+        )
+    )
     ask = (
         "import urllib.request as u,sys,hashlib\n"
         f"url='https://mirror.lab.test/v2/library/swarm-mirror-proof/blobs/sha256:{layer}'\n"
@@ -151,12 +172,15 @@ def test_ranges_and_heads_are_answered_from_what_is_there(lab: Lab, production: 
 
 
 ILL = {"500": 3, "429": 3, "401": 3, "slow": 3, "silent": 12, "black-hole": 25}
-"""How the upstream may be, and seconds that a warm pull may take then; docker gives up after 30 for each answer."""
+"""How the upstream may be, and seconds that a warm pull may take then; docker gives up after 30 for
+each answer."""
 
 
 @pytest.mark.fault("F21", "the upstream answers 429, 401, 500, slowly, never, or swallows packets")
 @pytest.mark.parametrize("mode", ILL)
-def test_a_warm_mirror_serves_while_its_upstream_is_ill(lab: Lab, production: Production, mode: str) -> None:
+def test_a_warm_mirror_serves_while_its_upstream_is_unhealthy(
+    lab: Lab, production: Production, mode: str
+) -> None:
     for node in ("node1", "node2"):
         production.pull(node)
     time.sleep(1.5)
@@ -167,7 +191,9 @@ def test_a_warm_mirror_serves_while_its_upstream_is_ill(lab: Lab, production: Pr
 
 @pytest.mark.fault("F20", "the upstream is away, and the mirror starts anew")
 @pytest.mark.parametrize("mode", ["500", "black-hole"])
-def test_a_mirror_starts_and_serves_its_cache_while_its_upstream_is_away(lab: Lab, production: Production, mode: str) -> None:
+def test_a_mirror_starts_and_serves_its_cache_while_its_upstream_is_away(
+    lab: Lab, production: Production, mode: str
+) -> None:
     production.pull("node2")
     internet.behave(lab.sandbox, mode)
     production.kill()
@@ -178,25 +204,55 @@ def test_a_mirror_starts_and_serves_its_cache_while_its_upstream_is_away(lab: La
 def test_the_mirror_dies_in_the_middle_of_a_layer(lab: Lab, production: Production) -> None:
     production.empty()
     with ThreadPoolExecutor() as pool:
-        pull = pool.submit(lab.on, "node2", f"docker image rm -f {PROOF} >/dev/null 2>&1; docker pull --quiet {PROOF} || true")
-        time.sleep(0.6)
+        pull = pool.submit(
+            lab.on,
+            "node2",
+            f"docker image rm -f {PROOF} >/dev/null 2>&1; docker pull --quiet {PROOF} || true",
+        )
+        half = bytes_of_a_layer_on_its_way(lab)
         production.kill()
         pull.result()
-    production.pull("node2")  # docker checks every digest; a half layer in the cache would fail here
+    # docker checks every digest; a half layer in the cache would fail here
+    production.pull("node2")
     assert damaged(lab) == []
+    largest = max(int(size) for size in lab.on("node1", f"stat -c %s {LAYERS}/*/*/data").split())
+    assert 0 < half < largest, "the mirror was killed before or behind the layer"
+
+
+def bytes_of_a_layer_on_its_way(lab: Lab) -> int:
+    """Bytes that the registry has already stored of a layer that it has not whole."""
+    script = (
+        "for i in $(seq 500); do"
+        f" n=$(stat -c %s {UPLOADS}/*/_uploads/*/data 2>/dev/null | sort -n | tail -1);"
+        ' [ "${n:-0}" -gt 0 ] && { echo $n; exit; }; sleep 0.02; done; echo 0'
+    )
+    return int(lab.on("node1", script))
 
 
 def damaged(lab: Lab) -> list[str]:
     """Layers in the cache whose bytes are not what their name says."""
-    script = f"cd {LAYERS} 2>/dev/null || exit 0; for d in */*/data; do [ ! -e $d ] || echo ${{d%/data}} $(sha256sum < $d); done"
-    return [line for line in lab.on("node1", script).splitlines() if line.split()[0][3:] != line.split()[1]]
+    script = (
+        f"cd {LAYERS} 2>/dev/null || exit 0; for d in */*/data; do [ ! -e $d ] || echo"
+        f" ${{d%/data}} $(sha256sum < $d); done"
+    )
+    return [
+        line
+        for line in lab.on("node1", script).splitlines()
+        if line.split()[0][3:] != line.split()[1]
+    ]
 
 
 @pytest.mark.parametrize("mode", ["truncated", "wrong"])
-def test_bytes_that_are_not_the_layers_are_neither_kept_nor_believed(lab: Lab, production: Production, mode: str) -> None:
+def test_bytes_that_are_not_the_layers_are_neither_kept_nor_believed(
+    lab: Lab, production: Production, mode: str
+) -> None:
     production.empty()
     internet.behave(lab.sandbox, mode)
-    lab.on("node2", f"docker image rm -f {PROOF} >/dev/null 2>&1; timeout 60 docker pull --quiet {PROOF} || true")
+    lab.on(
+        "node2",
+        f"docker image rm -f {PROOF} >/dev/null 2>&1; timeout 60 docker pull --quiet {PROOF} ||"
+        " true",
+    )
     assert lab.on("node2", f"docker image ls --quiet {PROOF}") == ""
     assert damaged(lab) == []
     internet.behave(lab.sandbox, "well")
@@ -205,17 +261,24 @@ def test_bytes_that_are_not_the_layers_are_neither_kept_nor_believed(lab: Lab, p
 
 
 @pytest.mark.fault("F23", "a layer, a link or the list of expiries in the cache is cut off")
-def test_a_damaged_cache_is_mended_and_said(lab: Lab, production: Production) -> None:
+def test_a_damaged_cache_is_repaired_and_reported(lab: Lab, production: Production) -> None:
     production.pull("node2")
     lab.on(
         "node1",
         f"cd {LAYERS}; truncate -s 100 $(ls -S */*/data | head -1);"
-        f" find {CACHE} -name link | head -1 | xargs truncate -s 0; printf '{{' > {CACHE}/scheduler-state.json",
+        f" find {CACHE} -name link | head -1 | xargs truncate -s 0; printf '{{' >"
+        f" {CACHE}/scheduler-state.json",
     )
     production.kill()
-    wanted = ("a damaged layer was removed", "a damaged link was removed", "the list of expiries was damaged")
+    wanted = (
+        "a damaged layer was removed",
+        "a damaged link was removed",
+        "the list of expiries was damaged",
+    )
     deadline = time.monotonic() + 30
-    while (unsaid := [words for words in wanted if words not in production.log()]) and time.monotonic() < deadline:
+    while (
+        unsaid := [words for words in wanted if words not in production.log()]
+    ) and time.monotonic() < deadline:
         time.sleep(0.5)
     assert unsaid == []
     production.pull("node2")
@@ -224,7 +287,9 @@ def test_a_damaged_cache_is_mended_and_said(lab: Lab, production: Production) ->
 
 @pytest.mark.fault("F22", "the shared storage is full or read-only")
 @pytest.mark.parametrize("how", ["full", "read-only"])
-def test_a_storage_that_takes_nothing_more_is_said_and_hurts_nobody(lab: Lab, production: Production, how: str) -> None:
+def test_a_storage_that_takes_nothing_more_is_said_and_hurts_nobody(
+    lab: Lab, production: Production, how: str
+) -> None:
     production.pull("node2")
     options = "size=16k" if how == "full" else "ro"
     for node in NODES:
@@ -232,9 +297,14 @@ def test_a_storage_that_takes_nothing_more_is_said_and_hurts_nobody(lab: Lab, pr
     try:
         production.kill()
         assert "the cache cannot be written" in production.log()
-        # Docker is sent on to the upstream itself, which in a lab it cannot reach; it says so and soon.
+        # Docker is sent on to the upstream itself, which in a lab it cannot reach; it says so and
+        # soon.
         started = time.monotonic()
-        lab.on("node2", f"docker image rm -f {PROOF} >/dev/null 2>&1; timeout 60 docker pull --quiet {PROOF} || true")
+        lab.on(
+            "node2",
+            f"docker image rm -f {PROOF} >/dev/null 2>&1; timeout 60 docker pull --quiet {PROOF} ||"
+            " true",
+        )
         assert time.monotonic() - started < 30
     finally:
         for node in NODES:
@@ -266,8 +336,11 @@ def test_the_machine_of_the_mirror_dies_and_another_one_serves_its_cache(
     lab.wait_for_mirror("node3")
 
 
-def test_varnish_comes_up_without_a_registry_and_finds_it_later(lab: Lab, production: Production) -> None:
-    """Its health check must not have it ended while the registry is away, or both would be away for longer."""
+def test_varnish_comes_up_without_a_registry_and_finds_it_later(
+    lab: Lab, production: Production
+) -> None:
+    """Its health check must not end it while the registry is unavailable, or both would be
+    unavailable for longer."""
     lab.on("node1", "docker service scale --detach registry-mirror=0 >/dev/null")
     try:
         deployed.kill_and_leave(lab.sandbox)
@@ -278,9 +351,15 @@ def test_varnish_comes_up_without_a_registry_and_finds_it_later(lab: Lab, produc
     production.pull("node2")
 
 
-def test_credentials_are_a_secret_of_the_swarm_and_nowhere_else(lab: Lab, production: Production, mirror: Mirror) -> None:
+def test_credentials_are_a_secret_of_the_swarm_and_nowhere_else(
+    lab: Lab, production: Production, mirror: Mirror
+) -> None:
     username, token = ACCOUNT
-    allowed = {"allowFrom": ["198.18.0.0/24"], "upstreamUsername": username, "sendTokenUnencrypted": True}
+    allowed = {
+        "allowFrom": ["198.18.0.0/24"],
+        "upstreamUsername": username,
+        "sendTokenUnencrypted": True,
+    }
     internet.behave(lab.sandbox, "token")
     production.empty()
     assert "does not reach its upstream now" in mirror_fails_soon(mirror)
@@ -294,13 +373,23 @@ def test_credentials_are_a_secret_of_the_swarm_and_nowhere_else(lab: Lab, produc
     places = {
         "the state": json.dumps(json.loads(mirror.stack.quietly("stack", "export"))),
         "Pulumi's log": mirror.stack.log.read_text(),
-        "the services": lab.on("node1", "docker service inspect registry-mirror registry-mirror-front"),
+        "the services": lab.on(
+            "node1", "docker service inspect registry-mirror registry-mirror-front"
+        ),
         "the configs": lab.on("node1", "docker config ls -q | xargs docker config inspect"),
-        "the secret's listing": lab.on("node1", "docker secret ls -q | xargs docker secret inspect"),
-        "the share": lab.on("node1", "cat /var/data/registry/*.yml; grep -rl --include=* lab-canary /var/data/registry || true"),
+        "the secret's listing": lab.on(
+            "node1", "docker secret ls -q | xargs docker secret inspect"
+        ),
+        "the share": lab.on(
+            "node1",
+            "cat /var/data/registry/*.yml; grep -rl --include=* lab-canary /var/data/registry ||"
+            " true",
+        ),
         "the logs": production.log() + production.log("registry-mirror-front"),
         **{
-            f"processes of {node}": lab.on(node, "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' ' '")
+            f"processes of {node}": lab.on(
+                node, "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' ' '"
+            )
             for node in NODES
         },
     }
@@ -310,7 +399,8 @@ def test_credentials_are_a_secret_of_the_swarm_and_nowhere_else(lab: Lab, produc
     assert token not in state.read_text()
     assert review(mirror.stack, state)[1]["changes"] == []
 
-    # Rotation: one `up`, nothing of the cache is lost. The secret is made anew, and the gate, which asks the upstream with it.
+    # Rotation: one `up`, nothing of the cache is lost. The secret is made anew, and the gate, which
+    # asks the upstream with it.
     internet.behave(lab.sandbox, "hub")
     reset_counters(lab.sandbox)
     mirror.secret("upstreamToken", "another")
@@ -325,7 +415,9 @@ def mirror_fails_soon(mirror: Mirror) -> str:
     return mirror.up_fails()
 
 
-def test_strangers_are_kept_out_and_told_so(lab: Lab, production: Production, mirror: Mirror) -> None:
+def test_strangers_are_kept_out_and_the_gate_says_why(
+    lab: Lab, production: Production, mirror: Mirror
+) -> None:
     mirror.configure(allowFrom=["198.18.0.12/32", "198.18.0.11/32"])
     reason = mirror.up_fails()
     assert "Traefik does not let this machine in (403" in reason
@@ -334,36 +426,42 @@ def test_strangers_are_kept_out_and_told_so(lab: Lab, production: Production, mi
     mirror.up()
 
 
-def test_metrics_are_for_scrapers_and_for_nobody_else(lab: Lab, production: Production, mirror: Mirror) -> None:
+def test_metrics_are_for_scrapers_and_for_nobody_else(
+    lab: Lab, production: Production, mirror: Mirror
+) -> None:
     mirror.configure(metricsFrom=["198.18.0.12/32"])
     mirror.up()
     production.kill()
     production.pull("node2")
     # The registry's own route may come after Varnish's.
-    assert "registry_proxy_hits_total" in production.ask_until("registry_proxy_hits_total", "node2", "/metrics")
+    assert "registry_proxy_hits_total" in production.ask_until(
+        "registry_proxy_hits_total", "node2", "/metrics"
+    )
     assert production.ask("node3", "/metrics") == "403"
     mirror.configure()
     mirror.up()
 
 
-def test_stats_tell_what_the_mirror_did(lab: Lab, production: Production, mirror: Mirror) -> None:
+def test_stats_say_what_the_mirror_did(lab: Lab, production: Production, mirror: Mirror) -> None:
     production.empty()
     for node in NODES:
         production.pull(node)
     code, output = mirror.operate("stats", "--json")
     assert code == 0, output
-    found = json.loads(output)
+    report = json.loads(output)
     size = proof_image_bytes(lab.sandbox)
-    assert found["node"] in NODES
-    assert found["requests"] == found["hits"] + found["misses"]
-    assert 0.9 * size < found["fetched_bytes"] <= 1.05 * size
-    assert 0.9 * size < found["cached_bytes"] < 1.2 * size
-    assert found["coalesced"] > 0
+    assert report["node"] in NODES
+    assert report["requests"] == report["hits"] + report["misses"]
+    assert 0.9 * size < report["fetched_bytes"] <= 1.05 * size
+    assert 0.9 * size < report["cached_bytes"] < 1.2 * size
+    assert report["coalesced"] > 0
     code, output = mirror.operate("stats")
     assert "bytes fetched from the upstream" in output
 
 
-def test_registry_2_mirrors_too_where_it_is_accepted(lab: Lab, production: Production, mirror: Mirror) -> None:
+def test_registry_2_mirrors_too_where_it_is_accepted(
+    lab: Lab, production: Production, mirror: Mirror
+) -> None:
     digest = (lab.folder.root / f"{REGISTRY_2.name}.digest").read_text().strip()
     image = f"{REGISTRY_2.repository}:{REGISTRY_2.tag}@{digest}"
     mirror.configure(image=image)
@@ -386,9 +484,14 @@ def test_the_oldest_traefik_3_finds_the_mirror_by_the_labels_of_its_time(
     """v2's rules are read by Traefik 3.0 itself, which was made to understand them."""
     old = (lab.folder.root / f"{TRAEFIK_3_0.name}.digest").read_text().strip()
     new = (lab.folder.root / f"{TRAEFIK.name}.digest").read_text().strip()
-    lab.traefik(f"{IMAGES_HOST}/traefik:{TRAEFIK_3_0.tag}@{old}", *(["--core.defaultRuleSyntax=v2"] if dialect == "v2" else []))
+    lab.traefik(
+        f"{IMAGES_HOST}/traefik:{TRAEFIK_3_0.tag}@{old}",
+        *(["--core.defaultRuleSyntax=v2"] if dialect == "v2" else []),
+    )
     try:
-        mirror.configure(traefik=dialect, **({} if dialect == "v2" else {"allowFrom": ["198.18.0.0/24"]}))
+        mirror.configure(
+            traefik=dialect, **({} if dialect == "v2" else {"allowFrom": ["198.18.0.0/24"]})
+        )
         mirror.up()
         production.pull("node2")
         assert production.ask("node2", "/v2/_catalog") == "404"

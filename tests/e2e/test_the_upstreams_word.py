@@ -1,4 +1,5 @@
-"""What a client is told when the upstream says no to the mirror, and how long a tag is served that the upstream has no more.
+"""What a client gets when the upstream says no to the mirror, and how long a tag is served that the
+upstream no longer has.
 
 Real Varnish and registry (tests/chain.py); no lab is started.
 """
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from components.registry_mirror import registry
+from components.registry_mirror.render import registry
 from tests.chain import DOCKERS_ACCEPT, REGISTRY, Answer, Chain, Upstream, own_network
 
 NOBODYS = "sha256:" + "0" * 64
@@ -44,13 +45,18 @@ def answers(chain: Chain, path: str) -> list[Answer]:
 
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("kind", ["manifests", "blobs"])
-def test_no_client_takes_the_upstreams_no_for_one_to_itself(chain: Chain, name: str, kind: str, status: int) -> None:
-    """A 401 has docker ask its user for a password (or tell of it in place of what the upstream says to that user)."""
+def test_no_client_takes_the_upstreams_no_for_one_to_itself(
+    chain: Chain, name: str, kind: str, status: int
+) -> None:
+    """A 401 has docker ask its user for a password, or report the 401 in place of the upstream's
+    own answer."""
     Upstream.refusal = status
     head, get = answers(chain, f"/v2/{name}/{kind}/{NOBODYS}")
     for answer in (head, get):
         assert answer.status == 404
-        assert answer.headers["Mirror-Upstream-Status"] == str(status), "the gate tells it from one that is away"
+        assert answer.headers["Mirror-Upstream-Status"] == str(status), (
+            "the gate tells it from one that is away"
+        )
         assert answer.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
         assert "WWW-Authenticate" not in answer.headers
     # Docker goes by the code in the body, whatever the status.
@@ -69,8 +75,11 @@ def test_a_no_is_kept_for_nobody(chain: Chain, name: str) -> None:
 
 
 @pytest.mark.parametrize(("status", "told"), [(404, 404), (429, 429), (500, 500), (503, 500)])
-def test_every_other_no_is_passed_on_as_the_registry_words_it(chain: Chain, name: str, status: int, told: int) -> None:
-    """From 3.1.2 on; before, all but a layer's 404 was 500. Docker goes elsewhere after each of them."""
+def test_every_other_no_is_passed_on_as_the_registry_words_it(
+    chain: Chain, name: str, status: int, told: int
+) -> None:
+    """From 3.1.2 on; before, all but a layer's 404 was 500. Docker goes elsewhere after each of
+    them."""
     Upstream.refusal = status
     for kind in ("manifests", "blobs"):
         for answer in answers(chain, f"/v2/{name}/{kind}/{NOBODYS}"):
@@ -85,9 +94,15 @@ def test_the_registry_alone_passes_a_401_on_but_asks_for_nothing(chain: Chain, n
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 429, 500])
-def test_what_is_in_the_cache_is_served_whatever_the_upstream_says(chain: Chain, name: str, status: int) -> None:
+def test_what_is_in_the_cache_is_served_whatever_the_upstream_says(
+    chain: Chain, name: str, status: int
+) -> None:
     index, blobs = chain.content.image(name, [b"layer"])
-    paths = [f"/v2/{name}/manifests/latest", f"/v2/{name}/manifests/{index}", f"/v2/{name}/blobs/{blobs[0]}"]
+    paths = [
+        f"/v2/{name}/manifests/latest",
+        f"/v2/{name}/manifests/{index}",
+        f"/v2/{name}/blobs/{blobs[0]}",
+    ]
     for path in paths:
         chain.get(path, DOCKERS_ACCEPT)
     Upstream.refusal = status
@@ -96,7 +111,12 @@ def test_what_is_in_the_cache_is_served_whatever_the_upstream_says(chain: Chain,
 
 
 def link(chain: Chain, name: str) -> Path:
-    return chain.folder / "cache/docker/registry/v2/repositories" / name / "_manifests/tags/latest/current/link"
+    return (
+        chain.folder
+        / "cache/docker/registry/v2/repositories"
+        / name
+        / "_manifests/tags/latest/current/link"
+    )
 
 
 def aged(chain: Chain, name: str) -> None:
@@ -108,8 +128,11 @@ def is_aged(chain: Chain, name: str) -> bool:
     return time.time() - link(chain, name).stat().st_mtime > 39 * 86400
 
 
-def test_a_tag_that_is_gone_is_served_as_long_as_the_registry_has_its_link(chain: Chain, name: str) -> None:
-    """To it, an upstream that says no is one that is ill. With the link gone it has only its upstream's word."""
+def test_a_tag_that_was_deleted_is_served_as_long_as_the_registry_has_its_link(
+    chain: Chain, name: str
+) -> None:
+    """It takes an upstream that says no for an unhealthy one. Without the link it has only its
+    upstream's answer."""
     tag = f"/v2/{name}/manifests/latest"
     index, _ = chain.content.image(name, [b"layer"])
     assert chain.get(tag, DOCKERS_ACCEPT).digest == index
@@ -119,13 +142,17 @@ def test_a_tag_that_is_gone_is_served_as_long_as_the_registry_has_its_link(chain
     link(chain, name).unlink()
     time.sleep(1.5)
     assert [answer.status for answer in answers(chain, tag)] == [404, 404]
-    assert chain.get(f"/v2/{name}/manifests/{index}", DOCKERS_ACCEPT).status == 200, "by its digest it is right for ever"
+    assert chain.get(f"/v2/{name}/manifests/{index}", DOCKERS_ACCEPT).status == 200, (
+        "by its digest it is right for ever"
+    )
     # And it comes back with its tag.
     chain.content.image(name, [b"layer"])
     assert chain.get(tag, DOCKERS_ACCEPT).digest == index
 
 
-def test_the_age_of_a_tags_link_is_the_time_since_the_upstream_confirmed_it(chain: Chain, name: str) -> None:
+def test_the_age_of_a_tags_link_is_the_time_since_the_upstream_confirmed_it(
+    chain: Chain, name: str
+) -> None:
     """By which `container/start-registry.sh` knows what to forget."""
     tag = f"/v2/{name}/manifests/latest"
     chain.content.image(name, [b"layer"])

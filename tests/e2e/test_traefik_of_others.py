@@ -1,4 +1,5 @@
-"""Traefik as people run it: a constraint, several entrypoints, middlewares, priorities and a redirection of their own.
+"""Traefik as people run it: a constraint, several entrypoints, middlewares, priorities and a
+redirection of their own.
 
 The constraint is that of dockerswarm.rocks. The tests build on one mirror.
 """
@@ -10,9 +11,10 @@ from typing import Any
 import pytest
 
 from lab import internet
-from lab.images import PROOF
 from lab.plan import MIRROR_HOST
-from tests.lab_fixture import Lab, Mirror, counts
+from tests.lab.lab import Lab
+from tests.lab.mirror import Mirror
+from tests.lab.output import counts
 
 CONSTRAINT = "Label(`traefik.constraint-label`, `traefik-public`)"
 LABEL = {"traefik.constraint-label": "traefik-public"}
@@ -56,27 +58,35 @@ answer = b""
 while piece := s.recv(65536):
     answer += piece
 print(answer.partition(b"\\r\\n\\r\\n")[0].decode())
-"""
+"""  # noqa: E501
 
 
 @pytest.fixture(scope="module")
 def mirror(lab: Lab) -> Iterator[Mirror]:
     internet.behave(lab.sandbox, "well")
     lab.traefik(
-        lab.digest("traefik"), f"--providers.swarm.constraints={CONSTRAINT}", "--entrypoints.internal.address=:8443",
+        lab.digest("traefik"),
+        f"--providers.swarm.constraints={CONSTRAINT}",
+        "--entrypoints.internal.address=:8443",
         "--entrypoints.web.address=:80",
-    )  # fmt: skip
-    found = Mirror(lab)
-    yield found
+    )
+    mirror = Mirror(lab)
+    yield mirror
     lab.traefik(lab.digest("traefik"))
-    found.configure()
-    found.destroy()
+    mirror.configure()
+    mirror.destroy()
 
 
 def ask(lab: Lab, port: int, path: str = "/v2/") -> str:
-    """Status line and headers, from an entrypoint of Traefik that no port of the machine leads to."""
-    inside = "nsenter --net=/proc/$(docker inspect --format '{{.State.Pid}}' $(docker ps -q -f name=traefik))/ns/net"
-    return lab.on("node1", f'{inside} python3 -c "$(cat)" {port} {path} 127.0.0.1', ASK.encode()).lower()
+    """Status line and headers, from an entrypoint of Traefik that no port of the machine leads
+    to."""
+    inside = (
+        "nsenter --net=/proc/$(docker inspect --format '{{.State.Pid}}' $(docker ps -q -f"
+        " name=traefik))/ns/net"
+    )
+    return lab.on(
+        "node1", f'{inside} python3 -c "$(cat)" {port} {path} 127.0.0.1', ASK.encode()
+    ).lower()
 
 
 def ask_until(words: str, lab: Lab, port: int) -> str:
@@ -86,12 +96,20 @@ def ask_until(words: str, lab: Lab, port: int) -> str:
     return answer
 
 
-def test_a_constraint_that_hides_the_mirror_is_named_with_the_label_and_no_node_is_touched(lab: Lab, mirror: Mirror) -> None:
+def test_a_constraint_that_hides_the_mirror_is_named_with_the_label_and_no_node_is_touched(
+    lab: Lab, mirror: Mirror
+) -> None:
     before = lab.connections("node2", "node3")
     mirror.configure(readyTimeout=45)
     reason = mirror.up_fails()
-    assert f"The Traefik of the service traefik takes only what meets its constraint {CONSTRAINT}" in reason
-    assert "the mirror needs these traefikLabels for it: traefik.constraint-label: traefik-public" in reason
+    assert (
+        f"The Traefik of the service traefik takes only what meets its constraint {CONSTRAINT}"
+        in reason
+    )
+    assert (
+        "the mirror needs these traefikLabels for it: traefik.constraint-label: traefik-public"
+        in reason
+    )
     assert lab.connections("node2", "node3") == before
 
 
@@ -100,7 +118,7 @@ def test_with_that_label_it_is_found_at_each_entrypoint_with_their_middleware_an
 ) -> None:
     mirror.configure(**OWN, traefikLabels=LABELS)
     mirror.up()
-    lab.on("node2", f"docker image rm --force {PROOF} >/dev/null 2>&1; docker pull --quiet {PROOF}")
+    lab.pull("node2")
     for port in (443, 8443):
         head = ask_until("x-theirs: yes", lab, port)
         assert head.startswith("http/1.1 200"), head
@@ -109,7 +127,10 @@ def test_with_that_label_it_is_found_at_each_entrypoint_with_their_middleware_an
     redirected = ask(lab, 80)
     assert redirected.split()[1] in ("301", "302", "307", "308"), redirected
     assert f"location: https://{MIRROR_HOST}/v2/" in redirected
-    metrics = f"python3 -c 'import urllib.request as u; print(u.urlopen(\"https://{MIRROR_HOST}/metrics\").status)'"
+    metrics = (
+        "python3 -c 'import urllib.request as u;"
+        f' print(u.urlopen("https://{MIRROR_HOST}/metrics").status)\''
+    )
     assert lab.on("node3", metrics).strip() == "200", "the registry meets the constraint, too"
 
 

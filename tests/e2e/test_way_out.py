@@ -1,6 +1,8 @@
-"""A company's swarm: the upstream is reached through a proxy with a password, and has a certificate of the company's authority.
+"""A company's swarm: the upstream is reached through a proxy with a password, and has a certificate
+of the company's authority.
 
-The hub is a black hole to the nodes here; only the proxy (`lab/way_out.py`) leads there. These tests build on one mirror.
+The hub is a black hole to the nodes here; only the proxy (`lab/way_out.py`) leads there. These
+tests build on one mirror.
 """
 
 import json
@@ -16,24 +18,26 @@ from lab.deployed import CACHE
 from lab.images import PROOF, REGISTRY_2, proof_image_bytes, tag_at_hub
 from lab.plan import HUB_HOST, WAY_OUT
 from lab.way_out import ACCOUNT, PORT
-from tests.lab_fixture import Lab, Mirror, counts, review, saved_state
+from tests.lab.lab import Lab
+from tests.lab.mirror import Mirror, review, saved_state
+from tests.lab.output import counts
 
 USER, PASSWORD = (quote(word, safe="") for word in ACCOUNT)
 PROXY = f"http://{USER}:{PASSWORD}@{WAY_OUT}:{PORT}"
 UPSTREAM = f"https://{HUB_HOST}"
 LED = f"{HUB_HOST}:443"
-TAG_LINK = f"{CACHE}/docker/registry/v2/repositories/library/swarm-mirror-proof/_manifests/tags/1/current/link"
+TAG_LINK = f"{CACHE}/docker/registry/v2/repositories/library/swarm-mirror-proof/_manifests/tags/1/current/link"  # noqa: E501
 
 
 @pytest.fixture(scope="module")
 def mirror(lab: Lab) -> Iterator[Mirror]:
     internet.behave(lab.sandbox, "well")
     internet.start_company_proxy(lab.sandbox, lab.folder)
-    found = Mirror(lab)
-    yield found
+    mirror = Mirror(lab)
+    yield mirror
     internet.behave(lab.sandbox, "well")
-    found.configure()
-    found.destroy()
+    mirror.configure()
+    mirror.destroy()
 
 
 def configure(mirror: Mirror, proxy: str = PROXY, **more: object) -> None:
@@ -41,11 +45,13 @@ def configure(mirror: Mirror, proxy: str = PROXY, **more: object) -> None:
     mirror.secret("upstreamProxy", proxy)
 
 
-def test_the_gate_tells_what_stands_in_the_way_out(lab: Lab, mirror: Mirror) -> None:
-    """In the registry's own words: nobody there, a proxy that refuses, a certificate of an authority that nobody has named."""
+def test_the_gate_says_what_stands_in_the_way_out(lab: Lab, mirror: Mirror) -> None:
+    """In the registry's own words: nobody there, a proxy that refuses, a certificate of an
+    authority that nobody has named."""
     internet.behave(lab.sandbox, "black-hole")
     told = {
-        f"http://{USER}:{PASSWORD}@{WAY_OUT}:9": "proxyconnect tcp: dial tcp 198.18.0.5:9: connect: connection refused",
+        f"http://{USER}:{PASSWORD}@{WAY_OUT}:9": "proxyconnect tcp: dial tcp 198.18.0.5:9: connect:"
+        " connection refused",
         f"http://{USER}:wrong@{WAY_OUT}:{PORT}": "Proxy Authentication Required",
         PROXY: "x509: certificate signed by unknown authority",
     }
@@ -59,7 +65,9 @@ def test_the_gate_tells_what_stands_in_the_way_out(lab: Lab, mirror: Mirror) -> 
     assert internet.way_out_counters(lab.sandbox)["407"] > 0
 
 
-def test_an_upstream_of_another_authority_is_mirrored_through_the_proxy_alone(lab: Lab, mirror: Mirror) -> None:
+def test_an_upstream_of_another_authority_is_mirrored_through_the_proxy_alone(
+    lab: Lab, mirror: Mirror
+) -> None:
     internet.behave(lab.sandbox, "black-hole")
     configure(mirror, upstreamCa=str(lab.folder.ca))
     done = counts(mirror.up())
@@ -74,37 +82,52 @@ def test_an_upstream_of_another_authority_is_mirrored_through_the_proxy_alone(la
     found = lab.upstream()
     assert set(found["clients"]) == {WAY_OUT}, "somebody went another way"
     assert 0.99 < found["bytes"] / proof_image_bytes(lab.sandbox) <= 1.05
-    lab.on("node3", f"docker pull --quiet {PROOF}")
+    lab.pull("node3")
 
 
 def test_its_password_is_a_secret_of_the_swarm_and_nowhere_else(lab: Lab, mirror: Mirror) -> None:
     places = {
         "the state": json.dumps(json.loads(mirror.stack.quietly("stack", "export"))),
         "Pulumi's log": mirror.stack.log.read_text(),
-        "the services": lab.on("node1", "docker service inspect registry-mirror registry-mirror-front"),
+        "the services": lab.on(
+            "node1", "docker service inspect registry-mirror registry-mirror-front"
+        ),
         "the configs": lab.on("node1", "docker config ls -q | xargs docker config inspect"),
-        "the secret's listing": lab.on("node1", "docker secret ls -q | xargs docker secret inspect"),
-        "the share": lab.on("node1", "cat /var/data/registry/*.yml; grep -rl lab-canary /var/data/registry || true"),
+        "the secret's listing": lab.on(
+            "node1", "docker secret ls -q | xargs docker secret inspect"
+        ),
+        "the share": lab.on(
+            "node1", "cat /var/data/registry/*.yml; grep -rl lab-canary /var/data/registry || true"
+        ),
         **{
             f"containers and logs of {node}": lab.on(
                 node,
                 "docker ps -aq | xargs -r docker inspect;"
-                " for c in $(docker ps -aq --filter name=registry-mirror); do docker logs $c 2>&1; done;"
+                " for c in $(docker ps -aq --filter name=registry-mirror); do docker logs $c 2>&1;"
+                " done;"
                 " cat /proc/[0-9]*/cmdline | tr '\\0' ' '",
             )
             for node in lab.nodes
         },
     }
     assert [place for place, text in places.items() if PASSWORD in text or ACCOUNT[1] in text] == []
-    # Go reads a proxy from the environment and from nowhere else: the registry's own process, and no other one, has it there.
-    script = "for p in /proc/[0-9]*; do tr '\\0' '\\n' < $p/environ 2>/dev/null | grep -q lab-canary && cat $p/comm; done; true"
-    assert {line for node in lab.nodes for line in lab.on(node, script).splitlines()} == {"registry"}
+    # Go reads a proxy from the environment and from nowhere else: the registry's own process, and
+    # no other one, has it there.
+    script = (
+        "for p in /proc/[0-9]*; do tr '\\0' '\\n' < $p/environ 2>/dev/null | grep -q"
+        " lab-canary && cat $p/comm; done; true"
+    )
+    assert {line for node in lab.nodes for line in lab.on(node, script).splitlines()} == {
+        "registry"
+    }
     state = saved_state(mirror.stack)
     assert PASSWORD not in state.read_text()
     assert review(mirror.stack, state)[1]["changes"] == []
 
 
-def test_another_way_out_is_an_update_in_place_and_an_unchanged_one_is_none(lab: Lab, mirror: Mirror) -> None:
+def test_another_way_out_is_an_update_in_place_and_an_unchanged_one_is_none(
+    lab: Lab, mirror: Mirror
+) -> None:
     ask = "docker service inspect --format '{{.ID}}' registry-mirror registry-mirror-front"
     before = lab.on("node1", ask)
     assert set(counts(mirror.up())) == {"unchanged"}
@@ -117,6 +140,7 @@ def test_another_way_out_is_an_update_in_place_and_an_unchanged_one_is_none(lab:
     lab.wait_for_mirror("node3")
 
 
+@pytest.mark.long
 def test_registry_2_takes_the_same_way(lab: Lab, mirror: Mirror) -> None:
     digest = (lab.folder.root / f"{REGISTRY_2.name}.digest").read_text().strip()
     image = f"{REGISTRY_2.repository}:{REGISTRY_2.tag}@{digest}"
@@ -142,14 +166,16 @@ def status(lab: Lab) -> int:
     return int(lab.on("node2", 'python3 -c "$(cat)"', ask.encode()))
 
 
-def test_a_tag_that_is_gone_upstream_is_served_until_it_is_forgotten(lab: Lab, mirror: Mirror) -> None:
+def test_a_tag_that_was_deleted_upstream_is_served_until_it_is_forgotten(
+    lab: Lab, mirror: Mirror
+) -> None:
     assert status(lab) == 200
     internet.forget_tag(lab.folder, f"library/{PROOF}")
     try:
         deployed.kill(lab.sandbox)
         assert status(lab) == 200, "to the registry, an upstream that says no is one that is ill"
         long_ago = "touch -d '40 days ago' "
-        # While the upstream is ill nothing is forgotten, however old.
+        # While the upstream is unhealthy nothing is forgotten, however old.
         lab.on("node1", long_ago + TAG_LINK)
         internet.behave(lab.sandbox, "500")
         deployed.kill(lab.sandbox)

@@ -1,4 +1,5 @@
-"""Every body that the mirror begins is whole, whatever is asked of it at the same moment (tests/chain.py; no lab is started)."""
+"""Every body that the mirror begins is whole, whatever is asked of it at the same moment
+(tests/chain.py; no lab is started)."""
 
 import re
 import time
@@ -21,7 +22,8 @@ def network() -> Iterator[None]:
 
 
 def pull(chain: Chain, name: str, digests: list[str], clients: int) -> list[bool]:
-    """Each of the blobs, by so many clients, all at the same moment: whether each body was whole."""
+    """Each of the blobs, by so many clients, all at the same moment: whether each body was
+    whole."""
     paths = [f"/v2/{name}/blobs/{digest}" for digest in digests] * clients
 
     def whole(path: str) -> bool:
@@ -36,7 +38,13 @@ def pull(chain: Chain, name: str, digests: list[str], clients: int) -> list[bool
 @pytest.mark.parametrize(
     ("memory", "disk", "sizes", "clients", "at_most"),
     [
-        (64, 0, [30] * 3, 2, 2.0),  # the case K: three of under a half each; Varnish ran out of storage
+        (
+            64,
+            0,
+            [30] * 3,
+            2,
+            2.0,
+        ),  # the case K: three of under a half each; Varnish ran out of storage
         (64, 0, [30] * 6, 2, 2.0),
         (64, 256, [30] * 6, 3, 1.0),  # what memory has no room for is on disk
         (64, 256, [90, 90, 20, 5, 1], 4, 1.0),  # larger than memory
@@ -44,7 +52,13 @@ def pull(chain: Chain, name: str, digests: list[str], clients: int) -> list[bool
     ],
 )
 def test_bodies_that_do_not_fit_together_are_whole_all_the_same(
-    network: None, tmp_path: Path, memory: int, disk: int, sizes: list[int], clients: int, at_most: float
+    network: None,
+    tmp_path: Path,
+    memory: int,
+    disk: int,
+    sizes: list[int],
+    clients: int,
+    at_most: float,
 ) -> None:
     with Chain(tmp_path, memory=memory, disk=disk) as chain:
         chain.wait_until_ready()
@@ -81,18 +95,33 @@ def test_varnish_says_what_it_took_of_the_disk_and_never_takes_more_than_half_of
         assert (stats.hits(inside) or {})["disk"] == taken * 1024 * 1024
         if asked > taken:
             free = int(chain.inside("df", "-Pm", "/tmp").stdout.splitlines()[-1].split()[3])
-            assert taken <= free + 256, "what was taken is reserved, and is half of what was free before the rest was written"
+            assert taken <= free + 256, (
+                "what was taken is reserved, and is half of what was free before the rest was"
+                " written"
+            )
         digest = chain.content.blob("library/x", b"x")
-        assert probe.DISK_HEADER not in chain.get(f"/v2/library/x/blobs/{digest}").headers, "pulls get no word more than before"
+        assert probe.DISK_HEADER not in chain.get(f"/v2/library/x/blobs/{digest}").headers, (
+            "pulls get no word more than before"
+        )
 
 
-def test_slow_clients_that_hold_what_is_stored_do_not_cost_others_their_bodies(network: None, tmp_path: Path) -> None:
+def test_slow_clients_that_hold_what_is_stored_do_not_cost_others_their_bodies(
+    network: None, tmp_path: Path
+) -> None:
     with Chain(tmp_path, memory=64, disk=0) as chain:
         chain.wait_until_ready()
-        digests = [chain.content.blob("library/slow", random_bytes(20 * MB, seed)) for seed in range(6)]
+        digests = [
+            chain.content.blob("library/slow", random_bytes(20 * MB, seed)) for seed in range(6)
+        ]
         failed = chain.counter("MAIN.fetch_failed")
         held = [chain.open(f"/v2/library/slow/blobs/{digest}") for digest in digests[:3]]
-        time.sleep(6)  # all of it has arrived in Varnish, the fetch is long over, and none of it has been read
+        time.sleep(
+            6
+        )  # all of it has arrived in Varnish, the fetch is long over, and none of it has been read
         assert all(pull(chain, "library/slow", digests[3:], 2))
-        assert [digest for digest, response in zip(digests[:3], held, strict=True) if chain.rest(response).digest != digest] == []
+        assert [
+            digest
+            for digest, response in zip(digests[:3], held, strict=True)
+            if chain.rest(response).digest != digest
+        ] == []
         assert chain.counter("MAIN.fetch_failed") == failed

@@ -1,12 +1,14 @@
-"""A Varnish that is there and answers nothing: clients are told 503 within seconds, by which docker goes to the upstream."""
+"""A Varnish that is there and answers nothing: clients get a 503 within seconds, and docker then
+asks the upstream."""
 
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from components.registry_mirror.traefik import HEALTH_SECONDS
-from tests.lab_fixture import Lab, Mirror
+from components.registry_mirror.render.traefik import HEALTH_SECONDS
+from tests.lab.lab import Lab
+from tests.lab.mirror import Mirror
 
 ASK = """
 import time, urllib.request as u
@@ -20,10 +22,10 @@ print(status, time.monotonic() - begun)
 
 @pytest.fixture(scope="module")
 def mirror(lab: Lab) -> Iterator[Mirror]:
-    found = Mirror(lab)
-    found.up()
-    yield found
-    found.destroy()
+    mirror = Mirror(lab)
+    mirror.up()
+    yield mirror
+    mirror.destroy()
 
 
 def ask(lab: Lab) -> tuple[int, float]:
@@ -33,7 +35,9 @@ def ask(lab: Lab) -> tuple[int, float]:
 
 
 @pytest.mark.fault("F49", "Varnish hangs: it accepts connections and answers nothing")
-def test_a_varnish_that_hangs_is_left_alone_by_traefik_and_clients_are_told_at_once(lab: Lab, mirror: Mirror) -> None:
+def test_a_varnish_that_hangs_is_left_alone_by_traefik_and_clients_get_an_answer_at_once(
+    lab: Lab, mirror: Mirror
+) -> None:
     lab.wait_for_mirror("node2")
     assert ask(lab)[0] == 200
     ours = "docker ps --quiet --filter name=registry-mirror-front"

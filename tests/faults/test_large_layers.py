@@ -1,10 +1,11 @@
-"""What may happen while a large layer is on its way: what a client takes for complete is right, and the next client gets it.
+"""What may happen while a large layer is on its way: what a client takes for complete is right, and
+the next client gets it.
 
-On the real chain (tests/chain.py); no lab is started. A layer has 100 MB in `make test`, to be short, and 1 GB in `make faults`.
+On the real chain (tests/chain.py); no lab is started. A layer has 100 MB in `make test`, to be
+short, and 1 GB in `make faults`.
 """
 
 import os
-import random
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.chain import Chain, Long, Upstream, own_network
+from tests.chance import Chance
 
 MB = 1_000_000
 REPEATS = int(os.environ.get("FAULT_REPEATS", "2"))
@@ -26,7 +28,12 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     disk = SIZE * 5 // 4 >> 20
     writable = f"mount -t tmpfs -o size={disk * 2 + 100}m,mode=1777 tmpfs"
     cache = f"mount -t tmpfs -o size={SIZE * 2 >> 20}m tmpfs"
-    with own_network(), Chain(tmp_path_factory.mktemp("faults"), disk=disk, writable=writable, cache=cache) as chain:
+    with (
+        own_network(),
+        Chain(
+            tmp_path_factory.mktemp("faults"), disk=disk, writable=writable, cache=cache
+        ) as chain,
+    ):
         chain.wait_until_ready()
         yield chain
 
@@ -60,17 +67,26 @@ def fill_varnishs_disk(chain: Chain) -> Callable[[], object]:
     return lambda: chain.inside("rm", "/tmp/filled")
 
 
-FAULTS = [kill_varnishs_child, kill_the_registry, cut_the_upstream_off, fill_the_cache, fill_varnishs_disk]
+FAULTS = [
+    kill_varnishs_child,
+    kill_the_registry,
+    cut_the_upstream_off,
+    fill_the_cache,
+    fill_varnishs_disk,
+]
 
 
-@pytest.mark.fault("F48", "a large layer on its way: Varnish or the registry killed, upstream cut, a disk full")
+@pytest.mark.fault(
+    "F48", "a large layer on its way: Varnish or the registry killed, upstream cut, a disk full"
+)
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_what_a_client_takes_for_complete_is_right_whatever_happens_on_the_way(
-    chain: Chain, fault: Callable[[Chain], Callable[[], object]]
+    chain: Chain, fault: Callable[[Chain], Callable[[], object]], chance: Chance
 ) -> None:
-    chance = random.Random()
     seen, seconds = 0, 0.0
-    for repeat in range(REPEATS + 1):  # the first time nothing happens, which tells how long it takes
+    for repeat in range(
+        REPEATS + 1
+    ):  # the first time nothing happens, which shows how long it takes
         body = Long(SIZE, chance.getrandbits(32))
         path = f"/v2/library/faults/blobs/{chain.content.blob('library/faults', body)}"
         Upstream.rate = 250 * MB
@@ -81,7 +97,8 @@ def test_what_a_client_takes_for_complete_is_right_whatever_happens_on_the_way(
             if repeat == 0:
                 assert all(one.result().complete for one in asked)
                 seconds = time.monotonic() - begun
-            time.sleep(chance.uniform(0, 1.2 * seconds) if repeat else 0)
+            if repeat:
+                chance.wait(0, 1.2 * seconds)
             mend = fault(chain) if repeat else lambda: None
             received = [one.result() for one in asked]
         mend()

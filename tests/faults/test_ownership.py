@@ -1,7 +1,8 @@
-"""Two stacks want the same thing: the second is refused before anything of it is made, and its end takes nothing away.
+"""Two stacks want the same thing: the second is refused before anything of it is made, and its end
+takes nothing away.
 
-Both stacks have the same project, name and component, each in a state of its own, so that nothing but what is on the swarm can
-tell them apart.
+Both stacks have the same project, name and component, each in a state of its own, so that nothing
+but what is on the swarm can tell them apart.
 """
 
 import os
@@ -12,16 +13,21 @@ from typing import Any
 import pytest
 
 from lab.plan import CHECKOUT
-from tests.lab_fixture import Lab, Project
+from tests.lab.lab import Lab
+from tests.lab.project import Project
 
 FIRST = {
-    "hostname": "mirror.lab.test", "service_name": "owned",
-    "cache_path": "/var/data/owned/cache", "config_path": "/var/data/owned/config.yml",
-}  # fmt: skip
+    "hostname": "mirror.lab.test",
+    "service_name": "owned",
+    "cache_path": "/var/data/owned/cache",
+    "config_path": "/var/data/owned/config.yml",
+}
 SECOND = {
-    "hostname": "second.lab.test", "service_name": "other",
-    "cache_path": "/var/data/other/cache", "config_path": "/var/data/other/config.yml",
-}  # fmt: skip
+    "hostname": "second.lab.test",
+    "service_name": "other",
+    "cache_path": "/var/data/other/cache",
+    "config_path": "/var/data/other/config.yml",
+}
 
 
 class Stack(Project):
@@ -38,52 +44,76 @@ class Stack(Project):
             "from components.registry_mirror import RegistryMirror, RegistryMirrorArgs, SwarmNode\n"
             "swarm = docker.Provider('swarm', host='ssh://root@198.18.0.11', ssh_opts=SSH)\n"
             "manager = SwarmNode(name='node1', address='198.18.0.11', host_key=HOST_KEY)\n"
-            f"node = SwarmNode(name='node2', address='198.18.0.12', host_key={self.lab.host_key('node2')!r})\n"
-            "RegistryMirror('mirror', RegistryMirrorArgs(image=REGISTRY, coalesce=False, nodes=[node], manager=manager,"
-            " private_key=pulumi.Output.secret(KEY), upstream='http://198.18.0.2', check_image='library/swarm-mirror-proof:1',"
+            "node = SwarmNode(name='node2', address='198.18.0.12',"
+            f" host_key={self.lab.host_key('node2')!r})\n"
+            "RegistryMirror('mirror', RegistryMirrorArgs(image=REGISTRY, coalesce=False,"
+            " nodes=[node], manager=manager,"
+            " private_key=pulumi.Output.secret(KEY), upstream='http://198.18.0.2',"
+            " check_image='library/swarm-mirror-proof:1',"
             f" **{settings!r}), pulumi.ResourceOptions(providers=[swarm]))\n"
         )
 
 
 def everything(lab: Lab) -> dict[str, Any]:
     """What there is on the swarm, on its storage and in the nodes' daemon.json."""
-    lists = ("service ls --format '{{.ID}} {{.Name}}'", "config ls --quiet", "secret ls --quiet", "network ls --quiet")
+    lists = (
+        "service ls --format '{{.ID}} {{.Name}}'",
+        "config ls --quiet",
+        "secret ls --quiet",
+        "network ls --quiet",
+    )
     return {
         **{words: sorted(lab.on("node1", f"docker {words}").splitlines()) for words in lists},
-        "storage": lab.on("node1", "find /var/data ! -path '*/cache/*' -printf '%p %s %T@\\n' | sort"),
+        "storage": lab.on(
+            "node1", "find /var/data ! -path '*/cache/*' -printf '%p %s %T@\\n' | sort"
+        ),
         **{node: (lab.daemon_json(node), lab.mirrors(node)) for node in lab.nodes},
     }
 
 
 @pytest.fixture(scope="module")
 def first(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    found = Stack(lab, tmp_path_factory.mktemp("first") / "stack")
-    found.want(**FIRST)
-    found.up()
-    yield found
-    found.destroy()
-    assert "swarm-registry-mirror" not in lab.on("node1", "docker config ls"), "its claims went with it"
+    stack = Stack(lab, tmp_path_factory.mktemp("first") / "stack")
+    stack.want(**FIRST)
+    stack.up()
+    yield stack
+    stack.destroy()
+    assert "swarm-registry-mirror" not in lab.on("node1", "docker config ls"), (
+        "its claims went with it"
+    )
     lab.on("node1", "rm -rf /var/data/owned /var/data/other")
 
 
 @pytest.fixture
 def second(lab: Lab, first: Stack, tmp_path: Path) -> Iterator[Stack]:
-    found = Stack(lab, tmp_path / "stack")
-    yield found
-    found.destroy()
+    stack = Stack(lab, tmp_path / "stack")
+    yield stack
+    stack.destroy()
 
 
-@pytest.mark.fault("F40", "a second stack wants a hostname, a service name, a cache or a configuration file that is taken")
+@pytest.mark.fault(
+    "F40",
+    "a second stack wants a hostname, a service name, a cache or a configuration file that is"
+    " taken",
+)
 @pytest.mark.parametrize(
     ("taken", "words"),
     [
-        ("hostname", "the hostname mirror.lab.test is taken by the mirror of the stack contract/t/mirror"),
+        (
+            "hostname",
+            "the hostname mirror.lab.test is taken by the mirror of the stack contract/t/mirror",
+        ),
         ("service_name", "the service owned is taken by the mirror of the stack contract/t/mirror"),
         ("cache_path", "the cache path /var/data/owned/cache is taken by the mirror of the stack"),
-        ("config_path", "the config /var/data/owned/config.yml is taken by the mirror of the stack"),
+        (
+            "config_path",
+            "the config /var/data/owned/config.yml is taken by the mirror of the stack",
+        ),
     ],
 )
-def test_what_is_taken_is_refused_before_anything_is_made(lab: Lab, first: Stack, second: Stack, taken: str, words: str) -> None:
+def test_what_is_taken_is_refused_before_anything_is_made(
+    lab: Lab, first: Stack, second: Stack, taken: str, words: str
+) -> None:
     before = everything(lab)
     second.want(**{**SECOND, taken: FIRST[taken]})
     assert words in second.up(fails=True)
@@ -96,9 +126,15 @@ def test_what_is_taken_is_refused_before_anything_is_made(lab: Lab, first: Stack
 @pytest.mark.parametrize(
     ("made", "words"),
     [
-        ("--name theirs --label 'traefik.http.routers.x.rule=Host(`second.lab.test`)'", "leads the hostname second.lab.test"),
+        (
+            "--name theirs --label 'traefik.http.routers.x.rule=Host(`second.lab.test`)'",
+            "leads the hostname second.lab.test",
+        ),
         ("--name other", "there is a service other already, which is not this mirror's"),
-        ("--name theirs --mount type=bind,src=/var/data/other,dst=/var/lib/registry", "the service theirs writes to the cache"),
+        (
+            "--name theirs --mount type=bind,src=/var/data/other,dst=/var/lib/registry",
+            "the service theirs writes to the cache",
+        ),
     ],
 )
 def test_what_was_made_by_hand_counts_too_and_the_remedy_that_is_printed_works(
@@ -133,7 +169,11 @@ def test_a_half_made_stack_goes_on_under_another_name_and_its_own_marks_do_not_s
     assert len(lab.on("node1", "docker config ls --format '{{.Name}}'")) < len(before)
 
 
-LOCKS = ("/run/lock/swarm-registry-mirror", "/run/swarm-registry-mirror/lock", "/run/swarm-registry-mirror")
+LOCKS = (
+    "/run/lock/swarm-registry-mirror",
+    "/run/swarm-registry-mirror/lock",
+    "/run/swarm-registry-mirror",
+)
 
 
 @pytest.mark.fault("F43", "a local user of a node takes the lock, or puts a link in its place")
@@ -141,7 +181,11 @@ def test_a_local_user_holds_nothing_up(lab: Lab, first: Stack, second: Stack) ->
     nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups"
     lab.on("node2", "printf kept > /etc/victim")
     for path in LOCKS:
-        lab.on("node2", f"{nobody} flock {path} sleep 60 >/dev/null 2>&1 & {nobody} ln -sfn /etc/victim {path} 2>/dev/null; true")
+        lab.on(
+            "node2",
+            f"{nobody} flock {path} sleep 60 >/dev/null 2>&1 & {nobody} ln -sfn /etc/victim {path}"
+            " 2>/dev/null; true",
+        )
     try:
         second.want(**SECOND)
         second.up()

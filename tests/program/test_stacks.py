@@ -1,4 +1,5 @@
-"""The whole program, as each stack's file has it, under mocks; and with a stack's file that is full of mistakes."""
+"""The whole program, as each stack's file has it, under mocks; and with a stack's file that is full
+of mistakes."""
 
 import json
 import runpy
@@ -12,11 +13,10 @@ import pytest
 import yaml
 from pulumi.runtime.config import set_all_config
 
+from components.registry_mirror.cli.pin import pin
 from config.keys import KEYS
+from tests.builders import DIGEST, ED25519, KEY
 from tests.recorder import COMMAND, COMPONENT, SERVICE, run
-from tests.unit.test_rules import DIGEST, ED25519
-from tests.unit.test_settings import KEY
-from tools.pin import pin
 
 ROOT = Path(__file__).resolve().parents[2]
 STACKS = sorted(ROOT.glob("Pulumi.*.yaml"))
@@ -25,11 +25,17 @@ EXAMPLES = [ROOT / "Pulumi.staging.yaml", ROOT / "Pulumi.prod.yaml"]
 
 def load(values: dict[str, Any]) -> None:
     """Hand the configuration over as the CLI does: text, and JSON text for what is no string."""
-    set_all_config({key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()})
+    set_all_config(
+        {
+            key: value if isinstance(value, str) else json.dumps(value)
+            for key, value in values.items()
+        }
+    )
 
 
 def program() -> Awaitable[Any]:
-    """What the program hands to Pulumi to be run. The stack of the mocks has ended before it begins, so it is run here."""
+    """What the program hands to Pulumi to be run. The stack of the mocks has ended before it
+    begins, so it is run here."""
     given: list[Callable[[], Awaitable[Any]]] = []
     with mock.patch("pulumi.run", given.append):
         runpy.run_path(str(ROOT / "__main__.py"))
@@ -38,7 +44,8 @@ def program() -> Awaitable[Any]:
 
 
 def values_of(path: Path, folder: Path) -> dict[str, Any]:
-    """A stack's values, with files of the test's in place of those that lie on somebody's own computer."""
+    """A stack's values, with files of the test's in place of those that lie on somebody's own
+    computer."""
     text = path.read_text()
     if path in EXAMPLES:
         text, _ = pin(text, lambda image: DIGEST)
@@ -46,7 +53,11 @@ def values_of(path: Path, folder: Path) -> dict[str, Any]:
     hosts = [str(node["address"]) for node in values["swarm-registry-mirror:nodes"]]
     files = {
         "sshPrivateKeyFile": KEY,
-        **({} if path in EXAMPLES else {"knownHostsFile": "".join(f"{host} {ED25519}\n" for host in hosts)}),
+        **(
+            {}
+            if path in EXAMPLES
+            else {"knownHostsFile": "".join(f"{host} {ED25519}\n" for host in hosts)}
+        ),
         "imageDigestFile": f"{DIGEST}\n",
         "varnishDigestFile": f"{DIGEST}\n",
     }
@@ -61,12 +72,16 @@ def values_of(path: Path, folder: Path) -> dict[str, Any]:
 def test_every_stack_builds(path: Path, tmp_path: Path) -> None:
     values = values_of(path, tmp_path)
     load(values)
-    found = run(program)
-    assert len(found.of(COMPONENT)) == 1
-    assert len(found.of(SERVICE)) == 2
-    nodes = [command.name.partition("-node-")[2] for command in found.of(COMMAND) if "-node-" in command.name]
+    declared = run(program)
+    assert len(declared.of(COMPONENT)) == 1
+    assert len(declared.of(SERVICE)) == 2
+    nodes = [
+        command.name.partition("-node-")[2]
+        for command in declared.of(COMMAND)
+        if "-node-" in command.name
+    ]
     assert sorted(nodes) == sorted(node["name"] for node in values["swarm-registry-mirror:nodes"])
-    (provider,) = found.of("pulumi:providers:docker")
+    (provider,) = declared.of("pulumi:providers:docker")
     assert provider.inputs["host"].startswith("ssh://")
 
 
@@ -89,15 +104,21 @@ def test_keys_stand_in_the_order_of_the_reference(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_an_example_is_refused_until_its_images_are_pinned_and_says_how(path: Path, tmp_path: Path) -> None:
+def test_an_example_is_refused_until_its_images_are_pinned_and_says_how(
+    path: Path, tmp_path: Path
+) -> None:
     values = values_of(path, tmp_path)
     values["swarm-registry-mirror:image"] = "registry:3.1.2"
     load(values)
-    with pytest.raises(pulumi.RunError, match=r"1 fault in the configuration:\n  - image: .*imagetools inspect"):
+    with pytest.raises(
+        pulumi.RunError, match=r"1 fault in the configuration:\n  - image: .*imagetools inspect"
+    ):
         run(program)
 
 
-def test_a_stack_full_of_mistakes_is_refused_in_one_message_and_declares_nothing(tmp_path: Path) -> None:
+def test_a_stack_full_of_mistakes_is_refused_in_one_message_and_declares_nothing(
+    tmp_path: Path,
+) -> None:
     values = values_of(ROOT / "Pulumi.dev.yaml", tmp_path)
     values["swarm-registry-mirror:hostname"] = "https://mirror.lab.test"
     values["swarm-registry-mirror:nodez"] = []

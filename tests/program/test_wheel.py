@@ -1,11 +1,15 @@
-"""The component as others install it: a wheel in an environment that has never seen this checkout."""
+"""The component as others install it: a wheel in an environment that has never seen this
+checkout."""
 
+import json
 import os
+import re
+import subprocess
 import zipfile
 from pathlib import Path
 
-import pytest
-
+from components.registry_mirror import ship
+from components.registry_mirror.cli.__main__ import VERBS
 from tests.installed import run
 from tools.toolchain import CHECKOUT, VENV
 
@@ -22,31 +26,75 @@ def test_the_wheel_has_the_component_its_licence_and_nothing_of_the_program(whee
     assert "swarm_registry_mirror/cli/__main__.py" in names
 
 
-def test_the_wheel_alone_has_the_command_with_every_verb(installed: Path, tmp_path: Path) -> None:
+def test_the_wheel_is_built_without_a_warning(wheel: Path, tmp_path: Path) -> None:
+    source = wheel.parent / "source"
+    python = VENV / "bin" / "python"
+    done = subprocess.run(
+        [python, "-m", "build", "--wheel", "-nx", "--outdir", tmp_path, source],
+        cwd=tmp_path,
+        # setuptools warns of this setting of a developer's.
+        env={key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    output = done.stdout + done.stderr
+    assert [line for line in output.splitlines() if re.search("(?i)warning|absent", line)] == []
+    built = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
+    assert "swarm_registry_mirror/container/mirror.vcl" in built
+
+
+RUN_EACH = """
+import contextlib, io, json, sys
+import swarm_registry_mirror.cli.__main__ as command
+outputs = {}
+for arguments in json.loads(sys.argv[1]):
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
+        command.main(arguments)
+    outputs[" ".join(arguments)] = output.getvalue()
+print(json.dumps({"file": command.__file__, "outputs": outputs}))
+"""
+"""Runs the command with each list of arguments, in one process, and prints what it printed."""
+
+
+def test_the_wheel_alone_has_the_command_with_every_verb(
+    installed: Path, wheel: Path, tmp_path: Path
+) -> None:
+    verbs = [verb.name for verb in VERBS]
+    helps = [["--help"], *([verb, "--help"] for verb in verbs)]
+    others = [["completion", "bash"], ["policy", "--pack", str(tmp_path / "pack")]]
+    python = installed / "bin" / "python"
+    answer = json.loads(run(python, "-c", RUN_EACH, json.dumps([*helps, *others]), cwd=tmp_path))
+    assert answer["file"].startswith(str(installed)), "or the checkout's own was asked"
+    outputs = answer["outputs"]
+    for verb in verbs:
+        assert f"\n    {verb}" in outputs["--help"]
+        assert "example:" in outputs[f"{verb} --help"]
+    assert "_swarm_registry_mirror" in outputs["completion bash"]
+    version = (tmp_path / "pack" / "requirements.txt").read_text().partition("\n")[0]
+    assert version == f"swarm-registry-mirror=={wheel.name.split('-')[1]}"
     command = installed / "bin" / "swarm-registry-mirror"
-    text = run(command, "--help", cwd=tmp_path)
-    for verb in ("status", "repair", "stats", "engines", "advisories", "hostkeys", "forget", "unlock", "sudoers"):
-        assert f"\n    {verb}" in text
-        assert "example:" in run(command, verb, "--help", cwd=tmp_path)
     assert "ops ALL=(root) NOPASSWD" in run(command, "sudoers", "ops", cwd=tmp_path)
-    where = "import swarm_registry_mirror.cli.__main__ as m, sys; print(m.__file__, [p for p in sys.path if 'registry' in p])"
-    assert str(CHECKOUT / "components") not in run(installed / "bin" / "python", "-c", where, cwd=tmp_path)
 
 
-@pytest.mark.parametrize("name", ["minimal", "estate"])
-def test_an_example_is_correctly_typed_against_what_is_installed(installed: Path, name: str) -> None:
+def test_the_examples_are_correctly_typed_against_what_is_installed(
+    installed: Path, tmp_path: Path
+) -> None:
     argv: list[str | Path] = [
         VENV / "bin" / "mypy",
         "--strict",
         "--python-executable",
         installed / "bin" / "python",
         "--cache-dir",
-        os.devnull,
+        tmp_path,
     ]
-    run(*argv, "__main__.py", cwd=EXAMPLES / name)
+    for name in ("minimal", "estate"):
+        run(*argv, "__main__.py", cwd=EXAMPLES / name)
 
 
 def test_the_installed_agent_is_the_one_of_this_checkout(installed: Path, tmp_path: Path) -> None:
-    text = "from swarm_registry_mirror import ship; print(ship.program('node'), ship.program('rolling_restart'))"
-    here = run(VENV / "bin" / "python", "-c", text.replace("swarm_registry_mirror", "components.registry_mirror"), cwd=CHECKOUT)
-    assert run(installed / "bin" / "python", "-c", text, cwd=tmp_path) == here
+    names = ["node", "rolling_restart"]
+    text = f"from swarm_registry_mirror import ship; print(*map(ship.program, {names}))"
+    there = run(installed / "bin" / "python", "-c", text, cwd=tmp_path)
+    assert there.split() == [ship.program(name) for name in names]

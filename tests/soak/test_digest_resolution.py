@@ -1,8 +1,9 @@
-"""Which questions a manager asks, and where, when it looks up the digest of an image: `docker service create`, `service update`
-and `docker stack deploy`, on each engine.
+"""Which questions a manager asks, and where, when it looks up the digest of an image: `docker
+service create`, `service update` and `docker stack deploy`, on each engine.
 
-Each engine is the manager of a swarm of its own here. The mirror is one that writes down what it is asked; the hub answers under
-Docker Hub's own name. What is said here is the table of docs/digests.md.
+Each engine is the manager of a swarm of its own here. The mirror is one that writes down what it is
+asked; the hub answers under Docker Hub's own name. What is said here is the table of
+docs/explanation/digests.md.
 """
 
 import time
@@ -15,7 +16,7 @@ from lab.by_hand import HOSTS_TOML, REGISTRY_MIRRORS
 from lab.images import attested_image, publish_at_hub
 from lab.internet import SICK_MIRROR
 from lab.plan import SICK, SICK_HOST
-from tests.lab_fixture import Lab
+from tests.lab.lab import Lab
 
 IMAGE = "resolved:1"
 MIRROR = f"https://{SICK_HOST}"
@@ -24,11 +25,13 @@ NODE = "node3"
 COMMANDS = {
     "create": f"docker service create --detach --quiet --replicas 0 --name seen {IMAGE} >/dev/null",
     "update": (
-        "docker service create --detach --quiet --replicas 0 --no-resolve-image --name seen other:1 >/dev/null 2>&1;"
+        "docker service create --detach --quiet --replicas 0 --no-resolve-image --name seen other:1"
+        " >/dev/null 2>&1;"
         f" docker service update --detach --quiet --image {IMAGE} seen >/dev/null"
     ),
     "deploy": (
-        f'printf \'version: "3.8"\\nservices: {{seen: {{image: "{IMAGE}", deploy: {{replicas: 0}}}}}}\\n\' > /tmp/stack.yml;'
+        f'printf \'version: "3.8"\\nservices: {{seen: {{image: "{IMAGE}", deploy: {{replicas:'
+        f" 0}}}}}}\\n' > /tmp/stack.yml;"
         " docker stack deploy --compose-file /tmp/stack.yml s >/dev/null 2>&1"
     ),
 }
@@ -49,27 +52,41 @@ def written_down(lab: Lab) -> Iterator[Lab]:
 
 
 class Manager:
-    """A machine that has left the lab's swarm for one of its own, whose docker uses the mirror in one way."""
+    """A machine that has left the lab's swarm for one of its own, whose docker uses the mirror in
+    one way."""
 
     def __init__(self, lab: Lab, engine: str, way: str) -> None:
         self.lab = lab
         lab.have({NODE: engine})
         lab.on(NODE, f"echo '{SICK} {SICK_HOST}' >> /etc/hosts")
         by_hand.know_docker_hub(lab.sandbox, lab.nodes[NODE])
-        lab.on(NODE, f"docker swarm leave --force; docker swarm init --advertise-addr {lab.nodes[NODE].address}")
+        lab.on(
+            NODE,
+            "docker swarm leave --force; docker swarm init --advertise-addr"
+            f" {lab.nodes[NODE].address}",
+        )
         by_hand.use(lab.sandbox, lab.nodes[NODE], way, MIRROR)
 
     def resolve(self, command: str) -> tuple[bool, set[str], set[str]]:
-        """Whether the service has the digest, and what was asked of the mirror and of the hub, as `METHOD kind`."""
+        """Whether the service has the digest, and what was asked of the mirror and of the hub, as
+        `METHOD kind`."""
         for place in (internet.HUB, SICK_MIRROR):
             internet.reset_counters(self.lab.sandbox, place)
         self.lab.on(NODE, COMMANDS[command])
-        look = f"docker service inspect --format '{{{{.Spec.TaskTemplate.ContainerSpec.Image}}}}' {SERVICE[command]}"
+        look = (
+            f"docker service inspect --format '{{{{.Spec.TaskTemplate.ContainerSpec.Image}}}}'"
+            f" {SERVICE[command]}"
+        )
         image = self.lab.on(NODE, look).strip()
         self.lab.on(NODE, f"docker service rm {SERVICE[command]} >/dev/null")
         ours = self.lab.nodes[NODE].address
-        asked = [internet.requests(self.lab.sandbox, place) for place in (SICK_MIRROR, internet.HUB)]
-        mirror, hub = ({_kind(method, path) for client, method, path in place if client == ours} for place in asked)
+        asked = [
+            internet.requests(self.lab.sandbox, place) for place in (SICK_MIRROR, internet.HUB)
+        ]
+        mirror, hub = (
+            {_kind(method, path) for client, method, path in place if client == ours}
+            for place in asked
+        )
         return "@sha256:" in image, mirror, hub
 
 

@@ -1,7 +1,9 @@
-"""Engines of four generations and both image stores behind one mirror: the image crosses the internet once, and an image with
-an attestation costs nothing more, also when everything upstream is dead.
+"""Engines of four generations and both image stores behind one mirror: the image crosses the
+internet once, and an image with an attestation costs nothing more, also when everything upstream is
+dead.
 
-Docker is pointed at the mirror by hand here, in each way that an engine reads; the agent configures the manager alone.
+Docker is pointed at the mirror by hand here, in each way that an engine reads; the agent configures
+the manager alone.
 """
 
 import threading
@@ -15,7 +17,8 @@ from lab import by_hand, deployed, internet
 from lab.by_hand import HOSTS_TOML, REGISTRY_MIRRORS
 from lab.images import attested_image, proof_image_bytes, publish_at_hub, random_image
 from lab.internet import reset_counters
-from tests.lab_fixture import Lab, Mirror
+from tests.lab.lab import Lab
+from tests.lab.mirror import Mirror
 
 MIRROR = "https://mirror.lab.test"
 HERD = "mixed-herd:1"
@@ -28,16 +31,16 @@ LAYERS = (1 << 20, 1 << 20)
 @pytest.fixture(scope="module")
 def mirror(lab: Lab) -> Iterator[Mirror]:
     internet.behave(lab.sandbox, "well")
-    found = Mirror(lab)
-    found.configure(without=("node2", "node3"))
-    found.up()
+    mirror = Mirror(lab)
+    mirror.configure(without=("node2", "node3"))
+    mirror.up()
     publish_at_hub(lab.sandbox, random_image("mixed-herd", HERD_LAYERS), f"library/{HERD}")
     publish_at_hub(lab.sandbox, random_image("plain", LAYERS), f"library/{PLAIN}")
     publish_at_hub(lab.sandbox, attested_image("attested", LAYERS), f"library/{ATTESTED}")
-    yield found
+    yield mirror
     internet.behave(lab.sandbox, "well")
     lab.have({})
-    found.destroy()
+    mirror.destroy()
 
 
 def pull(lab: Lab, node: str, image: str) -> float:
@@ -66,7 +69,12 @@ def test_engines_of_every_kind_at_the_same_instant_are_one_download(
 ) -> None:
     lab.have(engines)
     for node in engines:
-        by_hand.use(lab.sandbox, lab.nodes[node], way if lab.nodes[node].has.containerd_store else REGISTRY_MIRRORS, MIRROR)
+        by_hand.use(
+            lab.sandbox,
+            lab.nodes[node],
+            way if lab.nodes[node].has.containerd_store else REGISTRY_MIRRORS,
+            MIRROR,
+        )
         lab.wait_for_mirror(node)
     deployed.empty(lab.sandbox)
     for node in lab.nodes:
@@ -96,9 +104,14 @@ def dead(lab: Lab) -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("engine", "way"),
-    [("29", HOSTS_TOML), ("29", REGISTRY_MIRRORS), ("28.5-containerd", HOSTS_TOML), ("29-graphdriver", REGISTRY_MIRRORS)],
+    [
+        ("29", HOSTS_TOML),
+        ("29", REGISTRY_MIRRORS),
+        ("28.5-containerd", HOSTS_TOML),
+        ("29-graphdriver", REGISTRY_MIRRORS),
+    ],
 )
-def test_an_attested_image_takes_no_longer_than_a_plain_one_cold_warm_and_with_everything_upstream_dead(
+def test_an_attested_image_takes_no_longer_than_a_plain_one_cold_warm_and_with_everything_upstream_dead(  # noqa: E501
     lab: Lab, mirror: Mirror, dead: None, engine: str, way: str
 ) -> None:
     lab.have({"node3": engine})
@@ -111,7 +124,12 @@ def test_an_attested_image_takes_no_longer_than_a_plain_one_cold_warm_and_with_e
         if state == "dead":
             internet.behave(lab.sandbox, "black-hole")
         seconds[state] = pull(lab, "node3", PLAIN), pull(lab, "node3", ATTESTED)
-    print({state: f"plain {plain:.1f} s, attested {attested:.1f} s" for state, (plain, attested) in seconds.items()})
+    print(
+        {
+            state: f"plain {plain:.1f} s, attested {attested:.1f} s"
+            for state, (plain, attested) in seconds.items()
+        }
+    )
     for plain, attested in seconds.values():
         assert attested <= plain + 3
     assert max(seconds["dead"]) < 20

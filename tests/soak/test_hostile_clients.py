@@ -1,4 +1,5 @@
-"""Ten minutes of clients that may send anything: what an honest one gets is always right, and Varnish is the same process."""
+"""Ten minutes of clients that may send anything: what an honest one gets is always right, and
+Varnish is the same process."""
 
 import os
 import time
@@ -20,12 +21,23 @@ def test_ten_minutes_of_anything_change_nothing_that_an_honest_client_gets(tmp_p
         end, sent = time.monotonic() + SECONDS, 0
         while time.monotonic() < end:
             # New tags all the time: a tag is in danger before Varnish has it.
-            images = [Honest(chain, f"library/soak{sent}-{number}", docker=number % 2 == 0) for number in range(4)]
+            images = [
+                Honest(chain, f"library/soak{sent}-{number}", docker=number % 2 == 0)
+                for number in range(4)
+            ]
             paths = [path for image in images for path in image.paths]
 
-            @settings(max_examples=100, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+            @settings(
+                max_examples=100,
+                deadline=None,
+                database=None,
+                suppress_health_check=list(HealthCheck),
+            )
             @given(
-                st.lists(st.tuples(methods, targets(paths), accepts, headers), min_size=1, max_size=4), st.sampled_from(images)
+                st.lists(
+                    st.tuples(methods, targets(paths), accepts, headers), min_size=1, max_size=4
+                ),
+                st.sampled_from(images),
             )
             def attack(requests: list[tuple[str, str, str, list[str]]], image: Honest) -> None:
                 nonlocal sent

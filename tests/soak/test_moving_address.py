@@ -1,6 +1,8 @@
-"""A DNS name on a moving address, as in the recipe's ingredients: keepalived gives the managers one, and its holder dies.
+"""A DNS name on a moving address, as in the recipe's ingredients: keepalived gives the managers
+one, and its holder dies.
 
-keepalived runs as the recipe's authors run it, in a container of each manager's own docker, with unicast between them.
+keepalived runs as the recipe's authors run it, in a container of each manager's own docker, with
+unicast between them.
 """
 
 import json
@@ -13,7 +15,8 @@ import pytest
 from lab.images import PROOF, debian_image
 from lab.internet import reset_counters
 from lab.plan import MANAGER, MIRROR_HOST, MOVING, NODES, SECOND_HOST
-from tests.lab_fixture import Lab, Mirror
+from tests.lab.lab import Lab
+from tests.lab.mirror import Mirror
 
 NAMES = f"{MIRROR_HOST} {SECOND_HOST}"
 KEEPALIVED = """
@@ -31,8 +34,10 @@ vrrp_instance mirror {{
 }}
 """
 START = (
-    "cat > /etc/keepalived.conf; docker run --detach --name keepalived --restart unless-stopped --network host"
-    " --cap-add NET_ADMIN --cap-add NET_BROADCAST --cap-add NET_RAW --mount type=bind,source=/etc/keepalived.conf,"
+    "cat > /etc/keepalived.conf; docker run --detach --name keepalived --restart unless-stopped"
+    " --network host"
+    " --cap-add NET_ADMIN --cap-add NET_BROADCAST --cap-add NET_RAW --mount"
+    " type=bind,source=/etc/keepalived.conf,"
     "target=/etc/keepalived/keepalived.conf,readonly lab/keepalived:1"
 )
 WATCH = f"""
@@ -54,20 +59,31 @@ print(json.dumps(answers))
 
 @pytest.fixture
 def managers(lab: Lab) -> Iterator[None]:
-    """Three managers with Traefik and keepalived on each; the mirror's name is on the moving address, which node1 holds."""
-    archive = debian_image("keepalived", "keepalived", ["keepalived", "--dont-fork", "--log-console"]).read_bytes()
+    """Three managers with Traefik and keepalived on each; the mirror's name is on the moving
+    address, which node1 holds."""
+    archive = debian_image(
+        "keepalived", "keepalived", ["keepalived", "--dont-fork", "--log-console"]
+    ).read_bytes()
     lab.on("node1", "docker node promote node2 node3")
     for node, priority in zip(NODES, (150, 100, 50), strict=True):
         others = "\n    ".join(other.address for other in NODES if other is not node)
         lab.on(node.name, "docker load --quiet", archive)
-        config = KEEPALIVED.format(priority=priority, own=node.address, others=others, moving=MOVING)
+        config = KEEPALIVED.format(
+            priority=priority, own=node.address, others=others, moving=MOVING
+        )
         lab.on(node.name, START, config.encode())
-        lab.on(node.name, f"sed -i 's/^{MANAGER.address} {NAMES}/{MOVING} {NAMES}/' /etc/hosts; grep -q '^{MOVING}' /etc/hosts")
+        lab.on(
+            node.name,
+            f"sed -i 's/^{MANAGER.address} {NAMES}/{MOVING} {NAMES}/' /etc/hosts; grep -q"
+            f" '^{MOVING}' /etc/hosts",
+        )
     yield
     for node in NODES:
         # Stopped and not killed: it then takes the address away itself.
         lab.on(
-            node.name, "docker stop keepalived; docker rm keepalived; rm /etc/keepalived.conf; docker image rm lab/keepalived:1"
+            node.name,
+            "docker stop keepalived; docker rm keepalived; rm /etc/keepalived.conf; docker image rm"
+            " lab/keepalived:1",
         )
         lab.on(node.name, f"sed -i 's/^{MOVING} /{MANAGER.address} /' /etc/hosts")
     lab.on("node1", "docker node demote node2 node3")
@@ -75,23 +91,32 @@ def managers(lab: Lab) -> Iterator[None]:
 
 @pytest.fixture
 def mirror(lab: Lab, managers: None) -> Iterator[Mirror]:
-    found = Mirror(lab)
-    # Elsewhere than on the machine that dies: that case is e2e's, and would hide how long the address takes.
-    found.configure(placementConstraints=["node.hostname != node1"])
-    found.up()
-    yield found
-    found.destroy()
+    mirror = Mirror(lab)
+    # Elsewhere than on the machine that dies: that case is e2e's, and would hide how long the
+    # address takes.
+    mirror.configure(placementConstraints=["node.hostname != node1"])
+    mirror.up()
+    yield mirror
+    mirror.destroy()
 
 
 def holder(lab: Lab) -> list[str]:
-    return [node.name for node in NODES if f" {MOVING}/" in lab.on(node.name, "ip -oneline address show host0")]
+    return [
+        node.name
+        for node in NODES
+        if f" {MOVING}/" in lab.on(node.name, "ip -oneline address show host0")
+    ]
 
 
-def test_pulls_go_on_when_the_manager_that_holds_the_mirrors_address_dies(lab: Lab, mirror: Mirror) -> None:
+def test_pulls_go_on_when_the_manager_that_holds_the_mirrors_address_dies(
+    lab: Lab, mirror: Mirror
+) -> None:
     assert holder(lab) == ["node1"]
     for node in ("node2", "node3"):
         lab.wait_for_mirror(node)
-        lab.on(node, f"docker image rm --force {PROOF} >/dev/null 2>&1; docker pull --quiet {PROOF}")
+        lab.on(
+            node, f"docker image rm --force {PROOF} >/dev/null 2>&1; docker pull --quiet {PROOF}"
+        )
     reset_counters(lab.sandbox)
     with ThreadPoolExecutor() as pool:
         watching = pool.submit(lab.on, "node3", 'python3 -c "$(cat)" 40', WATCH.encode())
@@ -99,10 +124,10 @@ def test_pulls_go_on_when_the_manager_that_holds_the_mirrors_address_dies(lab: L
         lab.power_off("node1")
     try:
         answers = json.loads(watching.result())
-        bad = [when for when, well in answers if not well]
+        bad = [when for when, succeeded in answers if not succeeded]
         assert bad, "the address did not move, so nothing was tried"
-        assert all(well for when, well in answers if when > bad[-1])
-        after = next(when for when, well in answers if when > bad[-1])
+        assert all(succeeded for when, succeeded in answers if when > bad[-1])
+        after = next(when for when, succeeded in answers if when > bad[-1])
         gap = after - bad[0]
         print(f"\nThe mirror's address moved; the mirror did not answer for {gap:.1f} s.")
         assert gap < 15
@@ -112,7 +137,9 @@ def test_pulls_go_on_when_the_manager_that_holds_the_mirrors_address_dies(lab: L
     finally:
         lab.power_on("node1")
     deadline = time.monotonic() + 60
-    while "Ready" not in lab.on("node2", "docker node ls --filter name=node1 --format '{{.Status}}'"):
+    while "Ready" not in lab.on(
+        "node2", "docker node ls --filter name=node1 --format '{{.Status}}'"
+    ):
         assert time.monotonic() < deadline
         time.sleep(0.5)
     lab.wait_for_mirror("node2")

@@ -1,4 +1,5 @@
-"""A node of the swarm without systemd (Debian with sysvinit): told, restarted, and as before in the end."""
+"""A node of the swarm without systemd (Debian with sysvinit): configured, restarted, and as before
+in the end."""
 
 from collections.abc import Iterator
 
@@ -6,7 +7,8 @@ import pytest
 
 from lab import base_systems, machines
 from lab.plan import MANAGER, LabNode
-from tests.lab_fixture import Lab, Mirror
+from tests.lab.lab import Lab
+from tests.lab.mirror import Mirror
 
 NODE = LabNode("node4", "198.18.0.14", "20.10-sysv")
 URL = "https://mirror.lab.test/"
@@ -26,7 +28,10 @@ def node(lab: Lab) -> Iterator[str]:
     machines.wait_until_up(lab.sandbox, lab.folder, NODE)
     lab.on(NODE.name, f"ip address add {NODE.address}/24 dev host0; ip link set host0 up")
     token = lab.on("node1", "docker swarm join-token -q worker").strip()
-    lab.on(NODE.name, f"docker swarm join --token {token} --advertise-addr {NODE.address} {MANAGER.address}:2377")
+    lab.on(
+        NODE.name,
+        f"docker swarm join --token {token} --advertise-addr {NODE.address} {MANAGER.address}:2377",
+    )
     yield NODE.name
     lab.on(NODE.name, "docker swarm leave")
     machines.power_off(lab.sandbox, NODE)
@@ -36,21 +41,23 @@ def node(lab: Lab) -> Iterator[str]:
 
 @pytest.fixture
 def mirror(lab: Lab, node: str) -> Iterator[Mirror]:
-    found = Mirror(lab)
+    mirror = Mirror(lab)
     # First in the list: the canary, and the first whose turn it is.
     entry = {"name": node, "address": NODE.address, "hostKey": lab.host_key(node)}
-    found.base["config"]["swarm-registry-mirror:nodes"].insert(0, entry)
-    found.configure()
-    yield found
-    found.configure()
-    found.destroy()
+    mirror.base["config"]["swarm-registry-mirror:nodes"].insert(0, entry)
+    mirror.configure()
+    yield mirror
+    mirror.configure()
+    mirror.destroy()
 
 
 def pid(lab: Lab, node: str) -> str:
     return lab.on(node, "cat /var/run/docker.pid").strip()
 
 
-def test_a_node_without_systemd_is_told_restarted_and_gets_everything_back(lab: Lab, mirror: Mirror, node: str) -> None:
+def test_a_node_without_systemd_is_configured_restarted_and_gets_everything_back(
+    lab: Lab, mirror: Mirror, node: str
+) -> None:
     lab.on(node, "test ! -d /run/systemd/system && test -x /etc/init.d/docker")
     before = pid(lab, node)
     mirror.up()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from components.registry_mirror import advisories
-from components.registry_mirror.coalesce import VARNISH_FLOOR
+from components.registry_mirror.render.varnish import VARNISH_FLOOR
 from components.registry_mirror.rules import REGISTRY_FLOOR
 from lab.images import REGISTRY, VARNISH
 
@@ -32,19 +32,32 @@ def ids(component: str, image: str) -> list[str]:
         ("varnish:latest", []),
     ],
 )
-def test_an_image_is_compared_with_the_fix_of_its_line_of_releases(image: str, expected: list[str]) -> None:
+def test_an_image_is_compared_with_the_fix_of_its_line_of_releases(
+    image: str, expected: list[str]
+) -> None:
     assert ids("varnish", image) == expected
 
 
 def test_each_component_has_its_own() -> None:
     assert ids("registry", "registry:3.1.1") == ["CVE-2026-46595"]
-    assert ids("registry", "registry:2.8.1") == ["CVE-2026-33540", "CVE-2026-41888", "CVE-2026-46595", "CVE-2023-2253"]
+    assert ids("registry", "registry:2.8.1") == [
+        "CVE-2026-33540",
+        "CVE-2026-41888",
+        "CVE-2026-46595",
+        "CVE-2023-2253",
+    ]
 
 
 def test_a_preview_has_one_line_for_each_image_the_worst_first() -> None:
     registry, varnish = advisories.warnings(f"registry:2.8.1@{DIGEST}", f"varnish:7.7.0@{DIGEST}")
-    assert registry.startswith("image: registry:2.8.1 is older than the fix of CVE-2026-33540 (high")
-    assert varnish.startswith("varnishImage: varnish:7.7.0 is older than the fix of VSV00016 (medium, fixed in 7.6.3 and 7.7.1")
+    assert registry.startswith(
+        "image: registry:2.8.1 is older than the fix of CVE-2026-33540 (high"
+    )
+    assert varnish.startswith(
+        "Varnish's image: varnish:7.7.0 is older than the fix of VSV00016 (medium, fixed in 7.6.3"
+        " and"
+        " 7.7.1"
+    )
     assert advisories.warnings(f"registry:3.1.2@{DIGEST}", None) == []
 
 
@@ -58,13 +71,19 @@ def test_the_list_is_complete_in_itself() -> None:
 
 
 def test_what_is_shipped_is_older_than_no_fix_of_high_severity() -> None:
-    pinned = re.findall(r"(?m)^  swarm-registry-mirror:(image|varnishImage): (\S+)", "".join(
-        path.read_text() for path in ROOT.glob("Pulumi.*.yaml")
-    ))  # fmt: skip
+    pinned = re.findall(
+        r"(?m)^  swarm-registry-mirror:(image|varnishImage): (\S+)",
+        "".join(path.read_text() for path in ROOT.glob("Pulumi.*.yaml")),
+    )
     assert len(pinned) >= 4
-    floors = [("registry", ".".join(map(str, REGISTRY_FLOOR))), ("varnish", ".".join(map(str, VARNISH_FLOOR)))]
+    floors = [
+        ("registry", ".".join(map(str, REGISTRY_FLOOR))),
+        ("varnish", ".".join(map(str, VARNISH_FLOOR))),
+    ]
     images = [("registry" if key == "image" else "varnish", value) for key, value in pinned]
     images += [("registry", REGISTRY.reference), ("varnish", VARNISH.reference)]
     images += [(component, f"{component}:{version}") for component, version in floors]
     for component, image in images:
-        assert [each.id for each in advisories.concerning(component, image) if each.severity == "high"] == [], image
+        assert [
+            each.id for each in advisories.concerning(component, image) if each.severity == "high"
+        ] == [], image

@@ -1,4 +1,5 @@
-"""The agent's answer is found whatever a machine prints around it, and nothing else is taken for one."""
+"""The agent's answer is found whatever a machine prints around it, and nothing else is taken for
+one."""
 
 import contextlib
 
@@ -64,10 +65,17 @@ def test_what_a_person_sees_is_the_answer_or_what_an_earlier_version_left() -> N
     [
         ("registry mirror: the disk is full\nlogout\n", 1, "", "the disk is full"),
         ("Illegal variable name.\n", 1, "", "Illegal variable name."),
-        ("", 1, "This account is currently not available.\n", "This account is currently not available."),
+        (
+            "",
+            1,
+            "This account is currently not available.\n",
+            "This account is currently not available.",
+        ),
         ("", 137, "", "the command ended with 137 and said nothing"),
         ("registry mirror: a\x1b[2Jb\u202ec", 1, "", "abc"),
     ],
 )
-def test_a_complaint_is_ours_or_else_the_machines_last_word(errors: str, code: int, output: str, words: str) -> None:
+def test_a_complaint_is_ours_or_else_the_machines_last_word(
+    errors: str, code: int, output: str, words: str
+) -> None:
     assert answer.complaint(errors, code, output) == words

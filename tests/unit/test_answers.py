@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,13 +9,9 @@ from hypothesis import strategies as st
 
 from components.registry_mirror.cli import answers, nodes
 from components.registry_mirror.cli.answers import BadAnswer, parse
-from tests.unit.test_command import mirror
+from tests.builders import mirror, node_answer
 
-GOOD: dict[str, Any] = {
-    "engine": "26.1.5", "way": "daemon.json", "listed": True, "used": True, "recorded": True, "edited": False,
-    "due": [], "faults": [], "hazards": [],
-    "mirror_faults": [], "swarm_faults": [], "id": "i1",
-}  # fmt: skip
+GOOD = node_answer(id="i1")
 
 
 def test_a_good_answer_is_taken_as_it_is() -> None:
@@ -28,12 +23,22 @@ def test_a_good_answer_is_taken_as_it_is() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "hello", "", "[]", "null", "5", "[" * 200_000, "{}",
-        json.dumps({**GOOD, "extra": 1}), json.dumps({**GOOD, "used": 1}), json.dumps({**GOOD, "due": "x"}),
-        json.dumps({**GOOD, "faults": [5]}), json.dumps({**GOOD, "faults": ["x"] * 5000}), json.dumps({**GOOD, "engine": None}),
+        "hello",
+        "",
+        "[]",
+        "null",
+        "5",
+        "[" * 200_000,
+        "{}",
+        json.dumps({**GOOD, "extra": 1}),
+        json.dumps({**GOOD, "used": 1}),
+        json.dumps({**GOOD, "due": "x"}),
+        json.dumps({**GOOD, "faults": [5]}),
+        json.dumps({**GOOD, "faults": ["x"] * 5000}),
+        json.dumps({**GOOD, "engine": None}),
     ],
-)  # fmt: skip
-def test_any_other_is_refused_in_words(text: str) -> None:
+)
+def test_any_other_answer_is_refused_with_a_message(text: str) -> None:
     with pytest.raises(BadAnswer, match="look at that machine"):
         parse(text, answers.LOOK)
 
@@ -46,13 +51,16 @@ def test_a_number_that_no_counter_has_is_refused(value: object) -> None:
 
 
 def test_no_control_character_comes_through() -> None:
-    found = parse(json.dumps({**GOOD, "engine": "1\x1b[2J", "faults": ["\u202ea\nb\x07"]}), answers.LOOK)
-    assert (found["engine"], found["faults"]) == ("1", ["a b"])
+    parsed = parse(
+        json.dumps({**GOOD, "engine": "1\x1b[2J", "faults": ["\u202ea\nb\x07"]}), answers.LOOK
+    )
+    assert (parsed["engine"], parsed["faults"]) == ("1", ["a b"])
 
 
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+        st.none() | st.booleans() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     )
 )
 def test_no_answer_is_a_traceback(value: object) -> None:
@@ -62,10 +70,18 @@ def test_no_answer_is_a_traceback(value: object) -> None:
 
 
 def test_one_bad_node_is_one_bad_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = {"a": (0, json.dumps(GOOD), ""), "b": (0, "[]", ""), "c": (255, "", "no answer within 8 s")}
+    said = {
+        "a": (0, json.dumps(GOOD), ""),
+        "b": (0, "[]", ""),
+        "c": (255, "", "no answer within 8 s"),
+    }
     monkeypatch.setattr(nodes, "_agent", lambda action, asked, *_: said[asked.name])
     looks = nodes.look(mirror("a", "b", "c", manager="a"))
-    assert [(look.reachable, look.drifted) for look in looks] == [(True, False), (True, True), (False, False)]
+    assert [(look.reachable, look.drifted) for look in looks] == [
+        (True, False),
+        (True, True),
+        (False, False),
+    ]
     assert "not an object" in looks[1].faults[0]
-    found = nodes.stats(mirror("b", "c", manager="b"))
-    assert [fault.partition(":")[0] for fault in found.faults] == ["b", "c"]
+    stats = nodes.stats(mirror("b", "c", manager="b"))
+    assert [fault.partition(":")[0] for fault in stats.faults] == ["b", "c"]

@@ -1,4 +1,5 @@
-"""A base system is made once, and again when its recipe has changed; never under machines that lie over it."""
+"""A base system is made once, and again when its recipe has changed; never under machines that lie
+over it."""
 
 from pathlib import Path
 
@@ -14,7 +15,9 @@ def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     runs: list[str] = []
 
     def run(argv: list[str | Path], log: Path, **_: object) -> None:
-        (building,) = [word for word in argv if isinstance(word, Path) and word.suffix == ".building"]
+        (building,) = [
+            word for word in argv if isinstance(word, Path) and word.suffix == ".building"
+        ]
         building.mkdir()
         runs.append(building.stem)
 
@@ -44,7 +47,9 @@ def test_one_whose_removal_was_interrupted_is_made_again(made: list[str]) -> Non
     assert made == ["trixie", "trixie"]
 
 
-def test_it_does_not_change_under_machines(made: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_it_does_not_change_under_machines(
+    made: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     base_systems.make_base("trixie")
     (tmp_path / "dev" / "nodes" / "node1").mkdir(parents=True)
     base_systems.make_base("trixie")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from components.registry_mirror import coalesce
+from components.registry_mirror.render import varnish
 
 CASES = Path(__file__).parent / "cases" / "coalesce"
 
@@ -15,9 +15,9 @@ CASES = Path(__file__).parent / "cases" / "coalesce"
 def test_the_two_sizes_are_said_as_the_largest_layers_that_are_one_download(path: Path) -> None:
     """`memory` and `disk` in MiB; `meaning`: the line of the preview."""
     case: dict[str, Any] = json.loads(path.read_text())
-    assert coalesce.meaning(case["memory"], case["disk"]) == case["meaning"]
+    assert varnish.meaning(case["memory"], case["disk"]) == case["meaning"]
 
 
 def test_varnish_is_told_by_words_of_its_command() -> None:
-    assert "DISK=4096" in coalesce.words("mirror", 512)
-    assert "DISK=0" in coalesce.words("mirror", 512, 0)
+    assert "DISK=4096" in varnish.words(["mirror"], 512)
+    assert "DISK=0" in varnish.words(["mirror"], 512, 0)

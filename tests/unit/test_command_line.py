@@ -1,7 +1,8 @@
 """dockerd's command line as dockerd reads it: one JSON file per claim under cases/command_line/.
 
-`words` behind the program's name give `flags`; beside a daemon.json with the content `file`, dockerd refuses the keys of
-`conflicts` because of the flags there. tests/contract/test_real_dockerd.py asks real ones the same.
+`words` behind the program's name give `flags`; beside a daemon.json with the content `file`,
+dockerd refuses the keys of `conflicts` because of the flags there.
+tests/contract/test_real_dockerd.py asks real ones the same.
 """
 
 import json

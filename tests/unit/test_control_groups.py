@@ -10,7 +10,8 @@ from lab import control_groups
 
 @pytest.fixture
 def version_1(tmp_path: Path) -> Path:
-    """As Debian 10 has it, with the unified hierarchy beside it, where systemd keeps its own groups."""
+    """As Debian 10 has it, with the unified hierarchy beside it, where systemd keeps its own
+    groups."""
     for name in ("cpu,cpuacct", "cpuset", "devices", "memory", "pids", "systemd", "unified"):
         (tmp_path / name).mkdir()
     for link in ("cpu", "cpuacct"):
@@ -34,15 +35,21 @@ def version_2(tmp_path: Path) -> Path:
 def join(root: Path, name: str = "lab-node1") -> str:
     """The process id of the shell that has run the lines."""
     script = f"echo $$\nset -e\n{control_groups.joining(name, root)}"
-    return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        ["sh", "-c", script], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
-def test_on_version_1_a_machine_has_a_group_in_every_hierarchy_and_in_no_link(version_1: Path) -> None:
+def test_on_version_1_a_machine_has_a_group_in_every_hierarchy_and_in_no_link(
+    version_1: Path,
+) -> None:
     assert control_groups.fault(version_1) is None
     assert not control_groups.is_unified(version_1)
     pid = join(version_1)
     groups = ("cpu,cpuacct", "cpuset", "devices", "memory", "pids", "systemd")
-    assert {path.parent.parent.name for path in version_1.glob("*/lab-node1/cgroup.procs")} >= set(groups)
+    assert {path.parent.parent.name for path in version_1.glob("*/lab-node1/cgroup.procs")} >= set(
+        groups
+    )
     assert not (version_1 / "unified" / "lab-node1").exists()
     for group in groups:
         assert (version_1 / group / "lab-node1" / "cgroup.procs").read_text().strip() == pid
@@ -58,10 +65,14 @@ def test_there_it_is_given_processors_which_a_new_group_does_not_have(version_1:
     assert (group / "cpuset.cpus").read_text() == "2\n", "one that has some keeps them"
 
 
-def test_on_version_2_a_machine_has_one_group_and_the_controllers_are_handed_on_to_it(version_2: Path) -> None:
+def test_on_version_2_a_machine_has_one_group_and_the_controllers_are_handed_on_to_it(
+    version_2: Path,
+) -> None:
     assert control_groups.fault(version_2) is None
     handed = (version_2 / "cgroup.subtree_control").read_text().split()
-    assert handed == ["cpu", "memory", "+pids", "+cpuset", "+io"], "each by itself: one that the kernel refuses costs no other"
+    assert handed == ["cpu", "memory", "+pids", "+cpuset", "+io"], (
+        "each by itself: one that the kernel refuses costs no other"
+    )
     assert control_groups.hierarchies(version_2) == [version_2]
     assert (version_2 / "system.slice").is_dir()
     pid = join(version_2)
@@ -86,10 +97,13 @@ def test_on_version_2_too(version_2: Path) -> None:
 
 
 def test_a_kernel_that_hands_nothing_on_is_named_with_the_way_out(version_2: Path) -> None:
-    """In a container without an init its root has processes, and the kernel answers "device or resource busy"."""
+    """In a container without an init its root has processes, and the kernel answers "device or
+    resource busy"."""
     control = version_2 / "cgroup.subtree_control"
     control.unlink()
-    control.symlink_to("/proc/version")  # a file of the kernel's that has words in it and takes none, not from root either
+    control.symlink_to(
+        "/proc/version"
+    )  # a file of the kernel's that has words in it and takes none, not from root either
     said = control_groups.fault(version_2) or ""
     assert "in a container with an init of its own" in said
 

@@ -1,4 +1,5 @@
-"""What becomes of a daemon.json's text: one JSON file per claim under cases/, and two laws that hold for every text."""
+"""What becomes of a daemon.json's text: one JSON file per claim under cases/, and two laws that
+hold for every text."""
 
 import json
 from collections.abc import Callable
@@ -50,7 +51,11 @@ def test_a_file_of_ten_megabytes_is_refused() -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=8,
 )
@@ -61,9 +66,13 @@ documents = st.builds(
         indent=indent,
         ensure_ascii=ascii_only,
     ),
-    st.dictionaries(st.text().filter(lambda key: key != "registry-mirrors"), json_values, max_size=4),
+    st.dictionaries(
+        st.text().filter(lambda key: key != "registry-mirrors"), json_values, max_size=4
+    ),
     st.none() | st.lists(urls, min_size=1, max_size=4),
-    st.dictionaries(st.text().filter(lambda key: key != "registry-mirrors"), json_values, max_size=4),
+    st.dictionaries(
+        st.text().filter(lambda key: key != "registry-mirrors"), json_values, max_size=4
+    ),
     st.sampled_from([None, 0, 1, 4, "\t"]),
     st.booleans(),
 )

@@ -1,13 +1,16 @@
-"""What a stack's state says of its mirrors: every case is a state, and what is read from it or why not."""
+"""What a stack's state says of its mirrors: every case is a state, and what is read from it or why
+not."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from components.registry_mirror.cli import deployed
-from components.registry_mirror.cli.deployed import Mirror, StateError, mirrors, without
+from components.registry_mirror.cli.deployed import Mirror, mirrors, without
+from components.registry_mirror.cli.errors import StateError
 
 CASES = sorted((Path(__file__).parent / "cases" / "deployed").glob("*.json"))
 
@@ -19,8 +22,17 @@ def read(mirror: Mirror) -> dict[str, Any]:
         waves.extend([] for _ in range(node.wave + 1 - len(waves)))
         waves[node.wave].append(node.name)
     fields = (
-        "name", "at_once", "service", "front", "upstream", "has_credentials", "cache_path", "disk", "images", "runners",
-    )  # fmt: skip
+        "name",
+        "at_once",
+        "service",
+        "front",
+        "upstream",
+        "has_credentials",
+        "cache_path",
+        "disk",
+        "images",
+        "runners",
+    )
     keys = {node.name: node.environment.get("MIRROR_PRIVATE_KEY") for node in mirror.nodes}
     return {
         **{field: getattr(mirror, field) for field in fields},
@@ -32,7 +44,9 @@ def read(mirror: Mirror) -> dict[str, Any]:
 
 
 def case(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((Path(__file__).parent / "cases" / "deployed" / f"{name}.json").read_text())
+    found: dict[str, Any] = json.loads(
+        (Path(__file__).parent / "cases" / "deployed" / f"{name}.json").read_text()
+    )
     return found
 
 
@@ -51,7 +65,12 @@ def test_a_state_says_what_its_mirrors_are(path: Path) -> None:
     for mirror in found:
         for node in mirror.nodes:
             assert node.settings["keys"] == {"debug": True}
-            assert set(node.environment) >= {"MIRROR_NODE", "MIRROR_SSH", "MIRROR_HOST_KEY", "MIRROR_RUNNER"}
+            assert set(node.environment) >= {
+                "MIRROR_NODE",
+                "MIRROR_SSH",
+                "MIRROR_HOST_KEY",
+                "MIRROR_RUNNER",
+            }
 
 
 def test_no_secret_is_in_what_python_shows_of_a_mirror() -> None:
@@ -82,13 +101,60 @@ def test_a_node_is_struck_with_every_edge_to_it_and_everything_else_stays_as_it_
     assert [resource.get("inputs") for resource in after] == [
         resource.get("inputs") for resource in before if resource["urn"] != urn
     ]
-    assert {key: value for key, value in struck["deployment"].items() if key != "resources"} == {"manifest": {}}
+    assert {key: value for key, value in struck["deployment"].items() if key != "resources"} == {
+        "manifest": {}
+    }
 
 
-@pytest.mark.parametrize("value", [None, 5, "x", {"deployment": None}, {"deployment": {"resources": [[]]}}])
+@pytest.mark.parametrize(
+    "value", [None, 5, "x", {"deployment": None}, {"deployment": {"resources": [[]]}}]
+)
 def test_anything_else_is_one_message(value: object) -> None:
     with pytest.raises(StateError, match="cannot read the state"):
         mirrors(value)
+
+
+def with_registries(value: object) -> dict[str, Any]:
+    """The state of a mirror whose outputs have this as their registries."""
+    state: dict[str, Any] = case("one-mirror")["state"]
+    for resource in state["deployment"]["resources"]:
+        if resource["type"] == deployed.COMPONENT:
+            resource["outputs"] = {"url": "https://mirror.test", "registries": value}
+    return state
+
+
+GHCR = {"name": "ghcr.io", "prefix": "mirror.test/ghcr.io", "fallback": True}
+HUB = {"name": "docker.io", "prefix": "mirror.test", "fallback": True}
+
+
+def test_the_registries_of_a_mirror_are_read_from_its_outputs() -> None:
+    (found,) = mirrors(with_registries([HUB, GHCR]))
+    assert [vars(each) for each in found.served] == [HUB, GHCR]
+
+
+def test_a_mirror_of_an_earlier_version_serves_docker_hub() -> None:
+    (found,) = mirrors(case("one-mirror")["state"])
+    assert [vars(each) for each in found.served] == [HUB]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        ["ghcr.io"],
+        [{"name": "ghcr.io"}],
+        [{**GHCR, "more": 1}],
+        [{**GHCR, "name": "../../etc"}],
+        [{**GHCR, "name": "ghcr.io\x1b[2J"}],
+        [{**GHCR, "prefix": 'mirror.test/a"b'}],
+        [{**GHCR, "fallback": "no"}],
+    ],
+)
+def test_registries_of_another_shape_are_refused_and_none_gets_to_a_terminal(
+    value: object,
+) -> None:
+    with pytest.raises(StateError, match="registries of another shape"):
+        mirrors(with_registries(value))
 
 
 def test_ten_thousand_nodes_one_at_a_time_are_no_matter_of_depth() -> None:
@@ -109,3 +175,17 @@ def test_ten_thousand_nodes_one_at_a_time_are_no_matter_of_depth() -> None:
 def test_the_component_is_found_by_the_type_that_it_has() -> None:
     source = (Path(deployed.__file__).parent.parent / "component.py").read_text()
     assert f'"{deployed.COMPONENT}"' in source
+
+
+def test_a_request_that_pulumi_keeps_as_a_secret_is_known_for_one() -> None:
+    for name, secret in (("secret-settings-and-a-key-per-node", True), ("one-mirror", False)):
+        (found,) = mirrors(case(name)["state"])
+        assert {node.is_secret for node in found.nodes} == {secret}, name
+
+
+def test_the_guards_service_is_known_where_a_node_was_asked_for_one() -> None:
+    (found,) = mirrors(case("one-mirror")["state"])
+    assert found.guard == ""
+    (first, *others) = found.nodes
+    guarded = replace(first, request=json.dumps({**first.settings, "guard": True}))
+    assert replace(found, nodes=[guarded, *others]).guard == f"{found.service}-guard"

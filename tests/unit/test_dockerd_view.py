@@ -1,13 +1,14 @@
-"""How dockerd gets to the mirror: its proxy (one JSON file per claim under cases/no_proxy/), its authorities, and its own word.
+"""How dockerd gets to the mirror: its proxy (one JSON file per claim under cases/no_proxy/), its
+authorities, and its own word.
 
-The rules of NO_PROXY are those of Go's golang.org/x/net/http/httpproxy. dockerd's API is a real socket here.
+The rules of NO_PROXY are those of Go's golang.org/x/net/http/httpproxy. dockerd's API is a real
+socket here.
 """
 
 import http.server
 import json
 import os
 import socketserver
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from components.registry_mirror.node_agent import dockerd_view, engine
+from tests.serving import in_background
 
 CASES = Path(__file__).parent / "cases" / "no_proxy"
 URL = "https://mirror.example.com"
@@ -26,7 +28,10 @@ IMAGE = "library/hello-world:latest"
 @pytest.mark.parametrize("path", sorted(CASES.glob("*.json")), ids=lambda path: path.stem)
 def test_whether_docker_goes_through_its_proxy(path: Path) -> None:
     case: dict[str, Any] = json.loads(path.read_text())
-    assert dockerd_view.goes_through_proxy(urlsplit(case["url"]), case["no_proxy"]) is case["through_proxy"]
+    assert (
+        dockerd_view.goes_through_proxy(urlsplit(case["url"]), case["no_proxy"])
+        is case["through_proxy"]
+    )
 
 
 class Daemon:
@@ -54,7 +59,7 @@ class Daemon:
                 pass
 
         self.server = socketserver.ThreadingUnixStreamServer(f"{folder}/docker.sock", Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        in_background(self.server)
 
     def run(self, *command: str, **_: Any) -> str:
         if command[0] == "systemctl":
@@ -65,12 +70,12 @@ class Daemon:
 
 @pytest.fixture
 def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
-    found = Daemon(tmp_path)
-    monkeypatch.setattr(engine, "run", found.run)
+    daemon = Daemon(tmp_path)
+    monkeypatch.setattr(engine, "run", daemon.run)
     monkeypatch.setattr(engine, "has_systemd", lambda: True)
-    yield found
-    found.server.shutdown()
-    found.server.server_close()
+    yield daemon
+    daemon.server.shutdown()
+    daemon.server.server_close()
 
 
 def test_docker_is_asked_for_the_image_by_the_mirrors_own_name(daemon: Daemon) -> None:
@@ -80,22 +85,34 @@ def test_docker_is_asked_for_the_image_by_the_mirrors_own_name(daemon: Daemon) -
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 500])
 def test_anything_but_200_is_a_refusal_in_dockers_own_words(daemon: Daemon, status: int) -> None:
-    daemon.status, daemon.body = status, b'{"message": "Get \\"https://mirror.example.com/v2/\\": Forbidden"}'
-    found = dockerd_view.refusal(URL, IMAGE, {}, "docker", "") or ""
-    assert found.startswith("docker itself does not get library/hello-world:latest from https://mirror.example.com, though")
-    assert 'Get "https://mirror.example.com/v2/": Forbidden' in found
+    daemon.status, daemon.body = (
+        status,
+        b'{"message": "Get \\"https://mirror.example.com/v2/\\": Forbidden"}',
+    )
+    refusal = dockerd_view.refusal(URL, IMAGE, {}, "docker", "") or ""
+    assert refusal.startswith(
+        "docker itself does not get library/hello-world:latest from https://mirror.example.com,"
+        " though"
+    )
+    assert 'Get "https://mirror.example.com/v2/": Forbidden' in refusal
 
 
-@pytest.mark.parametrize("body", [b"\xff\xfe", b"[]", b"null", b'{"message": 1}', b"[" * 3000, b"x" * 100_000])
-def test_an_answer_that_is_no_error_of_dockers_is_one_line_all_the_same(daemon: Daemon, body: bytes) -> None:
+@pytest.mark.parametrize(
+    "body", [b"\xff\xfe", b"[]", b"null", b'{"message": 1}', b"[" * 3000, b"x" * 100_000]
+)
+def test_an_answer_that_is_no_error_of_dockers_is_one_line_all_the_same(
+    daemon: Daemon, body: bytes
+) -> None:
     daemon.status, daemon.body = 500, body
-    found = dockerd_view.refusal(URL, IMAGE, {}, "docker", "") or ""
-    assert "docker itself does not get" in found
-    assert len(found) < 1000
-    assert "\n" not in found
+    refusal = dockerd_view.refusal(URL, IMAGE, {}, "docker", "") or ""
+    assert "docker itself does not get" in refusal
+    assert len(refusal) < 1000
+    assert "\n" not in refusal
 
 
-def test_a_docker_that_does_not_answer_is_given_up_in_time(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_docker_that_does_not_answer_is_given_up_in_time(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(dockerd_view, "ASK_SECONDS", 0.2)
     daemon.wait = 2
     started = time.monotonic()
@@ -109,9 +126,11 @@ def test_a_docker_elsewhere_is_not_asked(daemon: Daemon) -> None:
     assert daemon.asked == []
 
 
-def test_a_docker_whose_socket_is_gone_refuses(daemon: Daemon, tmp_path: Path) -> None:
+def test_a_docker_without_a_socket_is_a_refusal(daemon: Daemon, tmp_path: Path) -> None:
     daemon.host = f"unix://{tmp_path}/no.sock"
-    assert "docker itself does not get" in (dockerd_view.refusal(URL, IMAGE, {}, "docker", "") or "")
+    assert "docker itself does not get" in (
+        dockerd_view.refusal(URL, IMAGE, {}, "docker", "") or ""
+    )
 
 
 PROXIED = {"HttpsProxy": "http://xxxxx:xxxxx@proxy.example.com:3128", "NoProxy": "localhost"}
@@ -119,9 +138,12 @@ PROXIED = {"HttpsProxy": "http://xxxxx:xxxxx@proxy.example.com:3128", "NoProxy":
 
 def test_a_proxy_is_named_without_its_account_and_with_the_remedy(daemon: Daemon) -> None:
     daemon.status = 500
-    found = dockerd_view.refusal(URL, IMAGE, PROXIED, "docker", "") or ""
-    assert "it goes there through its proxy http://proxy.example.com:3128: add mirror.example.com to NO_PROXY" in found
-    assert "xxxxx" not in found
+    refusal = dockerd_view.refusal(URL, IMAGE, PROXIED, "docker", "") or ""
+    assert (
+        "it goes there through its proxy http://proxy.example.com:3128: add mirror.example.com to"
+        " NO_PROXY" in refusal
+    )
+    assert "xxxxx" not in refusal
 
 
 def test_an_authority_that_is_newer_than_docker_is_the_reason_that_is_given(
@@ -132,7 +154,8 @@ def test_an_authority_that_is_newer_than_docker_is_the_reason_that_is_given(
     bundle.touch()
     monkeypatch.setattr(dockerd_view, "SYSTEM_AUTHORITIES", ("/nowhere", str(bundle)))
     words = (
-        f"{bundle} is newer than the running docker, which reads it at its start only: restart docker, or put the authority in"
+        f"{bundle} is newer than the running docker, which reads it at its start only: restart"
+        " docker, or put the authority in"
     )
     assert words in (dockerd_view.refusal(URL, IMAGE, {}, "docker", "") or "")
     os.utime(bundle, (1, 1))
@@ -150,11 +173,26 @@ def test_docker_without_a_proxy_goes_directly(daemon: Daemon) -> None:
     assert dockerd_view.proxy_of(URL, {**PROXIED, "NoProxy": "example.com"}, "docker", "") is None
 
 
-def test_the_account_of_a_proxy_comes_from_where_docker_has_it(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_account_of_a_proxy_comes_from_where_docker_has_it(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
     full = "http://me:secret@proxy.example.com:3128"
-    assert dockerd_view.proxy_of(URL, PROXIED, "docker", json.dumps({"proxies": {"https-proxy": full}})) == full
+    assert (
+        dockerd_view.proxy_of(
+            URL, PROXIED, "docker", json.dumps({"proxies": {"https-proxy": full}})
+        )
+        == full
+    )
     assert dockerd_view.proxy_of(URL, PROXIED, "docker", "{ no JSON") == PROXIED["HttpsProxy"]
-    monkeypatch.setattr(dockerd_view, "_environment", lambda unit: {"https_proxy": "me:secret@proxy.example.com:3128"})
+    monkeypatch.setattr(
+        dockerd_view,
+        "_environment",
+        lambda unit: {"https_proxy": "me:secret@proxy.example.com:3128"},
+    )
     assert dockerd_view.proxy_of(URL, PROXIED, "docker", "") == full
-    monkeypatch.setattr(dockerd_view, "_environment", lambda unit: {"HTTPS_PROXY": "http://another.example.com:3128"})
+    monkeypatch.setattr(
+        dockerd_view,
+        "_environment",
+        lambda unit: {"HTTPS_PROXY": "http://another.example.com:3128"},
+    )
     assert dockerd_view.proxy_of(URL, PROXIED, "docker", "") == PROXIED["HttpsProxy"]

@@ -20,9 +20,14 @@ def test_the_usual_machines_have_no_daemon_json_but_the_one_of_an_odd_administra
 
 @pytest.mark.parametrize(
     ("engine", "features"),
-    [("28.5-containerd", {"containerd-snapshotter": True}), ("29-graphdriver", {"containerd-snapshotter": False})],
+    [
+        ("28.5-containerd", {"containerd-snapshotter": True}),
+        ("29-graphdriver", {"containerd-snapshotter": False}),
+    ],
 )
-def test_a_store_that_is_not_the_usual_one_is_asked_for_beside_what_is_there(engine: str, features: dict[str, bool]) -> None:
+def test_a_store_that_is_not_the_usual_one_is_asked_for_beside_what_is_there(
+    engine: str, features: dict[str, bool]
+) -> None:
     assert json.loads(first_daemon_json(replace(NODE3, engine=engine))) == {"features": features}
     both = first_daemon_json(replace(NODE2, engine=engine))
     assert json.loads(both) == {"features": features, **json.loads(NODE2_DAEMON_JSON)}
@@ -36,8 +41,12 @@ def test_an_engine_says_of_itself_which_store_it_has() -> None:
 
 
 @pytest.mark.parametrize("word", ["node9=28.5", "node2=27", "node2"])
-def test_a_machine_or_engine_that_there_is_not_is_named_with_those_that_there_are(word: str) -> None:
+def test_a_machine_or_engine_that_there_is_not_is_named_with_those_that_there_are(
+    word: str,
+) -> None:
     with pytest.raises(StageError) as refused:
         up_with("nothing", [word])
     assert "no such node or engine" in refused.value.reason
-    assert "20.10, 20.10-sysv, 26.1, 28.5, 28.5-containerd, 29, 29-graphdriver" in refused.value.remedy
+    assert (
+        "20.10, 20.10-sysv, 26.1, 28.5, 28.5-containerd, 29, 29-graphdriver" in refused.value.remedy
+    )

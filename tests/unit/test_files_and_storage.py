@@ -1,12 +1,14 @@
 """Files that are wholly old or wholly new, and the configuration on the shared storage."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from components.registry_mirror.node_agent import files, storage
+from components.registry_mirror.node_agent.request import StorageRequest
 
 MARKER = "# ours"
 
@@ -22,7 +24,10 @@ def test_a_link_stays_a_link_and_its_target_is_replaced(tmp_path: Path) -> None:
 
 def test_a_link_to_nowhere_is_refused_with_its_target(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/nowhere/at/all")
-    with pytest.raises(files.FileProblem, match=r"is a link to /nowhere/at/all, which does not exist; mend or remove"):
+    with pytest.raises(
+        files.FileProblem,
+        match=r"is a link to /nowhere/at/all, which does not exist; mend or remove",
+    ):
         files.read(str(tmp_path / "link"))
 
 
@@ -41,10 +46,10 @@ def test_mode_and_owner_are_kept_and_no_temporary_file_stays(tmp_path: Path) -> 
     if os.geteuid() == 0:
         os.chown(path, 1234, 4321)
     files.replace(str(path), b"new")
-    found = path.stat()
-    assert found.st_mode & 0o777 == 0o604
+    status = path.stat()
+    assert status.st_mode & 0o777 == 0o604
     if os.geteuid() == 0:
-        assert (found.st_uid, found.st_gid) == (1234, 4321)
+        assert (status.st_uid, status.st_gid) == (1234, 4321)
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -56,7 +61,9 @@ def test_extended_attributes_are_kept(tmp_path: Path) -> None:
     assert os.getxattr(path, "user.label") == b"kept"
 
 
-def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_old_file_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "file"
     path.write_text("old")
 
@@ -90,9 +97,14 @@ def test_file_and_directory_are_synced_in_the_order_that_survives_a_power_cut(
     assert steps == ["fsync .swarm", "rename", f"fsync {tmp_path.name[:6]}"]
 
 
-def request(tmp_path: Path, config: str = f"{MARKER}\na: 1\n") -> dict[str, Any]:
-    paths = {"config_path": f"{tmp_path}/mirror.yml", "cache_path": f"{tmp_path}/cache"}
-    return {**paths, "owner": "mirror", "marker": MARKER, "config": config}
+def request(tmp_path: Path, config: str = f"{MARKER}\na: 1\n") -> StorageRequest:
+    return StorageRequest(
+        owner="mirror",
+        config_path=f"{tmp_path}/mirror.yml",
+        cache_path=f"{tmp_path}/cache",
+        marker=MARKER,
+        config=config,
+    )
 
 
 def test_somebody_elses_configuration_is_kept_aside_and_put_back(tmp_path: Path) -> None:
@@ -120,20 +132,29 @@ def test_the_cache_outlives_the_mirror(tmp_path: Path) -> None:
 
 def test_a_second_service_may_not_write_to_the_same_cache(tmp_path: Path) -> None:
     storage.apply(request(tmp_path))
-    with pytest.raises(files.FileProblem, match="the service mirror writes to this cache; give each mirror a cachePath"):
-        storage.apply({**request(tmp_path), "owner": "another"})
+    with pytest.raises(
+        files.FileProblem,
+        match="the service mirror writes to this cache; give each mirror a cachePath",
+    ):
+        storage.apply(replace(request(tmp_path), owner="another"))
     storage.remove(request(tmp_path))
-    assert storage.apply({**request(tmp_path), "owner": "another"}) == "written"
+    assert storage.apply(replace(request(tmp_path), owner="another")) == "written"
 
 
-def test_a_node_sees_the_managers_storage_or_is_told_that_it_does_not(tmp_path: Path) -> None:
+def test_a_node_sees_the_managers_storage_or_says_that_it_does_not(tmp_path: Path) -> None:
     storage.apply(request(tmp_path))
     assert storage.seen(f"{tmp_path}/cache", "mirror") is None
-    assert "is not the storage that the manager sees" in (storage.seen(f"{tmp_path}/elsewhere", "mirror") or "")
-    assert "is not the storage that the manager sees" in (storage.seen(f"{tmp_path}/cache", "another") or "")
+    assert "is not the storage that the manager sees" in (
+        storage.seen(f"{tmp_path}/elsewhere", "mirror") or ""
+    )
+    assert "is not the storage that the manager sees" in (
+        storage.seen(f"{tmp_path}/cache", "another") or ""
+    )
 
 
-def test_parents_that_are_made_are_synced_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parents_that_are_made_are_synced_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     synced: list[str] = []
     fsync = os.fsync
 
@@ -155,7 +176,8 @@ def test_parents_that_are_made_are_synced_too(tmp_path: Path, monkeypatch: pytes
 def test_nothing_is_left_of_a_replacement_that_a_link_meanwhile_leads_astray(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The folder is exchanged for a link between the first byte and the rename: the file is where it was meant to be."""
+    """The folder is exchanged for a link between the first byte and the rename: the file is where
+    it was meant to be."""
     (tmp_path / "share").mkdir()
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "file").write_text("victim")
@@ -177,7 +199,9 @@ HOSTILE = ["mirror.yml", f"mirror.yml{storage.KEPT}", f"cache/{storage.OWNER}"]
 
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("action", [storage.apply, storage.remove], ids=["apply", "remove"])
-def test_a_link_that_another_writer_of_the_share_has_put_there_is_not_followed(tmp_path: Path, name: str, action: Any) -> None:
+def test_a_link_that_another_writer_of_the_share_has_put_there_is_not_followed(
+    tmp_path: Path, name: str, action: Any
+) -> None:
     victim = tmp_path / "victim"
     victim.write_text("root's")
     share = tmp_path / "share"
@@ -192,7 +216,7 @@ def test_a_link_that_another_writer_of_the_share_has_put_there_is_not_followed(t
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="another user's link needs root to be made")
 @pytest.mark.parametrize("hostile", ["owner", "folder"])
-def test_a_folder_that_is_somebody_elses_link_is_not_gone_into(tmp_path: Path, hostile: str) -> None:
+def test_a_folder_that_is_somebody_elses_link_is_not_entered(tmp_path: Path, hostile: str) -> None:
     (tmp_path / "etc").mkdir()
     (tmp_path / "share").mkdir()
     link = tmp_path / "share" / "here"
@@ -201,7 +225,9 @@ def test_a_folder_that_is_somebody_elses_link_is_not_gone_into(tmp_path: Path, h
         os.chown(link, 65534, 65534, follow_symlinks=False)
     else:
         (tmp_path / "share").chmod(0o777)
-    with pytest.raises(files.FileProblem, match="is a link that others than root may have put there"):
+    with pytest.raises(
+        files.FileProblem, match="is a link that others than root may have put there"
+    ):
         storage.apply(request(link))
     assert list((tmp_path / "etc").iterdir()) == []
 
@@ -217,7 +243,9 @@ def test_a_link_of_roots_own_on_the_way_is_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
-def test_a_kept_copy_is_read_by_nobody_who_could_not_read_the_original(tmp_path: Path, mode: int) -> None:
+def test_a_kept_copy_is_read_by_nobody_who_could_not_read_the_original(
+    tmp_path: Path, mode: int
+) -> None:
     path = tmp_path / "mirror.yml"
     path.write_text("password: CANARY\n")
     path.chmod(mode)
@@ -241,21 +269,23 @@ IDENTITY = "a" * 32
 
 
 def test_a_stack_that_was_renamed_goes_on_with_its_own_cache(tmp_path: Path) -> None:
-    storage.apply({**request(tmp_path), "identity": IDENTITY})
-    renamed = {**request(tmp_path), "owner": "renamed", "identity": IDENTITY}
+    storage.apply(replace(request(tmp_path), identity=IDENTITY))
+    renamed = replace(request(tmp_path), owner="renamed", identity=IDENTITY)
     storage.apply(renamed)
     assert storage.seen(f"{tmp_path}/cache", "renamed") is None
 
 
 def test_the_marker_of_an_earlier_version_is_taken_over(tmp_path: Path) -> None:
     storage.apply(request(tmp_path))
-    assert storage.apply({**request(tmp_path), "identity": IDENTITY}) == "unchanged"
+    assert storage.apply(replace(request(tmp_path), identity=IDENTITY)) == "unchanged"
     assert (tmp_path / "cache" / storage.OWNER).read_text() == f"mirror\n{IDENTITY}\n"
 
 
-def test_a_namesake_of_another_stack_is_refused_and_its_end_takes_nothing_away(tmp_path: Path) -> None:
-    storage.apply({**request(tmp_path), "identity": IDENTITY})
-    namesake = {**request(tmp_path, f"{MARKER}\na: 9\n"), "identity": "b" * 32}
+def test_a_namesake_of_another_stack_is_refused_and_its_end_takes_nothing_away(
+    tmp_path: Path,
+) -> None:
+    storage.apply(replace(request(tmp_path), identity=IDENTITY))
+    namesake = replace(request(tmp_path, f"{MARKER}\na: 9\n"), identity="b" * 32)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(files.FileProblem, match="which is another stack's"):
         storage.apply(namesake)
@@ -263,10 +293,12 @@ def test_a_namesake_of_another_stack_is_refused_and_its_end_takes_nothing_away(t
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_the_storage_of_a_former_version_becomes_ours_and_its_removal_leaves_it(tmp_path: Path) -> None:
-    former = {**request(tmp_path), "identity": IDENTITY}
+def test_the_storage_of_a_former_version_becomes_ours_and_its_removal_leaves_it(
+    tmp_path: Path,
+) -> None:
+    former = replace(request(tmp_path), identity=IDENTITY)
     storage.apply(former)
-    successor = {**former, "identity": IDENTITY + ".2", "former": IDENTITY}
+    successor = replace(former, identity=IDENTITY + ".2", former=IDENTITY)
     assert storage.apply(successor) == "unchanged"
     assert storage.remove(former) == "left: it is not ours any more"
     assert (tmp_path / "cache" / storage.OWNER).read_text().splitlines()[1] == IDENTITY + ".2"

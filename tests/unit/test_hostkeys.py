@@ -11,12 +11,20 @@ import yaml
 
 from components.registry_mirror.cli import hostkeys as command
 from components.registry_mirror.cli import stack
-from components.registry_mirror.cli.hostkeys import BEHIND, KNOWN, NEW, OTHER, SILENT, Found, Machine, preferred
+from components.registry_mirror.cli.hostkeys import (
+    BEHIND,
+    KNOWN,
+    NEW,
+    OTHER,
+    SILENT,
+    Found,
+    Machine,
+    preferred,
+)
 from config import hostkeys
 from config.hostkeys import machines, merged
 from config.known_hosts import find_host_key
-from tests.unit.test_command import mirror
-from tests.unit.test_rules import ED25519
+from tests.builders import ED25519, mirror
 
 OTHER_KEY = ED25519[:-4] + "AAAA"
 MACHINE = Machine("n1", "n1.test", 22, None, False)
@@ -30,25 +38,34 @@ def test_every_machine_that_ssh_goes_to_is_asked_once() -> None:
             {"name": "n2", "address": "n2.test", "bastion": {"address": "b.test", "port": 2222}},
         ],
     }
-    found = [machine for machine, _ in machines(config, "")]
-    assert [(machine.name, machine.host, machine.hidden) for machine in found] == [
-        ("bastion", "[b.test]:2222", False), ("n1", "n1.test", True), ("n2", "n2.test", True),
-    ]  # fmt: skip
+    names = [machine for machine, _ in machines(config, "")]
+    assert [(machine.name, machine.host, machine.hidden) for machine in names] == [
+        ("bastion", "[b.test]:2222", False),
+        ("n1", "n1.test", True),
+        ("n2", "n2.test", True),
+    ]
 
 
 def test_so_is_every_machine_of_a_state_with_the_key_that_it_is_known_by() -> None:
     through = {"MIRROR_BASTION": "ssh://root@b.test:2222", "MIRROR_BASTION_HOST_KEY": OTHER_KEY}
-    found = command.machines([mirror("n1", "n10", "n2", n2=through), mirror("n6", manager="n6", n6={"MIRROR_SSH": V6})])
-    assert [(machine.name, machine.host, machine.hidden, machine.known) for machine in found] == [
-        ("bastion", "[b.test]:2222", False, OTHER_KEY), ("n1", "n1.test", False, ED25519), ("n2", "n2.test", True, ED25519),
-        ("n6", "[2001:db8::6]:23", False, ED25519), ("n10", "n10.test", False, ED25519),
-    ]  # fmt: skip
+    machines = command.machines(
+        [mirror("n1", "n10", "n2", n2=through), mirror("n6", manager="n6", n6={"MIRROR_SSH": V6})]
+    )
+    assert [
+        (machine.name, machine.host, machine.hidden, machine.known) for machine in machines
+    ] == [
+        ("bastion", "[b.test]:2222", False, OTHER_KEY),
+        ("n1", "n1.test", False, ED25519),
+        ("n2", "n2.test", True, ED25519),
+        ("n6", "[2001:db8::6]:23", False, ED25519),
+        ("n10", "n10.test", False, ED25519),
+    ]
 
 
 def test_a_machine_of_two_mirrors_is_asked_once_whatever_they_call_it() -> None:
     same = {"MIRROR_SSH": "ssh://root@n1.test:22"}
-    found = command.machines([mirror("n1"), mirror("another", manager="another", another=same)])
-    assert [machine.name for machine in found] == ["n1"]
+    machines = command.machines([mirror("n1"), mirror("another", manager="another", another=same)])
+    assert [machine.name for machine in machines] == ["n1"]
     other = {"MIRROR_SSH": "ssh://root@n1.test:2222"}
     assert len(command.machines([mirror("n1"), mirror("n1", manager="n1", n1=other)])) == 2
 
@@ -58,12 +75,22 @@ V6 = "ssh://ops@[2001:db8::6]:23"
 
 @pytest.mark.parametrize(
     ("scans", "code"),
-    [({"n1": ED25519, "n2": ED25519}, 0), ({"n1": ED25519, "n2": OTHER_KEY}, 1), ({"n1": ED25519}, 2), ({"n1": OTHER_KEY}, 2)],
+    [
+        ({"n1": ED25519, "n2": ED25519}, 0),
+        ({"n1": ED25519, "n2": OTHER_KEY}, 1),
+        ({"n1": ED25519}, 2),
+        ({"n1": OTHER_KEY}, 2),
+    ],
 )
-def test_the_exit_code_of_the_verb_tells_the_worst(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], scans: dict[str, str], code: int
+def test_the_exit_code_of_the_verb_is_the_worst_machines(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    scans: dict[str, str],
+    code: int,
 ) -> None:
-    monkeypatch.setattr(command, "scan", lambda machine: f"{machine.host} {scans.get(machine.name, '')}\n")
+    monkeypatch.setattr(
+        command, "scan", lambda machine: f"{machine.host} {scans.get(machine.name, '')}\n"
+    )
     monkeypatch.setattr(stack, "mirrors", lambda options: [mirror("n1", "n2")])
     assert command.run(argparse.Namespace(json=True)) == code
     entries = json.loads(capsys.readouterr().out)
@@ -96,7 +123,9 @@ def test_a_key_is_known_new_or_another(known: str, now: str | None, word: str) -
 
 
 def test_a_key_in_the_stacks_file_counts_and_one_behind_a_bastion_cannot_be_asked_for() -> None:
-    ((machine, given),) = machines({"nodes": [{"name": "n1", "address": "n1.test", "hostKey": f"{ED25519} comment"}]}, "")
+    ((machine, given),) = machines(
+        {"nodes": [{"name": "n1", "address": "n1.test", "hostKey": f"{ED25519} comment"}]}, ""
+    )
     assert (given, Found(machine, ED25519).state) == (True, KNOWN)
     hidden = Found(Machine("n1", "n1.test", 22, None, True), None)
     assert hostkeys.state(hidden) == BEHIND
@@ -113,18 +142,31 @@ def test_writing_changes_the_lines_of_these_machines_and_no_other() -> None:
 @pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="no ssh-keygen here")
 def test_a_fingerprint_is_the_one_that_ssh_keygen_shows(tmp_path: Path) -> None:
     (tmp_path / "key.pub").write_text(ED25519 + "\n")
-    shown = subprocess.check_output(["ssh-keygen", "-lf", str(tmp_path / "key.pub")], text=True)
-    assert command.fingerprint(ED25519) in shown.split()
+    fingerprint = subprocess.check_output(
+        ["ssh-keygen", "-lf", str(tmp_path / "key.pub")], text=True
+    )
+    assert command.fingerprint(ED25519) in fingerprint.split()
 
 
 def test_keys_are_printed_first_and_written_when_that_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command, "scan", lambda machine: f"{machine.host} {ED25519}\n" if machine.name == "n1" else "")
+    monkeypatch.setattr(
+        command,
+        "scan",
+        lambda machine: f"{machine.host} {ED25519}\n" if machine.name == "n1" else "",
+    )
     known, stack = tmp_path / "hosts" / "prod", tmp_path / "Pulumi.prod.yaml"
     nodes = [{"name": "n1", "address": "n1.test"}, {"name": "n2", "address": "n2.test"}]
     stack.write_text(
-        yaml.safe_dump({"config": {hostkeys.PREFIX + "nodes": nodes, hostkeys.PREFIX + "knownHostsFile": str(known)}})
+        yaml.safe_dump(
+            {
+                "config": {
+                    hostkeys.PREFIX + "nodes": nodes,
+                    hostkeys.PREFIX + "knownHostsFile": str(known),
+                }
+            }
+        )
     )
     assert hostkeys.main([str(stack)]) == 1
     assert not known.exists()
@@ -137,6 +179,8 @@ def test_keys_are_printed_first_and_written_when_that_is_asked_for(
     assert KNOWN in (hostkeys.main([str(stack)]), capsys.readouterr().out)[1]
 
 
-def test_a_file_that_is_none_is_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_none_is_one_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert hostkeys.main([str(tmp_path / "Pulumi.none.yaml")]) == 64
     assert "cannot be read as a stack's file" in capsys.readouterr().err

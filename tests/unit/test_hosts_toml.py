@@ -1,12 +1,12 @@
-"""What becomes of a hosts.toml's text: one JSON file per claim under cases/, and laws that hold for every text.
+"""What becomes of a hosts.toml's text: one JSON file per claim under cases/, and laws that hold for
+every text.
 
-`text` (or `hex`) is the file, null where there is none; `ours`, `gone`, `version` and `around` are what `plan` is given.
-Then what it says afterwards (`expect`), or words of the reasons for leaving it (`refused`); words of its `hazards`.
+`text` (or `hex`) is the file, null where there is none; `ours`, `gone`, `version` and `around` are
+what `plan` is given. Then what it says afterwards (`expect`), or words of the reasons for leaving
+it (`refused`); words of its `hazards`.
 """
 
-import importlib
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.registry_mirror.node_agent import hosts_plan, hosts_toml
+from tests.builders import tomllib
 
-tomllib: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "pip._vendor.tomli")
 CASES = Path(__file__).parent / "cases" / "hosts_toml"
 URL = "https://mirror.example.com"
 FILE = "/etc/docker/certs.d/docker.io/hosts.toml"
@@ -24,34 +24,51 @@ SETTINGS: dict[str, Any] = {"capabilities": ["pull", "resolve"], "dial_timeout":
 
 
 def outcome(case: dict[str, Any]) -> hosts_plan.HostsPlan:
-    data = bytes.fromhex(case["hex"]) if "hex" in case else None if case["text"] is None else case["text"].encode()
+    data = (
+        bytes.fromhex(case["hex"])
+        if "hex" in case
+        else None
+        if case["text"] is None
+        else case["text"].encode()
+    )
     around: dict[str, Any] = {
-        key: tuple(tuple(item) if isinstance(item, list) else item for item in value) if isinstance(value, list) else value
+        key: tuple(tuple(item) if isinstance(item, list) else item for item in value)
+        if isinstance(value, list)
+        else value
         for key, value in case.get("around", {}).items()
     }
     text = hosts_toml.decode(data)
-    return hosts_plan.plan(
-        FILE, text, URL, case.get("gone", []), case.get("ours", []), case.get("version", "28.5.2"), hosts_plan.Around(**around)
+    wanted = hosts_plan.Wanted(
+        URL, case.get("gone", []), case.get("ours", []), case.get("version", "28.5.2")
     )
+    return hosts_plan.plan(FILE, text, wanted, hosts_plan.Around(**around))
 
 
 @pytest.mark.parametrize("path", sorted(CASES.glob("*.json")), ids=lambda path: path.stem)
 def test_text(path: Path) -> None:
     case: dict[str, Any] = json.loads(path.read_text())
     try:
-        found = outcome(case)
+        result = outcome(case)
     except hosts_toml.Refused as error:
         said = str(error)
     else:
         if "refused" not in case:
-            assert (found.text, found.refusals, found.kept) == (case["expect"], [], case.get("kept", False))
-            assert all(any(word in hazard for hazard in found.hazards) for word in case.get("hazards", []))
-            assert bool(found.hazards) == bool(case.get("hazards"))
-            assert hosts_toml.hosts(found.text)  # and dockerd's reader would not see anything else in it
-            tomllib.loads(found.text)
+            assert (result.text, result.refusals, result.kept) == (
+                case["expect"],
+                [],
+                case.get("kept", False),
+            )
+            assert all(
+                any(word in hazard for hazard in result.hazards) for word in case.get("hazards", [])
+            )
+            assert bool(result.hazards) == bool(case.get("hazards"))
+            assert hosts_toml.hosts(
+                result.text
+            )  # and dockerd's reader would not see anything else in it
+            tomllib.loads(result.text)
             return
-        assert found.refusals
-        said = "; ".join(found.refusals)
+        assert result.refusals
+        said = "; ".join(result.refusals)
     assert "refused" in case, said
     for words in case["refused"]:
         assert words in said
@@ -77,7 +94,9 @@ lists = st.builds(
     st.sampled_from(["", ",", " , # end\n"]),
 )
 values = st.one_of(strings, lists, st.sampled_from(["true", "false"]))
-host_lines = st.dictionaries(st.sampled_from(["ca", "capabilities", "skip_verify", "header", "my_own"]), values, max_size=3)
+host_lines = st.dictionaries(
+    st.sampled_from(["ca", "capabilities", "skip_verify", "header", "my_own"]), values, max_size=3
+)
 
 
 def lines_of(entries: dict[str, str], indent: str) -> str:
@@ -85,7 +104,9 @@ def lines_of(entries: dict[str, str], indent: str) -> str:
 
 
 tables = st.builds(
-    lambda name, gap, entries, indent, last: f'[host."{name}"]{gap}\n{lines_of(entries, indent)}{last}',
+    lambda name, gap, entries, indent, last: (
+        f'[host."{name}"]{gap}\n{lines_of(entries, indent)}{last}'
+    ),
     names,
     st.sampled_from(["", "  ", " # why"]),
     host_lines,
@@ -97,17 +118,24 @@ tables = st.builds(
 @st.composite
 def documents(draw: st.DrawFn) -> str:
     head = draw(st.lists(st.one_of(comments, blank), max_size=3))
-    root = draw(st.dictionaries(st.sampled_from(["server", "ca", "skip_verify", "x"]), values, max_size=2))
-    found = draw(st.lists(tables, max_size=3, unique_by=lambda table: table.partition("]")[0]))
-    text = "".join(head) + lines_of(root, "") + "".join(draw(st.lists(st.one_of(comments, blank), max_size=2))) + "".join(found)
+    root = draw(
+        st.dictionaries(st.sampled_from(["server", "ca", "skip_verify", "x"]), values, max_size=2)
+    )
+    drawn = draw(st.lists(tables, max_size=3, unique_by=lambda table: table.partition("]")[0]))
+    text = (
+        "".join(head)
+        + lines_of(root, "")
+        + "".join(draw(st.lists(st.one_of(comments, blank), max_size=2)))
+        + "".join(drawn)
+    )
     text = text if draw(st.booleans()) else text[: -len("\n")] if text.endswith("\n") else text
     return text.replace("\n", "\r\n") if draw(st.booleans()) else text
 
 
 def as_read(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The root's values and the hosts', as TOML's own reader has them."""
-    found = tomllib.loads(text)
-    return {key: value for key, value in found.items() if key != "host"}, found.get("host", {})
+    parsed = tomllib.loads(text)
+    return {key: value for key, value in parsed.items() if key != "host"}, parsed.get("host", {})
 
 
 def known(document: hosts_toml.Document) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -122,7 +150,9 @@ def test_every_text_is_read_as_by_tomls_own_reader_and_the_hosts_in_their_order(
 
 
 @given(documents())
-def test_what_is_entered_comes_first_leaves_the_rest_and_is_taken_out_again_without_a_trace(text: str) -> None:
+def test_what_is_entered_comes_first_leaves_the_rest_and_is_taken_out_again_without_a_trace(
+    text: str,
+) -> None:
     after = hosts_toml.add(text, URL, SETTINGS)
     root, hosts = as_read(after)
     assert hosts_toml.hosts(after)[0] == URL
@@ -139,7 +169,10 @@ def test_whoever_edits_meanwhile_keeps_every_line(text: str, data: st.DataObject
     if not with_ours.endswith("\n") or name in hosts_toml.hosts(text):
         return
     edited = with_ours + other
-    assert hosts_toml.remove(edited, URL).splitlines()[-len(other.splitlines()) :] == other.splitlines()
+    assert (
+        hosts_toml.remove(edited, URL).splitlines()[-len(other.splitlines()) :]
+        == other.splitlines()
+    )
     root, hosts = as_read(hosts_toml.remove(edited, URL))
     assert (root, hosts) == (as_read(text)[0], {**as_read(text)[1], **as_read(other)[1]})
 
@@ -170,8 +203,15 @@ PIECES = [
 ]
 
 
-@given(st.sampled_from(SEEDS), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 3), st.sampled_from(PIECES)), max_size=3))
-def test_what_is_accepted_of_a_damaged_text_is_toml_that_means_the_same(seed: str, edits: list[tuple[int, int, str]]) -> None:
+@given(
+    st.sampled_from(SEEDS),
+    st.lists(
+        st.tuples(st.integers(0, 400), st.integers(0, 3), st.sampled_from(PIECES)), max_size=3
+    ),
+)
+def test_what_is_accepted_of_a_damaged_text_is_toml_that_means_the_same(
+    seed: str, edits: list[tuple[int, int, str]]
+) -> None:
     text = seed
     for place, length, piece in edits:
         at = place % (len(text) + 1)

@@ -1,4 +1,5 @@
-"""What a mirror (or whoever answers under its name) can make the agent wait for, or hold in memory: little."""
+"""A mirror, or whatever answers under its name, can make the agent wait only briefly, and hold
+little in memory."""
 
 import socket
 import ssl
@@ -49,8 +50,28 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         cert, key = folder / "cert.pem", folder / "key.pem"
-        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]
-        names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(cert)]
+        command = [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "1",
+        ]
+        names = [
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-keyout",
+            str(key),
+            "-out",
+            str(cert),
+        ]
         subprocess.run([*command, *names], check=True, capture_output=True)
         self.cert = cert
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -71,12 +92,12 @@ class Server:
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    found = Server(tmp_path)
-    trusting = ssl.create_default_context(cafile=str(found.cert))
+    server = Server(tmp_path)
+    trusting = ssl.create_default_context(cafile=str(server.cert))
     monkeypatch.setattr(probe, "_trust", lambda netloc: trusting)
     monkeypatch.setattr(probe, "SECONDS", 0.3)
-    yield found
-    found.listener.close()
+    yield server
+    server.listener.close()
 
 
 def drip_a_handshake(client: socket.socket) -> None:
@@ -97,7 +118,9 @@ def drip_a_handshake(client: socket.socket) -> None:
     ],
     ids=["handshake", "status", "header", "body", "chunks", "body without a length", "manifest"],
 )
-def test_one_who_sends_a_byte_at_a_time_is_given_up_in_time(server: Server, talk: Talk, tls: bool) -> None:
+def test_a_server_that_sends_a_byte_at_a_time_is_given_up_in_time(
+    server: Server, talk: Talk, tls: bool
+) -> None:
     server.start(talk, tls=tls)
     started = time.monotonic()
     assert "did not answer within" in (probe.fault(server.url, image="library/x:1") or "")

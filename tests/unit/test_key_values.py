@@ -1,4 +1,5 @@
-"""What the values of managed keys may look like inside: one JSON file per claim under cases/key_values/."""
+"""What the values of managed keys may look like inside: one JSON file per claim under
+cases/key_values/."""
 
 import json
 import re
@@ -7,19 +8,19 @@ from typing import Any
 
 import pytest
 
-from components.registry_mirror.node_agent import keys
+from components.registry_mirror.node_agent import daemon_keys
 from components.registry_mirror.node_agent.plan import Wanted, plan
-from tests.unit.test_daemon_settings import facts_of
+from tests.builders import facts_of
 
 CASES = Path(__file__).parent / "cases" / "key_values"
 
 
 @pytest.mark.parametrize("path", sorted(CASES.glob("*.json")), ids=lambda path: path.stem)
 def test_value(path: Path) -> None:
-    """The preview asks `keys.fault`, and the agent refuses the plan; both say the same."""
+    """The preview asks `daemon_keys.fault`, and the agent refuses the plan; both say the same."""
     case: dict[str, Any] = json.loads(path.read_text())
     key, value = case["key"], case["value"]
-    fault = keys.fault(key, value)
+    fault = daemon_keys.fault(key, value)
     wanted = Wanted("https://mirror.example.com", [], {key: value}, {})
     refusals = plan(wanted, facts_of({"file": "{}"}), "when-needed").refusals
     if case["fault"] is None:

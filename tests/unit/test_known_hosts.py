@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from config.known_hosts import find_host_key
-from tests.unit.test_rules import ED25519
+from tests.builders import ED25519
 
 OTHER = ED25519[:-4] + "a29r"
 ECDSA = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTY="

@@ -18,8 +18,8 @@ CASES = Path(__file__).parent / "cases" / "member"
 @pytest.mark.parametrize("path", sorted(CASES.glob("*.json")), ids=lambda path: path.stem)
 def test_standing(path: Path) -> None:
     case: dict[str, Any] = json.loads(path.read_text())
-    found = member.lost(member.standing(case["before"]), case["now"])
-    assert found == case["lost"] or re.search(case["lost"], found or ""), found
+    lost = member.lost(member.standing(case["before"]), case["now"])
+    assert lost == case["lost"] or re.search(case["lost"], lost or ""), lost
 
 
 def test_what_nobody_noted_before_is_not_compared() -> None:
@@ -28,6 +28,9 @@ def test_what_nobody_noted_before_is_not_compared() -> None:
 
 def test_a_docker_that_is_in_no_swarm_says_why() -> None:
     assert member.absence({"Swarm": {"LocalNodeState": "active"}}) is None
-    found = member.absence({"Swarm": {"LocalNodeState": "error", "Error": "certificate has expired"}}) or ""
+    found = (
+        member.absence({"Swarm": {"LocalNodeState": "error", "Error": "certificate has expired"}})
+        or ""
+    )
     assert "no active node of a swarm here (error): certificate has expired" in found
     assert "(unknown)" in (member.absence({}) or "")

@@ -1,7 +1,7 @@
 """A memory limit of a test's own, by both versions of control groups.
 
-A folder plays the kernel's, with files of the form that the kernel gives them (linux Documentation/admin-guide, cgroup-v2.rst
-and cgroup-v1/memory.rst).
+A folder plays the kernel's, with files of the form that the kernel gives them (linux
+Documentation/admin-guide, cgroup-v2.rst and cgroup-v1/memory.rst).
 """
 
 import os
@@ -16,7 +16,8 @@ MIB = 1 << 20
 KERNEL = {
     1: {
         "memory.limit_in_bytes": "9223372036854771712\n",
-        "memory.stat": "cache 1\nrss 2\nhierarchical_memory_limit 3\ntotal_cache 7340032\ntotal_rss 5242880\ntotal_rss_huge 9\n",
+        "memory.stat": "cache 1\nrss 2\nhierarchical_memory_limit 3\ntotal_cache 7340032\ntotal_rss"
+        " 5242880\ntotal_rss_huge 9\n",
         "memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n",
     },
     2: {

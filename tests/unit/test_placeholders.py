@@ -1,12 +1,17 @@
-"""What stands for a secret must be a value that the key takes, or a preview without secrets would fail where `up` does not."""
+"""What stands for a secret must be a value that the key takes, or a preview without secrets would
+fail where `up` does not."""
 
 import pytest
 
-from components.registry_mirror.node_agent import keys
-from review.placeholders import like
+from components.registry_mirror.cli.preview.placeholders import like
+from components.registry_mirror.node_agent import daemon_keys
 
 VALUES = {
-    "proxies": {"http-proxy": "http://u:p@a.test:1", "https-proxy": "http://u:p@b.test:1", "no-proxy": "a.test"},
+    "proxies": {
+        "http-proxy": "http://u:p@a.test:1",
+        "https-proxy": "http://u:p@b.test:1",
+        "no-proxy": "a.test",
+    },
     "labels": ["a=b", "c=d"],
     "insecure-registries": ["a.test:5000", "b.test"],
     "dns": ["192.0.2.1", "192.0.2.2"],
@@ -19,14 +24,18 @@ VALUES = {
     "log-opts": {"splunk-token": "x", "max-file": "3"},
     "metrics-addr": "192.0.2.1:9323",
     "builder": {
-        "gc": {"enabled": True, "defaultKeepStorage": "20GB", "policy": [{"keepStorage": "1GB", "filter": ["unused-for=24h"]}]}
+        "gc": {
+            "enabled": True,
+            "defaultKeepStorage": "20GB",
+            "policy": [{"keepStorage": "1GB", "filter": ["unused-for=24h"]}],
+        }
     },
 }
 
 
 @pytest.mark.parametrize("key", VALUES)
 def test_a_placeholder_is_a_value_that_the_key_takes(key: str) -> None:
-    assert keys.fault(key, VALUES[key]) is None
-    shown = like(VALUES[key], f"daemonKeys.{key}")
-    assert keys.fault(key, shown) is None, shown
-    assert shown != VALUES[key]
+    assert daemon_keys.fault(key, VALUES[key]) is None
+    placeholder = like(VALUES[key], f"daemonKeys.{key}")
+    assert daemon_keys.fault(key, placeholder) is None, placeholder
+    assert placeholder != VALUES[key]

@@ -1,4 +1,5 @@
-"""What came from elsewhere is shown without being able to do anything: to a terminal, in Markdown, in a fault."""
+"""What came from elsewhere is shown without being able to do anything: to a terminal, in Markdown,
+in a fault."""
 
 import ast
 import re
@@ -98,5 +99,10 @@ def test_credentials_in_urls_are_hidden_wholly(text: str, shown: str) -> None:
 def test_a_node_can_carry_it_along() -> None:
     path = Path(plain_text.__file__)
     tree = ast.parse(path.read_text(), feature_version=(3, 8))
-    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
     assert imported == {"re", "unicodedata"}

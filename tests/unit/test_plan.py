@@ -1,8 +1,9 @@
 """What is done to a node, by what it is like: one JSON file per claim under cases/plan/.
 
-`file` (or `file_hex`) is daemon.json; `wanted` has keys, gone, former; `node` has version, mirrors, info, arguments,
-at_start (what the file said at docker's start, where that is not `file`), started_with;
-`expect` has either `refused` (a pattern per refusal) or `step` with the new `file`, and perhaps between, due, reasons.
+`file` (or `file_hex`) is daemon.json; `wanted` has keys, gone, former; `node` has version, mirrors,
+info, arguments, at_start (what the file said at docker's start, where that is not `file`),
+started_with; `expect` has either `refused` (a pattern per refusal) or `step` with the new `file`,
+and perhaps between, due, reasons.
 """
 
 import json
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.registry_mirror.node_agent import daemon_json, keys, started
+from components.registry_mirror.node_agent import daemon_json, daemon_keys, started
 from components.registry_mirror.node_agent.daemon_settings import AtStart
 from components.registry_mirror.node_agent.plan import Plan, Wanted, plan
 from components.registry_mirror.node_agent.preflight import Facts
@@ -25,19 +26,36 @@ URL = "https://mirror.example.com"
 
 
 def facts_of(case: dict[str, Any]) -> Facts:
-    data = bytes.fromhex(case["file_hex"]) if "file_hex" in case else None if case["file"] is None else case["file"].encode()
+    data = (
+        bytes.fromhex(case["file_hex"])
+        if "file_hex" in case
+        else None
+        if case["file"] is None
+        else case["file"].encode()
+    )
     data = None if data is None else data.replace(b"NEST", b"[" * 100_000)
     node = case.get("node", {})
-    info = {"RegistryConfig": {"Mirrors": node.get("mirrors", [])}, "ServerVersion": node.get("version", "20.10.24")}
+    info = {
+        "RegistryConfig": {"Mirrors": node.get("mirrors", [])},
+        "ServerVersion": node.get("version", "20.10.24"),
+    }
     arguments = node.get("arguments", ["/usr/sbin/dockerd", "-H", "fd://"])
     ours = [URL, *case.get("wanted", {}).get("gone", [])]
     facts = {**info, **node.get("info", {})}
     text = daemon_json.decode(data)
     before_restart = node.get("started_with")
     return Facts(
-        "/etc/docker/daemon.json", text, facts, arguments, ours, started_with=before_restart,
-        at_start=AtStart(values_of(node.get("at_start", text if before_restart is None else before_restart)), True),
-    )  # fmt: skip
+        "/etc/docker/daemon.json",
+        text,
+        facts,
+        arguments,
+        ours,
+        started_with=before_restart,
+        at_start=AtStart(
+            values_of(node.get("at_start", text if before_restart is None else before_restart)),
+            True,
+        ),
+    )
 
 
 def values_of(text: str) -> dict[str, Any]:
@@ -50,11 +68,19 @@ def values_of(text: str) -> dict[str, Any]:
 @pytest.mark.parametrize("path", sorted(CASES.glob("*.json")), ids=lambda path: path.stem)
 def test_node(path: Path) -> None:
     case: dict[str, Any] = json.loads(path.read_text())
-    expect, wanted = case["expect"], {"gone": [], "keys": {}, "former": {}, **case.get("wanted", {})}
+    expect, wanted = (
+        case["expect"],
+        {"gone": [], "keys": {}, "former": {}, **case.get("wanted", {})},
+    )
 
     def the_plan() -> Plan:
         facts = facts_of(case)
-        return plan(Wanted(mirror=URL, **wanted), facts, case.get("restart", "never"), case.get("restarting", False))
+        return plan(
+            Wanted(mirror=URL, **wanted),
+            facts,
+            case.get("restart", "never"),
+            case.get("restarting", False),
+        )
 
     if "refused" in expect:
         try:
@@ -70,15 +96,22 @@ def test_node(path: Path) -> None:
     assert (done.step, done.due) == (expect["step"], expect.get("due", []))
     assert done.after == expect.get("file", case.get("file"))
     assert done.between == expect.get("between", done.after)
-    assert [reason for reason in expect.get("reasons", []) if reason not in done.reasons] == []
+    texts = [reason.text for reason in done.reasons]
+    assert {reason.key for reason in done.reasons if reason.needs_restart} == set(done.due)
+    assert [reason for reason in expect.get("reasons", []) if reason not in texts] == []
 
 
 values = {
-    bool: st.booleans(), int: st.integers(1, 100), str: st.sampled_from(["a", "b"]),
-    list: st.lists(st.sampled_from(["a", "b"]), unique=True), dict: st.dictionaries(st.sampled_from(["a", "b"]), st.booleans()),
-}  # fmt: skip
-handed_over = st.sets(st.sampled_from(sorted(keys.KEYS)), max_size=4).flatmap(
-    lambda names: st.fixed_dictionaries({name: values[keys.KEYS[name].kind] for name in names})
+    bool: st.booleans(),
+    int: st.integers(1, 100),
+    str: st.sampled_from(["a", "b"]),
+    list: st.lists(st.sampled_from(["a", "b"]), unique=True),
+    dict: st.dictionaries(st.sampled_from(["a", "b"]), st.booleans()),
+}
+handed_over = st.sets(st.sampled_from(sorted(daemon_keys.KEYS)), max_size=4).flatmap(
+    lambda names: st.fixed_dictionaries(
+        {name: values[daemon_keys.KEYS[name].kind] for name in names}
+    )
 )
 
 
@@ -95,19 +128,28 @@ def test_what_was_done_needs_not_be_done_again(wanted: dict[str, Any], version: 
     waiting = planned(first.after, False)
     assert (waiting.step, waiting.due) == ("none", first.due)
     last = planned(first.after, True)
-    if {"log-driver", "log-opts"} & set(wanted):  # the model knows the real ones only, and refuses to start
+    if {"log-driver", "log-opts"} & set(
+        wanted
+    ):  # the model knows the real ones only, and refuses to start
         return
     daemon.restart(last.after.encode())
     done = planned(last.after, True)
     assert (done.step, done.due, done.after) == ("none", [], last.after)
 
 
-@given(handed_over, st.sampled_from(["{}", '{\n "debug": false,\n  "dns": ["1.1.1.1"]\n}', '{"labels": [ "a" ]}']))
-def test_handing_keys_over_and_taking_them_back_gives_the_same_bytes(wanted: dict[str, Any], text: str) -> None:
+@given(
+    handed_over,
+    st.sampled_from(["{}", '{\n "debug": false,\n  "dns": ["1.1.1.1"]\n}', '{"labels": [ "a" ]}']),
+)
+def test_handing_keys_over_and_taking_them_back_gives_the_same_bytes(
+    wanted: dict[str, Any], text: str
+) -> None:
     def planned(now: str, keys_now: dict[str, Any], former: dict[str, Any]) -> str:
         facts = Facts("f", now, Dockerd().info(), [], [URL])
         return plan(Wanted(URL, [], keys_now, former), facts, "when-needed", restarting=True).after
 
     with_mirror = planned(text, {}, {})
     there = planned(with_mirror, wanted, {})
-    assert planned(there, {}, {key: daemon_json.spelling(text, key) for key in wanted}) == with_mirror
+    assert (
+        planned(there, {}, {key: daemon_json.spelling(text, key) for key in wanted}) == with_mirror
+    )

@@ -11,9 +11,16 @@ URL = "https://mirror.example.com"
 UNIT = ["/usr/sbin/dockerd", "-H", "fd://", "--containerd=/run/containerd/containerd.sock"]
 
 
-def findings(text: str = "", arguments: list[str] | None = None, mirrors: list[str] | None = None, **info: Any) -> list[str]:
+def findings(
+    text: str = "",
+    arguments: list[str] | None = None,
+    mirrors: list[str] | None = None,
+    **info: Any,
+) -> list[str]:
     known = {"RegistryConfig": {"Mirrors": mirrors or []}, **info}
-    return preflight.findings(preflight.Facts("/etc/docker/daemon.json", text, known, arguments or UNIT, [URL]))
+    return preflight.findings(
+        preflight.Facts("/etc/docker/daemon.json", text, known, arguments or UNIT, [URL])
+    )
 
 
 def test_a_usual_node_has_none() -> None:
@@ -21,15 +28,21 @@ def test_a_usual_node_has_none() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--config-file=/etc/docker-latest/daemon.json"], ["--config-file", "/etc/docker-latest/daemon.json"]]
+    "words",
+    [
+        ["--config-file=/etc/docker-latest/daemon.json"],
+        ["--config-file", "/etc/docker-latest/daemon.json"],
+    ],
 )
 def test_another_configuration_file_is_named(words: list[str]) -> None:
     (found,) = findings(arguments=[*UNIT, *words])
-    assert found.startswith("dockerd reads /etc/docker-latest/daemon.json, not /etc/docker/daemon.json")
-    assert found.endswith("set daemonJson to that")
+    assert found.startswith(
+        "dockerd reads /etc/docker-latest/daemon.json, not /etc/docker/daemon.json"
+    )
+    assert found.endswith("set daemonJson to that [RM143]")
 
 
-def test_the_same_configuration_file_by_flag_is_well() -> None:
+def test_the_same_configuration_file_by_flag_is_no_finding() -> None:
     assert findings(arguments=[*UNIT, "--config-file=/etc/docker/daemon.json"]) == []
 
 
@@ -44,7 +57,9 @@ def test_the_same_configuration_file_by_flag_is_well() -> None:
         (["-D"], '{"debug": false}', "debug"),
     ],
 )
-def test_a_key_that_is_a_flag_too_would_keep_dockerd_from_taking_the_file(flags: list[str], text: str, key: str) -> None:
+def test_a_key_that_is_a_flag_too_would_keep_dockerd_from_taking_the_file(
+    flags: list[str], text: str, key: str
+) -> None:
     found = [words for words in findings(text, [*UNIT, *flags]) if "command line" in words]
     assert len(found) == 1
     assert f"refuses the key {key} in the file; move the flag into the file" in found[0]
@@ -64,14 +79,22 @@ def test_a_snap_is_none_of_ours() -> None:
         ('{"debug": true}', {}, "debug"),
         ('{"labels": ["a=b"]}', {"Labels": ["a=c"]}, "labels"),
         ('{"live-restore": true}', {"LiveRestoreEnabled": False}, "live-restore"),
-        ('{"authorization-plugins": ["no-such"]}', {"Plugins": {"Authorization": None}}, "authorization-plugins"),
+        (
+            '{"authorization-plugins": ["no-such"]}',
+            {"Plugins": {"Authorization": None}},
+            "authorization-plugins",
+        ),
         ('{"registry-mirrors": ["https://other.test"]}', {}, "registry-mirrors"),
         ('{"registry-mirrors": []}', {"mirrors": ["https://other.test/"]}, "registry-mirrors"),
     ],
 )
-def test_somebodys_unfinished_edit_would_be_activated_by_our_reload(text: str, info: dict[str, Any], key: str) -> None:
+def test_somebodys_unfinished_edit_would_be_activated_by_our_reload(
+    text: str, info: dict[str, Any], key: str
+) -> None:
     (found,) = findings(text, **info)
-    assert found.startswith(f"{key} was edited in /etc/docker/daemon.json, but docker has not taken that over")
+    assert found.startswith(
+        f"{key} was edited in /etc/docker/daemon.json, but docker has not taken that over"
+    )
 
 
 @pytest.mark.parametrize(
@@ -82,8 +105,11 @@ def test_somebodys_unfinished_edit_would_be_activated_by_our_reload(text: str, i
         ('{"live-restore": true}', {"LiveRestoreEnabled": True}),
         ("{}", {"Debug": True, "Labels": ["a"]}),
         ('{"registry-mirrors": null}', {}),
-        (json.dumps({"registry-mirrors": ["https://other.test"]}), {"mirrors": ["https://other.test/"]}),
-        # What is ours may differ: to mend that is why we are here.
+        (
+            json.dumps({"registry-mirrors": ["https://other.test"]}),
+            {"mirrors": ["https://other.test/"]},
+        ),
+        # What is ours may differ: to repair that is why we are here.
         (json.dumps({"registry-mirrors": [URL]}), {}),
         ('{"registry-mirrors": []}', {"mirrors": [f"{URL}/"]}),
     ],
@@ -92,5 +118,5 @@ def test_what_docker_has_taken_over_is_no_unfinished_edit(text: str, info: dict[
     assert findings(text, **info) == []
 
 
-def test_all_findings_are_told_together() -> None:
+def test_all_findings_are_reported_together() -> None:
     assert len(findings('{"debug": true}', [*UNIT, "--registry-mirror=x", "--config-file=/x"])) == 3

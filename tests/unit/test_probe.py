@@ -1,4 +1,5 @@
-"""What a node says of a mirror that does not answer as it should: real sockets on loopback, real certificates."""
+"""What a node says of a mirror that does not answer as it should: real sockets on loopback, real
+certificates."""
 
 import base64
 import contextlib
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from components.registry_mirror.node_agent import probe
+from tests.serving import in_background
 
 
 class Server:
@@ -23,8 +25,28 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         cert, key = folder / "cert.pem", folder / "key.pem"
-        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]
-        names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(cert)]
+        command = [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "1",
+        ]
+        names = [
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-keyout",
+            str(key),
+            "-out",
+            str(cert),
+        ]
         subprocess.run([*command, *names], check=True, capture_output=True)
         self.cert = cert
         self.answers: list[tuple[int, bool]] = [(200, True)]
@@ -36,7 +58,9 @@ class Server:
         self.blobs: list[str] = []
         self.is_registry = True
         self.refused = ""
-        """What Varnish tells of the upstream's word to the mirror itself."""
+        """What Varnish says of the upstream's answer to the mirror itself."""
+        self.registry = ""
+        """By which path Varnish knows the registry that it has asked."""
         self.said: object = None
         """The body of an answer about a layer, by GET."""
         self.disk: str | None = None
@@ -72,6 +96,8 @@ class Server:
                     self.send_response(outer.manifest_status)
                 if outer.is_registry:
                     self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
+                if outer.registry:
+                    self.send_header("Mirror-Registry", outer.registry)
                 if outer.refused:
                     self.send_header("Mirror-Upstream-Status", outer.refused)
                 self.end_headers()
@@ -83,20 +109,20 @@ class Server:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(cert, key)
         self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        in_background(self.server)
         self.url = f"https://localhost:{self.server.server_address[1]}"
 
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    found = Server(tmp_path)
-    trusting = ssl.create_default_context(cafile=str(found.cert))
+    server = Server(tmp_path)
+    trusting = ssl.create_default_context(cafile=str(server.cert))
     monkeypatch.setattr(probe, "_trust", lambda netloc: trusting)
-    yield found
-    found.server.shutdown()
+    yield server
+    server.server.shutdown()
 
 
-def test_a_registry_that_answers_is_well(server: Server) -> None:
+def test_a_registry_that_answers_has_no_fault(server: Server) -> None:
     assert probe.fault(server.url) is None
 
 
@@ -120,7 +146,9 @@ def test_a_manifest_is_asked_for_without_being_pulled(server: Server) -> None:
         ("9" * 5000 + " of 1", None),
     ],
 )
-def test_varnish_says_what_it_took_of_its_disk(server: Server, said: str | None, found: tuple[int, int] | None) -> None:
+def test_varnish_says_what_it_took_of_its_disk(
+    server: Server, said: str | None, found: tuple[int, int] | None
+) -> None:
     server.disk = said
     assert probe.disk(server.url) == found
 
@@ -133,33 +161,41 @@ def test_nobody_says_so_where_nobody_answers_or_only_docker_could_ask(server: Se
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_mirror_through_which_no_manifest_passes_is_worse_than_none(server: Server, status: int) -> None:
+def test_a_mirror_through_which_no_manifest_passes_is_worse_than_none(
+    server: Server, status: int
+) -> None:
     server.manifest_status = status
-    found = probe.fault(server.url, image="library/hello-world:latest") or ""
-    assert f"library/hello-world:latest does not pass through it ({status})" in found
-    assert "checkImage" in found
+    fault = probe.fault(server.url, image="library/hello-world:latest") or ""
+    assert f"library/hello-world:latest does not pass through it ({status})" in fault
+    assert "checkImage" in fault
 
 
 IMAGE = "library/hello-world:latest"
 
 
-def test_an_image_that_the_upstream_does_not_have_is_told_from_an_upstream_that_is_away(server: Server) -> None:
+def test_an_image_that_the_upstream_does_not_have_differs_from_an_upstream_that_is_unavailable(
+    server: Server,
+) -> None:
     server.manifest_status = 404
-    found = probe.ask(server.url, IMAGE)
-    assert "has no image library/hello-world:latest (404); set checkImage to one that it has" in (found.fault or "")
-    assert found.final
-    assert len(server.manifests) == 2, "asked once more, lest the upstream came back between the two questions"
+    answer = probe.ask(server.url, IMAGE)
+    assert "has no image library/hello-world:latest (404); set checkImage to one that it has" in (
+        answer.fault or ""
+    )
+    assert answer.final
+    assert len(server.manifests) == 2, (
+        "asked once more, lest the upstream came back between the two questions"
+    )
     server.upstream_status = 500
-    found = probe.ask(server.url, IMAGE)
-    assert "does not reach its upstream now (500 " in (found.fault or "")
-    assert (found.final, found.concerns_the_mirror) == (False, True)
+    answer = probe.ask(server.url, IMAGE)
+    assert "does not reach its upstream now (500 " in (answer.fault or "")
+    assert (answer.final, answer.concerns_the_mirror) == (False, True)
 
 
 def test_a_404_that_is_not_a_registrys_is_traefiks_and_may_pass(server: Server) -> None:
     server.manifest_status, server.is_registry = 404, False
-    found = probe.ask(server.url, IMAGE)
-    assert "does not pass through it (404)" in (found.fault or "")
-    assert not found.final
+    answer = probe.ask(server.url, IMAGE)
+    assert "does not pass through it (404)" in (answer.fault or "")
+    assert not answer.final
 
 
 def test_the_upstream_is_there_if_it_says_that_nobody_has_a_layer(server: Server) -> None:
@@ -174,11 +210,15 @@ def test_the_upstream_is_there_if_it_says_that_nobody_has_a_layer(server: Server
 @pytest.mark.parametrize("status", [200, 429, 500, 502, 503])
 def test_any_other_answer_is_not_the_upstreams(server: Server, status: int) -> None:
     server.upstream_status = status
-    assert f"does not reach its upstream now ({status} " in (probe.upstream_fault(server.url, IMAGE) or "")
+    assert f"does not reach its upstream now ({status} " in (
+        probe.upstream_fault(server.url, IMAGE) or ""
+    )
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_an_upstream_that_does_not_let_the_mirror_in_is_told_from_one_that_is_away(server: Server, status: int) -> None:
+def test_an_upstream_that_does_not_let_the_mirror_in_differs_from_one_that_is_unavailable(
+    server: Server, status: int
+) -> None:
     """The registry passes that on (3.1.2); behind Varnish it is a 404 with a header."""
     words = f"does not let the mirror in ({status}); check upstreamUsername and upstreamToken"
     server.upstream_status = status
@@ -189,25 +229,42 @@ def test_an_upstream_that_does_not_let_the_mirror_in_is_told_from_one_that_is_aw
     assert probe.upstream_fault(server.url, IMAGE) is None
 
 
-def test_a_tag_that_the_mirror_cannot_have_is_told_by_what_the_upstream_says_to_it(server: Server) -> None:
+def test_a_tag_that_the_mirror_cannot_have_is_reported_with_the_upstreams_answer(
+    server: Server,
+) -> None:
     server.manifest_status, server.refused = 404, "401"
     server.upstream_status = 404
     assert "does not let the mirror in (401)" in (probe.ask(server.url, IMAGE).fault or "")
 
 
-PROXY_IS_AWAY = 'Get "https://r.test/v2/": proxyconnect tcp: dial tcp 10.0.0.9:3128: connect: connection refused'
+PROXY_IS_AWAY = (
+    'Get "https://r.test/v2/": proxyconnect tcp: dial tcp 10.0.0.9:3128: connect:'
+    " connection refused"
+)
 
 
-def test_the_registrys_own_words_tell_what_stands_in_the_way(server: Server) -> None:
-    server.upstream_status, server.said = 500, {"errors": [{"code": "UNKNOWN", "detail": PROXY_IS_AWAY}]}
-    found = probe.upstream_fault(server.url, IMAGE) or ""
-    assert found.endswith(f"(upstreamProxy, upstreamCa); the registry says: {PROXY_IS_AWAY}")
+def test_the_registrys_own_message_says_what_stands_in_the_way(server: Server) -> None:
+    server.upstream_status, server.said = (
+        500,
+        {"errors": [{"code": "UNKNOWN", "detail": PROXY_IS_AWAY}]},
+    )
+    fault = probe.upstream_fault(server.url, IMAGE) or ""
+    assert fault.endswith(f"(upstreamProxy, upstreamCa); the registry says: {PROXY_IS_AWAY}")
 
 
 @pytest.mark.parametrize(
-    "said", [None, [], {"errors": []}, {"errors": [{"detail": {"a": 1}}]}, {"errors": [{}]}, {"errors": 5}, "x" * 70_000]
+    "said",
+    [
+        None,
+        [],
+        {"errors": []},
+        {"errors": [{"detail": {"a": 1}}]},
+        {"errors": [{}]},
+        {"errors": 5},
+        "x" * 70_000,
+    ],
 )
-def test_without_such_words_the_fault_is_the_same(server: Server, said: object) -> None:
+def test_without_such_a_message_the_fault_is_the_same(server: Server, said: object) -> None:
     server.upstream_status, server.said = 500, said
     assert (probe.upstream_fault(server.url, IMAGE) or "").endswith("(upstreamProxy, upstreamCa)")
 
@@ -215,11 +272,11 @@ def test_without_such_words_the_fault_is_the_same(server: Server, said: object) 
 def test_no_password_and_no_escape_sequence_in_them_is_repeated(server: Server) -> None:
     detail = "invalid proxy address http://user:CANARY@p.test:1\x1b[2J\n" + "y" * 1000
     server.upstream_status, server.said = 500, {"errors": [{"detail": detail}]}
-    found = probe.upstream_fault(server.url, IMAGE) or ""
-    assert "http://[hidden]@p.test:1" in found
-    assert "CANARY" not in found
-    assert found.isprintable()
-    assert len(found) < 800
+    fault = probe.upstream_fault(server.url, IMAGE) or ""
+    assert "http://[hidden]@p.test:1" in fault
+    assert "CANARY" not in fault
+    assert fault.isprintable()
+    assert len(fault) < 800
 
 
 def test_nor_is_a_404_of_somebody_elses(server: Server) -> None:
@@ -228,11 +285,14 @@ def test_nor_is_a_404_of_somebody_elses(server: Server) -> None:
 
 
 def test_a_mirror_that_is_not_there_has_no_upstream(server: Server) -> None:
-    assert "refused the connection" in (probe.upstream_fault(f"https://localhost:{free_port()}", IMAGE) or "")
+    assert "refused the connection" in (
+        probe.upstream_fault(f"https://localhost:{free_port()}", IMAGE) or ""
+    )
 
 
 class Proxy:
-    """A proxy on loopback: it lets CONNECT through to a port, or answers with a status of its own."""
+    """A proxy on loopback: it lets CONNECT through to a port, or answers with a status of its
+    own."""
 
     def __init__(self, port: int, status: int = 200) -> None:
         self.asked: list[str] = []
@@ -248,13 +308,15 @@ class Proxy:
                 self.wfile.write(f"HTTP/1.1 {status} whatever\r\n\r\n".encode())
                 if status == 200:
                     with socket.create_connection(("127.0.0.1", port)) as there:
-                        back = threading.Thread(target=copy, args=(there, self.connection), daemon=True)
+                        back = threading.Thread(
+                            target=copy, args=(there, self.connection), daemon=True
+                        )
                         back.start()
                         copy(self.connection, there)
 
         self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        in_background(self.server)
         self.address = f"127.0.0.1:{self.server.server_address[1]}"
 
 
@@ -275,27 +337,35 @@ def test_where_docker_has_a_proxy_the_mirror_is_asked_through_it(server: Server)
 
 
 @pytest.mark.parametrize("status", [403, 407, 502])
-def test_a_proxy_that_does_not_lead_to_the_mirror_is_named_with_the_remedy(server: Server, status: int) -> None:
+def test_a_proxy_that_does_not_lead_to_the_mirror_is_named_with_the_remedy(
+    server: Server, status: int
+) -> None:
     proxy = Proxy(1, status)
-    found = probe.ask(server.url, IMAGE, f"http://me:secret@{proxy.address}")
-    assert f"docker goes to {server.url} through its proxy http://{proxy.address}, and that does not lead there" in (
-        found.fault or ""
+    answer = probe.ask(server.url, IMAGE, f"http://me:secret@{proxy.address}")
+    assert (
+        f"docker goes to {server.url} through its proxy http://{proxy.address}, and that does not"
+        " lead there" in (answer.fault or "")
     )
-    assert str(status) in (found.fault or "")
-    assert "add localhost to NO_PROXY" in (found.fault or "")
-    assert "secret" not in (found.fault or "")
-    assert not found.concerns_the_mirror
+    assert str(status) in (answer.fault or "")
+    assert "add localhost to NO_PROXY" in (answer.fault or "")
+    assert "secret" not in (answer.fault or "")
+    assert not answer.concerns_the_mirror
 
 
 def test_a_proxy_that_is_away_is_named_too(server: Server) -> None:
-    found = probe.fault(server.url, image=IMAGE, proxy=f"http://localhost:{free_port()}") or ""
-    assert "and that does not lead there" in found
+    fault = probe.fault(server.url, image=IMAGE, proxy=f"http://localhost:{free_port()}") or ""
+    assert "and that does not lead there" in fault
 
 
 @pytest.mark.parametrize("scheme", ["https", "socks5"])
 def test_a_proxy_that_only_docker_can_speak_to_is_left_to_docker(scheme: str) -> None:
-    assert probe.ask("https://no.such.name.invalid", IMAGE, f"{scheme}://proxy.invalid:1") == probe.Answer(None)
-    assert probe.upstream_fault("https://no.such.name.invalid", IMAGE, f"{scheme}://proxy.invalid:1") is None
+    assert probe.ask(
+        "https://no.such.name.invalid", IMAGE, f"{scheme}://proxy.invalid:1"
+    ) == probe.Answer(None)
+    assert (
+        probe.upstream_fault("https://no.such.name.invalid", IMAGE, f"{scheme}://proxy.invalid:1")
+        is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -308,12 +378,16 @@ def test_a_proxy_that_only_docker_can_speak_to_is_left_to_docker(scheme: str) ->
         ((401, True), "answered 401 instead of 200"),
     ],
 )
-def test_an_answer_that_is_no_registrys_is_explained(server: Server, answer: tuple[int, bool], words: str) -> None:
+def test_an_answer_that_is_no_registrys_is_explained(
+    server: Server, answer: tuple[int, bool], words: str
+) -> None:
     server.answers = [answer]
     assert words in (probe.fault(server.url) or "")
 
 
-def test_a_certificate_that_nobody_here_trusts_is_explained(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_certificate_that_nobody_here_trusts_is_explained(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.undo()
     assert "the certificate of localhost is not trusted" in (probe.fault(server.url) or "")
 
@@ -322,7 +396,9 @@ def test_a_certificate_for_another_name_is_explained(server: Server) -> None:
     assert "not trusted" in (probe.fault(server.url.replace("localhost", "127.0.0.1")) or "")
 
 
-def test_authorities_are_judged_as_docker_judges_them_not_as_python_3_13_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_authorities_are_judged_as_docker_judges_them_not_as_python_3_13_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     python_3_13 = ssl.create_default_context()
     python_3_13.verify_flags |= ssl.VERIFY_X509_STRICT
     monkeypatch.setattr(ssl, "create_default_context", lambda: python_3_13)
@@ -330,7 +406,9 @@ def test_authorities_are_judged_as_docker_judges_them_not_as_python_3_13_does(mo
 
 
 def test_a_name_that_does_not_resolve_is_explained() -> None:
-    assert "the name no.such.name.invalid does not resolve" in (probe.fault("https://no.such.name.invalid") or "")
+    assert "the name no.such.name.invalid does not resolve" in (
+        probe.fault("https://no.such.name.invalid") or ""
+    )
 
 
 def free_port() -> int:
@@ -344,13 +422,20 @@ def test_nobody_there_is_explained() -> None:
     assert "refused the connection" in (probe.fault(f"https://localhost:{free_port()}") or "")
 
 
-@pytest.mark.parametrize(("says", "seconds"), [(b"", probe.TRAEFIK_LOOKS), (b"SSH-2.0-OpenSSH_9.2\r\n", probe.NEVER)])
-def test_one_who_hangs_up_may_be_starting_and_one_who_speaks_something_else_is_another(says: bytes, seconds: float) -> None:
+@pytest.mark.parametrize(
+    ("says", "seconds"), [(b"", probe.TRAEFIK_LOOKS), (b"SSH-2.0-OpenSSH_9.2\r\n", probe.NEVER)]
+)
+def test_a_server_that_hangs_up_may_be_starting_and_one_with_another_protocol_is_no_mirror(
+    says: bytes, seconds: float
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def answer() -> None:
             connection, _ = listening.accept()
-            with connection, contextlib.suppress(OSError):  # once it has what it does not understand, the other side is gone
+            with (
+                connection,
+                contextlib.suppress(OSError),
+            ):  # once it has what it does not understand, the other side is gone
                 connection.recv(4096)
                 connection.sendall(says)
                 connection.shutdown(socket.SHUT_WR)
@@ -364,17 +449,23 @@ def test_one_who_hangs_up_may_be_starting_and_one_who_speaks_something_else_is_a
     assert found.passes_within == seconds
 
 
-def test_one_who_accepts_and_says_nothing_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_accepts_and_says_nothing_is_given_up_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(probe, "SECONDS", 0.3)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         started = time.monotonic()
-        assert "did not answer within" in (probe.fault(f"https://127.0.0.1:{silent.getsockname()[1]}") or "")
+        assert "did not answer within" in (
+            probe.fault(f"https://127.0.0.1:{silent.getsockname()[1]}") or ""
+        )
         assert time.monotonic() - started < 2
 
 
-def test_a_mirror_that_is_moving_is_waited_for(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mirror_that_is_moving_is_waited_for(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     server.answers = [(404, False), (502, False), (200, True)]
     assert probe.fault(server.url, patience=10) is None
@@ -411,3 +502,41 @@ def test_what_does_not_get_better_by_waiting_is_not_waited_for(server: Server) -
     server.answers = [(401, True)]
     assert probe.fault(server.url, patience=60) is not None
     assert server.asked == 1
+
+
+def test_a_layer_that_nobody_has_is_asked_for_below_the_path_of_a_registry(server: Server) -> None:
+    server.registry = "ghcr.io"
+    answer = probe.nobodys_layer(server.url, "ghcr.io/owner/app")
+    assert answer == probe.NobodysLayer(404, "ghcr.io")
+    (path,) = server.blobs
+    assert path.startswith("/v2/ghcr.io/owner/app/blobs/sha256:")
+
+
+@pytest.mark.parametrize(
+    ("status", "refused", "answered"), [(404, "401", 401), (404, "403", 403), (503, "", 503)]
+)
+def test_what_the_upstream_says_to_the_mirror_comes_before_what_the_mirror_makes_of_it(
+    server: Server, status: int, refused: str, answered: int
+) -> None:
+    server.upstream_status, server.refused = status, refused
+    answer = probe.nobodys_layer(server.url, "ghcr.io/owner/app")
+    assert answer is not None
+    assert answer.status == answered
+
+
+def test_the_registrys_words_come_with_an_answer_that_is_its_own(server: Server) -> None:
+    server.upstream_status = 500
+    server.said = {"errors": [{"code": "UNKNOWN", "detail": "dial tcp: no route to host"}]}
+    answer = probe.nobodys_layer(server.url, "ghcr.io/owner/app")
+    assert answer == probe.NobodysLayer(500, said="dial tcp: no route to host")
+
+
+def test_a_404_that_is_no_registrys_is_no_answer_and_nobody_there_is_a_failure(
+    server: Server,
+) -> None:
+    server.is_registry = False
+    assert probe.nobodys_layer(server.url, "ghcr.io/owner/app") == probe.NobodysLayer(0)
+    nobody = probe.nobodys_layer(f"https://localhost:{free_port()}", "ghcr.io/owner/app")
+    assert nobody is not None
+    assert nobody.failure is not None
+    assert probe.nobodys_layer(server.url, "x", "socks5://proxy.test:1080") is None

@@ -1,4 +1,5 @@
-"""What daemon.json said when docker was started: by its time, and remembered while that docker runs."""
+"""What daemon.json said when docker was started: by its time, and remembered while that docker
+runs."""
 
 import os
 import time
@@ -43,7 +44,11 @@ def test_what_was_learnt_outlasts_every_edit_until_docker_is_another(path: Path)
     learnt(path, daemon)
     files.replace(str(path), b'{"bip": "10.2.0.1/24"}')
     assert learnt(path, daemon) == ({"bip": "10.1.0.1/24"}, True, False)
-    assert learnt(path, process(time.time() + 1, "another")) == ({"bip": "10.2.0.1/24"}, True, False)
+    assert learnt(path, process(time.time() + 1, "another")) == (
+        {"bip": "10.2.0.1/24"},
+        True,
+        False,
+    )
 
 
 def test_a_missing_file_counts_as_removed_if_its_folder_was_touched_since(path: Path) -> None:
@@ -60,7 +65,9 @@ def test_a_link_that_leads_to_another_file_by_now_is_an_edit(path: Path) -> None
     assert not learnt(path, daemon).known
 
 
-def test_where_nobody_knows_when_docker_was_started_nothing_is_known_or_remembered(path: Path) -> None:
+def test_where_nobody_knows_when_docker_was_started_nothing_is_known_or_remembered(
+    path: Path,
+) -> None:
     path.write_text("{}")
     assert not learnt(path, process(None)).known
     assert not Path(started.FOLDER).exists()
@@ -79,4 +86,8 @@ def test_a_memory_that_cannot_be_read_is_no_memory(path: Path, text: str) -> Non
 
 def test_numbers_that_nobody_can_hold_are_read(path: Path) -> None:
     path.write_text('{"mtu": %s, "a": 1e400, "b": [1]}' % ("9" * 5000))
-    assert learnt(path, process(time.time() + 1)).values == {"mtu": "9" * 5000, "a": float("inf"), "b": [1]}
+    assert learnt(path, process(time.time() + 1)).values == {
+        "mtu": "9" * 5000,
+        "a": float("inf"),
+        "b": [1],
+    }

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from components.registry_mirror.traefik import (
+from components.registry_mirror.render.traefik import (
     DIALECTS,
     Route,
     about_the_service,
@@ -34,23 +34,43 @@ def test_claim(path: Path) -> None:
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_never_both_families_of_network_labels_which_traefik_refuses(dialect: str) -> None:
-    found = mirror_labels("m", 1, Route(dialect=dialect, hostname="m.test", network="n", entrypoint="e"))
-    assert len({"traefik.docker.network", "traefik.swarm.network"} & set(found)) == 1
+    labels = mirror_labels(
+        "m", 1, Route(dialect=dialect, hostname="m.test", network="n", entrypoint="e")
+    )
+    assert len({"traefik.docker.network", "traefik.swarm.network"} & set(labels)) == 1
 
 
-def test_labels_of_a_users_own_stand_beside_ours_and_his_middlewares_come_behind_our_list_of_who_may() -> None:
-    route = Route(dialect="v3", hostname="m.test", network="n", entrypoint="e", allow_from=["10.0.0.0/8"])
+def test_a_users_labels_stand_beside_ours_and_their_middlewares_come_behind_our_allow_list() -> (
+    None
+):
+    route = Route(
+        dialect="v3", hostname="m.test", network="n", entrypoint="e", allow_from=["10.0.0.0/8"]
+    )
     own = mirror_labels("m", 1, route)
-    further = {"Traefik.HTTP.Routers.m.Middlewares": "slow@file,log", "traefik.http.routers.m.priority": "7", "team": "a"}
-    found = joined(own, further)
-    assert found["traefik.http.routers.m.middlewares"] == "m-from,slow@file,log"
-    assert {key: value for key, value in found.items() if key not in own} == {"traefik.http.routers.m.priority": "7", "team": "a"}
-    without = joined(mirror_labels("m", 1, Route(dialect="v3", hostname="m.test", network="n", entrypoint="e")), further)
+    further = {
+        "Traefik.HTTP.Routers.m.Middlewares": "slow@file,log",
+        "traefik.http.routers.m.priority": "7",
+        "team": "a",
+    }
+    labels = joined(own, further)
+    assert labels["traefik.http.routers.m.middlewares"] == "m-from,slow@file,log"
+    assert {key: value for key, value in labels.items() if key not in own} == {
+        "traefik.http.routers.m.priority": "7",
+        "team": "a",
+    }
+    without = joined(
+        mirror_labels("m", 1, Route(dialect="v3", hostname="m.test", network="n", entrypoint="e")),
+        further,
+    )
     assert without["Traefik.HTTP.Routers.m.Middlewares"] == "slow@file,log"
 
 
 def test_a_router_is_on_one_service_and_the_label_of_a_constraint_may_be_on_several() -> None:
-    further = {"traefik.constraint-label": "a", "Traefik.HTTP.routers.m.priority": "7", "traefik.tcp.routers.x.rule": "y"}
+    further = {
+        "traefik.constraint-label": "a",
+        "Traefik.HTTP.routers.m.priority": "7",
+        "traefik.tcp.routers.x.rule": "y",
+    }
     assert about_the_service(further) == {"traefik.constraint-label": "a"}
 
 

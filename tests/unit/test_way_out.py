@@ -1,4 +1,5 @@
-"""The way to the upstream: which proxies, exceptions and authorities are taken (one JSON file per claim), and where they end.
+"""The way to the upstream: which proxies, exceptions and authorities are taken (one JSON file per
+claim), and where they end.
 
 `words` in a case is what a refusal must say, null where there is none.
 """
@@ -14,8 +15,7 @@ import pytest
 
 from components.registry_mirror import InvalidArgs, rules
 from config.settings import Settings, parse
-from tests.unit.test_args import args
-from tests.unit.test_settings import FILES, values
+from tests.builders import FILES, args, values
 
 CASES = Path(__file__).parent / "cases"
 PROXY = "http://proxy.example.com:3128"
@@ -23,36 +23,51 @@ WITH_PASSWORD = "http://user:CANARY@proxy.example.com:3128"
 
 
 def cases(folder: str) -> list[Any]:
-    found = [pytest.param(json.loads(path.read_text()), id=path.stem) for path in sorted((CASES / folder).glob("*.json"))]
+    found = [
+        pytest.param(json.loads(path.read_text()), id=path.stem)
+        for path in sorted((CASES / folder).glob("*.json"))
+    ]
     assert found
     return found
 
 
 @pytest.mark.parametrize("case", cases("upstream_proxy"))
 def test_a_proxy(case: dict[str, Any]) -> None:
-    wrong = rules.proxy(case["value"], case["secret"])
-    assert (wrong is None) == (case["words"] is None), wrong
-    assert (case["words"] or "") in (wrong or "")
-    assert "CAN" not in (wrong or "")
+    fault = rules.proxy(case["value"], case["secret"])
+    assert (fault is None) == (case["words"] is None), fault
+    assert (case["words"] or "") in (fault or "")
+    assert "CAN" not in (fault or "")
 
 
 @pytest.mark.parametrize("case", cases("upstream_no_proxy"))
 def test_what_is_reached_without_it(case: dict[str, Any]) -> None:
-    wrong = rules.no_proxy(case["value"])
-    assert (wrong is None) == (case["words"] is None), wrong
-    assert (case["words"] or "") in (wrong or "")
+    fault = rules.no_proxy(case["value"])
+    assert (fault is None) == (case["words"] is None), fault
+    assert (case["words"] or "") in (fault or "")
 
 
 def authority(folder: Path, name: str = "ca") -> tuple[str, str]:
     """A certificate that openssl makes, and its private key."""
     made = [folder / f"{name}.crt", folder / f"{name}.key"]
-    words = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1", "-subj", f"/CN={name}"]
+    words = [
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "1",
+        "-subj",
+        f"/CN={name}",
+    ]
     command = ["openssl", "req", "-x509", *words, "-out", str(made[0]), "-keyout", str(made[1])]
     subprocess.run(command, check=True, capture_output=True)
     return made[0].read_text(), made[1].read_text()
 
 
-def test_authorities_are_certificates_one_or_several_with_whatever_stands_between_them(tmp_path: Path) -> None:
+def test_authorities_are_certificates_one_or_several_with_whatever_stands_between_them(
+    tmp_path: Path,
+) -> None:
     one, other = authority(tmp_path)[0], authority(tmp_path, "other")[0]
     for text in (one, one + other, f"# our own\n{one}\nand\n{other}", one.replace("\n", "\r\n")):
         assert rules.authorities(text) is None
@@ -71,9 +86,9 @@ def test_what_is_no_authority_is_refused_in_its_own_words(tmp_path: Path) -> Non
         certificate * 1000: "more than 500000 bytes",
     }
     for text, words in wrong.items():
-        found = rules.authorities(text) or ""
-        assert words in found
-        assert lines[1] not in found
+        fault = rules.authorities(text) or ""
+        assert words in fault
+        assert lines[1] not in fault
 
 
 def configured(files: dict[str, str], secret: tuple[str, ...] = (), **changed: Any) -> Settings:
@@ -93,13 +108,18 @@ def refused(files: dict[str, str], secret: tuple[str, ...] = (), **changed: Any)
 
 def test_the_file_that_is_named_is_read_and_its_text_is_handed_on(tmp_path: Path) -> None:
     certificate, _ = authority(tmp_path)
-    assert configured({"corp.pem": certificate}, upstreamCa="corp.pem").mirror.upstream_ca == certificate
+    assert (
+        configured({"corp.pem": certificate}, upstreamCa="corp.pem").mirror.upstream_ca
+        == certificate
+    )
     assert configured({}).mirror.upstream_ca is None
 
 
 def test_a_file_that_is_none_is_one_message_each(tmp_path: Path) -> None:
     certificate, key = authority(tmp_path)
-    assert refused({}, upstreamCa="gone.pem") == ["upstreamCa: cannot be read: No such file or directory (got 'gone.pem')"]
+    assert refused({}, upstreamCa="gone.pem") == [
+        "upstreamCa: cannot be read: No such file or directory (got 'gone.pem')"
+    ]
     (said,) = refused({"corp.pem": certificate + key}, upstreamCa="corp.pem")
     assert said.startswith("upstreamCa: holds a private key")
     assert said.endswith("(got 'corp.pem')")
@@ -113,35 +133,51 @@ def test_a_proxy_with_a_password_must_be_a_secret_and_then_is_one() -> None:
     assert "CANARY" not in said
     assert configured({}, upstreamProxy=PROXY).mirror.upstream_proxy == PROXY
     for value in (PROXY, WITH_PASSWORD):
-        assert isinstance(configured({}, ("upstreamProxy",), upstreamProxy=value).mirror.upstream_proxy, pulumi.Output)
+        assert isinstance(
+            configured({}, ("upstreamProxy",), upstreamProxy=value).mirror.upstream_proxy,
+            pulumi.Output,
+        )
 
 
 def test_a_secret_that_is_no_proxy_is_refused_in_the_preview_without_its_value() -> None:
-    (said,) = refused({}, ("upstreamProxy",), upstreamProxy="ftp://user:CANARY@proxy.example.com:3128")
+    (said,) = refused(
+        {}, ("upstreamProxy",), upstreamProxy="ftp://user:CANARY@proxy.example.com:3128"
+    )
     assert said == (
-        "upstreamProxy: must begin with http://, https:// or socks5://: a URL like http://proxy.example.com:3128 (got '[secret]')"
+        "upstreamProxy: must begin with http://, https:// or socks5://: a URL like"
+        " http://proxy.example.com:3128 (got '[secret]')"
     )
 
 
 @pytest.mark.parametrize(
     ("changed", "key", "words"),
     [
-        ({"upstream_proxy": "proxy:3128"}, "upstreamProxy", "must begin with http://"),
-        ({"upstream_proxy": WITH_PASSWORD}, "upstreamProxy", "pulumi.Output.secret("),
-        ({"upstream_proxy": 3128}, "upstreamProxy", "must be a text"),
-        ({"upstream_proxy": PROXY, "upstream_no_proxy": ["a.test", "*"]}, "upstreamNoProxy[1]", "excepts everybody"),
-        ({"upstream_proxy": PROXY, "upstream_no_proxy": "a.test"}, "upstreamNoProxy", "must be a list"),
-        ({"upstream_no_proxy": ["a.test"]}, "upstreamNoProxy", "without upstreamProxy"),
-        ({"upstream_ca": "/etc/ssl/corp.pem"}, "upstreamCa", "it looks like a path"),
-        ({"upstream_ca": pulumi.Output.from_input("x")}, "upstreamCa", "not a pulumi.Output"),
-        ({"tag_days": -1}, "tagDays", "0 or more"),
+        ({"upstream_proxy": "proxy:3128"}, "upstream_proxy", "must begin with http://"),
+        ({"upstream_proxy": WITH_PASSWORD}, "upstream_proxy", "pulumi.Output.secret("),
+        ({"upstream_proxy": 3128}, "upstream_proxy", "must be a text"),
+        (
+            {"upstream_proxy": PROXY, "upstream_no_proxy": ["a.test", "*"]},
+            "upstream_no_proxy[1]",
+            "excepts everybody",
+        ),
+        (
+            {"upstream_proxy": PROXY, "upstream_no_proxy": "a.test"},
+            "upstream_no_proxy",
+            "must be a list",
+        ),
+        ({"upstream_no_proxy": ["a.test"]}, "upstream_no_proxy", "without upstream_proxy"),
+        ({"upstream_ca": "/etc/ssl/corp.pem"}, "upstream_ca", "it looks like a path"),
+        ({"upstream_ca": pulumi.Output.from_input("x")}, "upstream_ca", "not a pulumi.Output"),
+        ({"tag_days": -1}, "tag_days", "0 or more"),
     ],
 )
-def test_the_args_refuse_each_with_its_key_and_all_together(changed: dict[str, Any], key: str, words: str) -> None:
+def test_the_args_refuse_each_with_its_key_and_all_together(
+    changed: dict[str, Any], key: str, words: str
+) -> None:
     with pytest.raises(InvalidArgs) as error:
         args(**changed, max_parallel=0)
     told = {fault.key: str(fault) for fault in error.value.faults}
-    assert set(told) == {key, "maxParallel"}
+    assert set(told) == {key, "max_parallel"}
     assert words in told[key]
     assert "CANARY" not in told[key]
 

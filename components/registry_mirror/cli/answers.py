@@ -1,7 +1,8 @@
-"""What a node answers, taken for what it is: text from a machine that may have been taken over. Pure.
+"""What a node answers, taken for what it is: text from a machine that may have been taken over.
+Pure.
 
-Owns the shape of each answer. One that has another shape is the fault of that node alone, and no string of it reaches a
-terminal with control characters in it.
+Owns the shape of each answer. One that has another shape is the fault of that node alone, and no
+string of it reaches a terminal with control characters in it.
 """
 
 import json
@@ -23,6 +24,8 @@ LOOK: Mapping[str, object] = {
     "mirror_faults": [str],
     "swarm_faults": [str],
     "id": str,
+    "registries": [str],
+    "guard_out": bool,
 }
 """Of `node.look` (node_agent/node.py): a list holds the kind of its items."""
 MEMBER: Mapping[str, object] = {
@@ -36,19 +39,90 @@ MEMBER: Mapping[str, object] = {
     "leader": bool,
     "held": str,
     "version": int,
+    "engine": str,
+    "os": str,
+    "labels": {str: str},
+    "guarded": bool,
 }
-"""Of each node in `swarm.view` (node_agent/swarm.py)."""
+"""Of each node in `members.view` (node_agent/members.py)."""
 UPGRADE: Mapping[str, object] = {"engine": str, "way": str, "hazards": [str]}
 """Of `upgrade.look` (node_agent/upgrade.py)."""
-STATS: Mapping[str, object] = {"registry": {str: int}, "varnish": {str: int}, "quota": {str: int}, "cached": int}
-"""Of `stats.look` (node_agent/stats.py): a mapping holds the kinds of its keys and values. Each may be null."""
+STATS: Mapping[str, object] = {
+    "registry": {str: int},
+    "varnish": {str: int},
+    "quota": {str: int},
+    "cached": int,
+}
+"""Of `stats.look` (node_agent/stats.py): a mapping holds the kinds of its keys and values. Each may
+be null."""
+WARMED: Mapping[str, object] = {
+    "name": str,
+    "outcome": str,
+    "reason": str,
+    "digest": str,
+    "platforms": [str],
+    "blobs": int,
+    "size": int,
+    "fetched": int,
+    "seconds": int,
+    "quota": {str: int},
+}
+"""Of each image in `warm.run` (node_agent/warm.py)."""
+RUNNING: Mapping[str, object] = {"image": str, "services": [str]}
+"""Of each image in `warm.running`."""
+PULLED: Mapping[str, object] = {
+    "image": str,
+    "outcome": str,
+    "reason": str,
+    "seconds": int,
+    "size": int,
+}
+"""Of each image in `prepull.run` (node_agent/prepull.py)."""
+PURGED: Mapping[str, object] = {
+    "here": bool,
+    "tags": [str],
+    "manifests": int,
+    "layers": int,
+    "bytes": int,
+}
+"""Of `purge.look` and `purge.run` (node_agent/purge.py)."""
+ROUTE: Mapping[str, object] = {
+    "status": int,
+    "digest": str,
+    "age": int,
+    "registry": str,
+    "upstream": str,
+    "fault": str,
+    "refused": str,
+    "proxy": str,
+    "copies": [str],
+    "store": str,
+}
+"""Of `route.look` (node_agent/route.py)."""
+USAGE: Mapping[str, object] = {
+    "registry": str,
+    "counters": {str: int},
+    "hours": int,
+    "requests": int,
+    "hits": int,
+    "misses": int,
+    "served_bytes": int,
+    "fetched_bytes": int,
+    "evicted_layers": int,
+    "evicted_bytes": int,
+    "cached_bytes": int,
+    "oldest_use": int,
+    "top": {str: int},
+}
+"""Of each registry in `usage.look` (node_agent/usage.py)."""
 
 _ITEMS = 200
-"""Of a list or mapping; more are nothing that a person reads."""
+"""Items of a list or mapping at most; nobody reads more."""
 _MEMBERS = 10_000
 """Nodes of a swarm."""
 _LARGEST = 1 << 62
-"""Of a number: bytes on the largest disk are far below it, and it still has a sane width in a table."""
+"""Of a number: bytes on the largest disk are far below it, and it still has a sane width in a
+table."""
 
 
 class BadAnswer(Exception):
@@ -72,7 +146,9 @@ def _read(text: str) -> object:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise BadAnswer("it answered with something that is not JSON; look at that machine") from None
+        raise BadAnswer(
+            "it answered with something that is not JSON; look at that machine"
+        ) from None
 
 
 def _object(answer: object, shape: Mapping[str, object], nullable: bool) -> dict[str, Any]:
@@ -95,7 +171,10 @@ def _checked(value: object, kind: object, field: str) -> Any:
     elif isinstance(kind, dict):
         ((key_kind, value_kind),) = kind.items()
         if isinstance(value, dict) and len(value) <= _ITEMS:
-            return {_checked(key, key_kind, field): _checked(item, value_kind, field) for key, item in value.items()}
+            return {
+                _checked(key, key_kind, field): _checked(item, value_kind, field)
+                for key, item in value.items()
+            }
     elif kind is str and isinstance(value, str):
         return one_line(value)
     elif isinstance(value, bool):  # which is an int to Python

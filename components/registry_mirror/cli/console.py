@@ -1,4 +1,4 @@
-"""How the command talks: tables, colour, progress, exit codes, and the one kind of error that ends it."""
+"""How the command talks to a person: tables, colour and progress; and what a verb is."""
 
 import argparse
 import contextlib
@@ -8,27 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO
 
-WELL, DRIFTED, UNREACHABLE, POLICY, UNKNOWN, USAGE, INTERRUPTED = 0, 1, 2, 3, 4, 64, 130
-"""Exit codes. 3 is for what is against a policy, which no verb here finds out; `make preview` does."""
-
-EXIT_CODES = """exit codes:
-  0   all is well
-  1   something has drifted, is wrong, or cannot be applied
-  2   a machine cannot be reached
-  3   against a policy (kept for previews)
-  4   it could not be found out: no stack, no mirror, no state that this version reads
-  64  wrong usage
-"""
-
-
-class CommandError(Exception):
-    """What ends the command: `reason` is the line that matters, `remedy` what to do about it, `code` the exit code."""
-
-    def __init__(self, reason: str, remedy: str = "", code: int = UNKNOWN) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.remedy = remedy
-        self.code = code
+from .errors import OK
 
 
 @dataclass(frozen=True)
@@ -43,11 +23,14 @@ class Verb:
     has_json: bool = False
     has_stack: bool = True
     has_mirrors: bool = True
+    has_configuration: bool = False
+    """Whether it may be given another file with the stack's configuration."""
 
 
 def worst(codes: Sequence[int]) -> int:
-    """Of several exit codes the one that matters most: what could not be found out, then what could not be reached."""
-    return max(codes, default=WELL)
+    """Of several exit codes the one that matters most: what could not be found out, then what could
+    not be reached."""
+    return max(codes, default=OK)
 
 
 _RED, _GREEN, _YELLOW = "31", "32", "33"
@@ -61,7 +44,7 @@ def has_colour(stream: IO[str]) -> bool:
 def coloured(cell: str) -> str:
     """A state in the colour of its kind; any other text as it is."""
     word = cell.strip()
-    if word in ("well", "as known"):
+    if word in ("healthy", "as known"):
         return f"\x1b[{_GREEN}m{cell}\x1b[0m"
     if word in ("drained", "paused"):
         return f"\x1b[{_YELLOW}m{cell}\x1b[0m"
@@ -69,7 +52,8 @@ def coloured(cell: str) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, colour: bool | None = None) -> str:
-    """Columns as wide as their widest cell; numbers (cells that begin with a digit) to the right."""
+    """Columns as wide as their widest cell; numbers (cells that begin with a digit) to the
+    right."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     paint = coloured if (has_colour(sys.stdout) if colour is None else colour) else str
 
@@ -81,12 +65,19 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, colour: bool | 
         padded[-1] = padded[-1].rstrip()
         return "  " + "   ".join(padded if cells is head else map(paint, padded)).rstrip()
 
-    return "\n".join([line(head), "  " + "   ".join("─" * width for width in widths), *(line(row) for row in rows)])
+    return "\n".join(
+        [
+            line(head),
+            "  " + "   ".join("─" * width for width in widths),
+            *(line(row) for row in rows),
+        ]
+    )
 
 
 @contextlib.contextmanager
 def progress(title: str) -> Iterator[None]:
-    """Show on a terminal that work goes on; nothing stays, and nothing is shown where nobody watches."""
+    """Show on a terminal that work is in progress. It is erased at the end; without a terminal
+    nothing is printed."""
     live = sys.stderr.isatty()
     if live:
         print(f"  …  {title}", end="", file=sys.stderr, flush=True)

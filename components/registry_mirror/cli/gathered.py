@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Stats:
-    """Numbers since the registry's and Varnish's last start; None where nobody could tell."""
+    """Numbers since the registry's and Varnish's last start; None where no node could say."""
 
     node: str | None = None
     """Where the registry runs."""
@@ -35,25 +35,28 @@ class Stats:
         return asdict(self)
 
 
-def gather(answers: Iterable[tuple[str, dict[str, Any], str]], disk_asked: int | None = None) -> Stats:
-    """`answers`: node, what it knows, and why it could not be asked; `disk_asked`: bytes of disk that Varnish is to take."""
-    found: dict[str, Any] = {"faults": [], "disk_asked_bytes": disk_asked}
+def gather(
+    answers: Iterable[tuple[str, dict[str, Any], str]], disk_asked: int | None = None
+) -> Stats:
+    """`answers`: node, what it knows, and why it could not be asked; `disk_asked`: bytes of disk
+    that Varnish is to take."""
+    numbers: dict[str, Any] = {"faults": [], "disk_asked_bytes": disk_asked}
     for node, known, fault in answers:
         if fault:
-            found["faults"].append(f"{node}: {fault}")
+            numbers["faults"].append(f"{node}: {fault}")
         if known.get("registry") is not None:
             counted = known["registry"]
             # Counters appear with their first event: one that is missing is a zero.
             names = {"requests": "requests", "hits": "hits", "misses": "misses"}
             names |= {"served_bytes": "pushed_bytes", "fetched_bytes": "pulled_bytes"}
-            found |= {name: counted.get(counter, 0) for name, counter in names.items()}
-            found |= {"node": node, "quota": known.get("quota")}
+            numbers |= {name: counted.get(counter, 0) for name, counter in names.items()}
+            numbers |= {"node": node, "quota": known.get("quota")}
         if known.get("varnish") is not None:
-            found["coalesced"] = found.get("coalesced", 0) + known["varnish"]["hit"]
-            found["disk_bytes"] = known["varnish"].get("disk")
+            numbers["coalesced"] = numbers.get("coalesced", 0) + known["varnish"]["hit"]
+            numbers["disk_bytes"] = known["varnish"].get("disk")
         if known.get("cached") is not None:
-            found["cached_bytes"] = known["cached"]
-    return Stats(**found)
+            numbers["cached_bytes"] = known["cached"]
+    return Stats(**numbers)
 
 
 def as_rows(stats: Stats) -> list[tuple[str, str]]:
@@ -65,29 +68,37 @@ def as_rows(stats: Stats) -> list[tuple[str, str]]:
         ("of them from the cache", _number(stats.hits)),
         ("of them from the upstream", _number(stats.misses)),
         ("answered by Varnish alone", _number(stats.coalesced)),
-        ("bytes served by the registry", _bytes(stats.served_bytes)),
-        ("bytes fetched from the upstream", _bytes(stats.fetched_bytes)),
-        ("on the shared storage", _bytes(stats.cached_bytes)),
+        ("bytes served by the registry", bytes_of(stats.served_bytes)),
+        ("bytes fetched from the upstream", bytes_of(stats.fetched_bytes)),
+        ("on the shared storage", bytes_of(stats.cached_bytes)),
         ("disk for large layers", _disk(stats)),
-        ("Docker Hub pulls left", f"{quota['left']} of {quota['of']} in {quota['hours']} h" if quota else "not known"),
+        (
+            "Docker Hub pulls left",
+            f"{quota['left']} of {quota['of']} in {quota['hours']} h" if quota else "not known",
+        ),
     ]
 
 
 def _disk(stats: Stats) -> str:
-    """What Varnish has, and a word where that is less than it was told to take."""
+    """The disk that Varnish has, with a remark where that is less than it was configured to
+    take."""
     has, asked = stats.disk_bytes, stats.disk_asked_bytes
     if asked is None:
         return "none, without Varnish"
     if has is None or has >= asked:
-        return _bytes(has)
-    return f"{_bytes(has)}, LESS THAN the {_bytes(asked)} of coalesceDisk: half of what was free on its machine"
+        return bytes_of(has)
+    return (
+        f"{bytes_of(has)}, LESS THAN the {bytes_of(asked)} of coalesceDisk: half of what was free"
+        " on its machine"
+    )
 
 
 def _number(value: int | None) -> str:
     return "not known" if value is None else f"{value:,}"
 
 
-def _bytes(value: int | None) -> str:
+def bytes_of(value: int | None) -> str:
+    """A number of bytes for a person."""
     if value is None:
         return "not known"
     for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):

@@ -1,7 +1,9 @@
-"""`hostkeys`: the host keys that machines have now, beside those by which the last `pulumi up` knows them.
+"""`hostkeys`: the host keys that machines have now, beside those by which the last `pulumi up`
+knows them.
 
-Whoever sits between may answer in a machine's place, so what is printed here is compared with what the machine itself says:
-`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`, on its console. It asks machines for their keys and logs in nowhere.
+Somebody in between may answer in a machine's place, so compare what is printed here with what the
+machine itself says: `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`, on its console. It asks
+machines for their keys and logs in nowhere.
 """
 
 import argparse
@@ -19,15 +21,25 @@ from ..plain_text import one_line
 from ..rules import HOST_KEY_TYPES
 from ..ssh import CONNECT_SECONDS
 from . import stack
-from .console import DRIFTED, UNKNOWN, UNREACHABLE, WELL, CommandError, Verb, progress, table, worst
+from .console import Verb, progress, table, worst
 from .deployed import Machine as Deployed
 from .deployed import Mirror
+from .errors import DRIFTED, OK, UNKNOWN, UNREACHABLE, CommandError
 from .status import natural
 
-KNOWN, NEW, OTHER, SILENT, BEHIND = "as known", "NEW", "ANOTHER THAN KNOWN", "NO ANSWER", "behind a bastion"
-CODES = {KNOWN: WELL, NEW: DRIFTED, OTHER: DRIFTED, SILENT: UNREACHABLE, BEHIND: UNKNOWN}
+KNOWN, NEW, OTHER, SILENT, BEHIND = (
+    "as known",
+    "NEW",
+    "ANOTHER THAN KNOWN",
+    "NO ANSWER",
+    "behind a bastion",
+)
+CODES = {KNOWN: OK, NEW: DRIFTED, OTHER: DRIFTED, SILENT: UNREACHABLE, BEHIND: UNKNOWN}
 HEAD = ("machine", "address", "key", "fingerprint", "state")
-COMPARE = "Compare them with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on each machine's own console."
+COMPARE = (
+    "Compare them with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on each machine's"
+    " own console."
+)
 _AT_ONCE = 16
 
 
@@ -72,39 +84,49 @@ class Found:
     def row(self) -> tuple[str, ...]:
         """As HEAD."""
         key = self.key or ""
-        return (self.machine.name, self.machine.host, key.partition(" ")[0], fingerprint(key) if key else "", self.state)
+        return (
+            self.machine.name,
+            self.machine.host,
+            key.partition(" ")[0],
+            fingerprint(key) if key else "",
+            self.state,
+        )
 
 
 def run(options: argparse.Namespace) -> int:
     """Scan, compare, print."""
     asked = machines(stack.mirrors(options))
     with progress(f"asking {len(asked)} machines for their keys"):
-        found = ask(asked)
+        answers = ask(asked)
     if options.json:
         fields = ("machine", "address", "key", "fingerprint", "state")
-        print(json.dumps([dict(zip(fields, each.row(), strict=True)) for each in found], indent=1))
+        print(
+            json.dumps([dict(zip(fields, each.row(), strict=True)) for each in answers], indent=1)
+        )
     else:
-        print("\n" + table(HEAD, [each.row() for each in found]) + "\n")
-        if any(each.state == OTHER for each in found):
+        print("\n" + table(HEAD, [each.row() for each in answers]) + "\n")
+        if any(each.state == OTHER for each in answers):
             print(f"  {COMPARE}\n")
-        if any(each.state == BEHIND for each in found):
+        if any(each.state == BEHIND for each in answers):
             print("  Of a machine behind a bastion, run `ssh-keyscan` there.\n")
-    return worst([CODES[each.state] for each in found])
+    return worst([CODES[each.state] for each in answers])
 
 
 def machines(mirrors: Iterable[Mirror]) -> list[Machine]:
     """The machines of the mirrors, and the bastions before them, each address once."""
-    found: dict[str, Machine] = {}
+    by_host: dict[str, Machine] = {}
     for machine in (each for mirror in mirrors for each in (*mirror.nodes, mirror.manager)):
         for entry in _on_the_way(machine):
-            found.setdefault(entry.host, entry)
-    return sorted(found.values(), key=lambda machine: natural(machine.name))
+            by_host.setdefault(entry.host, entry)
+    return sorted(by_host.values(), key=lambda machine: natural(machine.name))
 
 
 def _on_the_way(machine: Deployed) -> list[Machine]:
     given = machine.environment
     bastion = given.get("MIRROR_BASTION", "")
-    here = _machine(machine.name, given["MIRROR_SSH"], given["MIRROR_HOST_KEY"], hidden=bool(bastion))
+    here = _machine(
+        machine.name, given["MIRROR_SSH"], given["MIRROR_HOST_KEY"], hidden=bool(bastion)
+    )
     if not bastion:
         return [here]
     return [_machine("bastion", bastion, given.get("MIRROR_BASTION_HOST_KEY"), hidden=False), here]
@@ -115,7 +137,10 @@ def _machine(name: str, url: str, known: str | None, *, hidden: bool) -> Machine
         parts = urlsplit(url)
         return Machine(name, parts.hostname or "", parts.port or 22, known, hidden)
     except ValueError:
-        raise CommandError(f"the state has an address of {name} that is none: {one_line(url, 100)}", "run `pulumi up`") from None
+        raise CommandError(
+            f"the state has an address of {name} that is none: {one_line(url, 100)}",
+            "run `pulumi up`",
+        ) from None
 
 
 def ask(asked: Sequence[Machine]) -> list[Found]:
@@ -126,9 +151,21 @@ def ask(asked: Sequence[Machine]) -> list[Found]:
 
 
 def preferred(scan: str) -> str | None:
-    """Of what `ssh-keyscan` prints for one machine the key that we would take, as `type base64`; None where it has none."""
-    keys = {words[1]: words[2] for words in map(str.split, scan.splitlines()) if len(words) == 3 and not words[0].startswith("#")}
-    return next((f"{kind} {keys[kind]}" for kind in HOST_KEY_TYPES if kind in keys and _is_base64(keys[kind])), None)
+    """Of what `ssh-keyscan` prints for one machine the key that we would take, as `type base64`;
+    None where it has none."""
+    keys = {
+        words[1]: words[2]
+        for words in map(str.split, scan.splitlines())
+        if len(words) == 3 and not words[0].startswith("#")
+    }
+    return next(
+        (
+            f"{kind} {keys[kind]}"
+            for kind in HOST_KEY_TYPES
+            if kind in keys and _is_base64(keys[kind])
+        ),
+        None,
+    )
 
 
 def fingerprint(key: str) -> str:
@@ -146,17 +183,34 @@ def _is_base64(text: str) -> bool:
 
 
 def scan(machine: Machine) -> str:
-    """Output of `ssh-keyscan` for a machine; empty where it does not answer. Raises CommandError without such a program."""
-    argv = ["ssh-keyscan", "-T", str(CONNECT_SECONDS), "-p", str(machine.port), "--", machine.address]
+    """Output of `ssh-keyscan` for a machine; empty where it does not answer. Raises CommandError
+    without such a program."""
+    argv = [
+        "ssh-keyscan",
+        "-T",
+        str(CONNECT_SECONDS),
+        "-p",
+        str(machine.port),
+        "--",
+        machine.address,
+    ]
     try:
         limit = CONNECT_SECONDS * 4
         return subprocess.run(
-            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=limit, check=False
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=limit,
+            check=False,
         ).stdout
     except subprocess.TimeoutExpired:
         return ""
     except FileNotFoundError:
-        raise CommandError("there is no ssh-keyscan on this computer", "install openssh-client") from None
+        raise CommandError(
+            "there is no ssh-keyscan on this computer", "install openssh-client"
+        ) from None
 
 
 VERB = Verb(

@@ -5,26 +5,33 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from .. import answer, runner, workstation
+from ..node_agent.request import encode
+from ..node_agent.verb_request import CountedService, UsageRequest
 from ..plain_text import one_line
-from ..registry import DEBUG_PORT
+from ..render.registry import DEBUG_PORT
 from ..rolling_restart import ssh
-from . import answers, verdict
-from .deployed import Machine, Mirror, Node, Restart, StateError
+from . import answers, enrolment, verdict
+from .deployed import Machine, Mirror, Node, Restart
+from .enrolment import Enrolment, Member
+from .errors import StateError
 from .gathered import Stats, gather
+from .look import Look
+from .usage import Usage
+from .usage import gather as gather_usage
 
 T = TypeVar("T")
 Asked = TypeVar("Asked", bound=Machine)
 
 AT_ONCE = 16
-"""Connections at the same time when only looking; sshd's own limit is per machine, so this is for the computer that asks."""
-HUB = "https://registry-1.docker.io"
+"""Connections at the same time when only looking; sshd's own limit is per machine, so this is for
+the computer that asks."""
 
 MIB = 1024 * 1024
 
@@ -33,49 +40,50 @@ SECONDS = 120
 
 
 @dataclass(frozen=True)
-class Look:
-    """How a node is. `faults` are sentences; an unreachable node has one and nothing else is known of it.
+class Survey:
+    """A mirror's nodes, and the swarm beside them."""
 
-    `mirror_faults` are the mirror's, `swarm_faults` of the node's place in the swarm: applying the mirror again mends neither.
-    """
-
-    node: str
-    reachable: bool
-    engine: str = ""
-    way: str = "daemon.json"
-    """The file by which its docker goes."""
-    listed: bool = False
-    used: bool = False
-    recorded: bool = False
-    edited: bool = False
-    due: list[str] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
-    hazards: list[str] = field(default_factory=list)
-    mirror_faults: list[str] = field(default_factory=list)
-    swarm_faults: list[str] = field(default_factory=list)
-    id: str = ""
-    """In the swarm, as the node itself says."""
-    availability: str = ""
-    """`active`, `pause` or `drain`, as a manager says; empty where none could be asked."""
-
-    @property
-    def drifted(self) -> bool:
-        """Whether the node is not as the last `pulumi up` left it, though it can be asked."""
-        return self.reachable and not (self.listed and self.used and self.recorded and not self.due and not self.faults)
-
-    def as_json(self) -> dict[str, object]:
-        """For scripts: all fields, `drifted`, and the `state` that a person is shown."""
-        return {**asdict(self), "drifted": self.drifted, "state": verdict.state(self)}
+    looks: list[Look]
+    """In the order of the mirror's nodes."""
+    enrolment: Enrolment
+    members: Mapping[str, Member] | None
+    """The members of the swarm by id; None where no manager could be asked."""
+    reason: str = ""
+    """Why none could be."""
 
 
 def look(mirror: Mirror) -> list[Look]:
-    """How every node is, in the order of the mirror's: as it says of itself, and as a manager sees it."""
+    """How every node is, in the order of the mirror's: as it says of itself, and as a manager sees
+    it."""
+    return survey(mirror).looks
+
+
+def survey(mirror: Mirror, others: Iterable[Machine] = ()) -> Survey:
+    """As `look`, and how the list and the swarm differ. `others`: further machines that the stack
+    names, so that they are in a list."""
     looks = _on_all(mirror.nodes, look_at, AT_ONCE)
-    members, reason = _members(mirror.manager)
-    if members is None:
-        words = f"the swarm's view of the nodes is not known: {reason}"
-        return [replace(found, hazards=[*found.hazards, words]) if found.reachable else found for found in looks]
-    return [_placed(found, members) if found.reachable else found for found in looks]
+    answer_of, reason = _members(mirror)
+    if answer_of is None:
+        hazard = f"the swarm's view of the nodes is not known: {reason}"
+        return Survey(
+            [
+                replace(state, hazards=[*state.hazards, hazard]) if state.reachable else state
+                for state in looks
+            ],
+            Enrolment(),
+            None,
+            reason,
+        )
+    members = {identity: enrolment.member(entry) for identity, entry in answer_of.items()}
+    found = enrolment.compare(
+        looks, [*mirror.nodes, mirror.manager, *others], list(members.values())
+    )
+    looks = [_placed(state, answer_of) if state.reachable else state for state in looks]
+    with_hazards = [
+        replace(state, hazards=[*state.hazards, *found.hazards.get(state.node, [])])
+        for state in looks
+    ]
+    return Survey(with_hazards, found, members)
 
 
 def reach(nodes: Sequence[Node]) -> list[Look]:
@@ -84,16 +92,20 @@ def reach(nodes: Sequence[Node]) -> list[Look]:
 
 
 def repair(mirror: Mirror, names: set[str]) -> list[tuple[str, bool, str]]:
-    """Ask the named nodes again for what the last `pulumi up` has asked them for; (node, well, word or reason) for each.
+    """Ask the named nodes again for what the last `pulumi up` has asked them for; (node, succeeded,
+    word or reason) for each.
 
-    One at a time until one is repaired, the manager last; then the others, as many at once as in the largest wave. A node that
-    cannot be repaired is as it was, and keeps nobody else from being repaired.
+    One at a time until one is repaired, the manager last; then the others, as many at once as in
+    the largest wave. A node that cannot be repaired is as it was, and keeps nobody else from being
+    repaired.
     """
     last = mirror.manager.name
-    left = sorted((node for node in mirror.nodes if node.name in names), key=lambda node: node.name == last)
+    left = sorted(
+        (node for node in mirror.nodes if node.name in names), key=lambda node: node.name == last
+    )
     done: list[tuple[str, bool, str]] = []
     while left:
-        size = mirror.at_once if any(well for _, well, _ in done) else 1
+        size = mirror.at_once if any(succeeded for _, succeeded, _ in done) else 1
         # The manager alone: the swarm keeps its head until everybody else is done.
         wave = [node for node in left if node.name != last][:size] or left
         left = left[len(wave) :]
@@ -102,30 +114,46 @@ def repair(mirror: Mirror, names: set[str]) -> list[tuple[str, bool, str]]:
 
 
 def restart(mirror: Mirror, told: Mapping[str, str]) -> tuple[bool, str]:
-    """The rolling restart of the last `pulumi up`, for nodes that a repair has left waiting; (well, what was done or why not).
+    """The rolling restart of the last `pulumi up`, for nodes that a repair has left waiting;
+    (succeeded, what was done or why not).
 
-    `told`: node name -> what its agent has said. Its progress goes to stderr as it comes. Raises StateError.
+    `told`: node name -> what its agent has said. Its progress goes to stderr as it comes. Raises
+    StateError.
     """
     given = mirror.restart
     if given is None:
-        return False, f"{', '.join(told)} wait for a restart, and the state has none, because no `pulumi up` came to it; run that"
+        return (
+            False,
+            f"{', '.join(told)} wait for a restart, and the state has none, because no `pulumi up`"
+            " came to it; run that",
+        )
     try:
         request = {**json.loads(given.request), "told": dict(told)}
     except (ValueError, TypeError):
-        raise StateError("this version cannot read the state: the restart's settings are no JSON", "run `pulumi up`") from None
+        raise StateError(
+            "this version cannot read the state: the restart's settings are no JSON",
+            "run `pulumi up`",
+        ) from None
     return _run_restart(given, json.dumps(request, indent=1), _program(mirror, given.environment))
 
 
 def _run_restart(given: Restart, request: str, program: Path) -> tuple[bool, str]:
     """Every wait in it is bounded by the program itself."""
     with subprocess.Popen(
-        ["sh", str(program), "run.run"], env={**os.environ, **given.environment}, text=True, errors="replace",
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    ) as running:  # fmt: skip
+        ["sh", str(program), "run.run"],
+        env={**os.environ, **given.environment},
+        text=True,
+        errors="replace",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as running:
         assert running.stdin is not None
         assert running.stdout is not None
         assert running.stderr is not None
-        with contextlib.suppress(BrokenPipeError):  # it has ended without reading, and says why itself
+        with contextlib.suppress(
+            BrokenPipeError
+        ):  # it has ended without reading, and says why itself
             running.stdin.write(request)
             running.stdin.close()
         complaint = []
@@ -142,7 +170,8 @@ def _run_restart(given: Restart, request: str, program: Path) -> tuple[bool, str
 
 
 def upgrade(mirror: Mirror, to: str) -> list[tuple[str, dict[str, Any], str]]:
-    """What docker `to` would break: for each node what it says, or why it could not be asked. Raises StateError."""
+    """What docker `to` would break: for each node what it says, or why it could not be asked.
+    Raises StateError."""
 
     def ask(node: Node) -> tuple[str, dict[str, Any], str]:
         settings = {name: node.settings.get(name) for name in ("service", "daemon_json")}
@@ -160,19 +189,22 @@ def upgrade(mirror: Mirror, to: str) -> list[tuple[str, dict[str, Any], str]]:
 def stats(mirror: Mirror, others: Sequence[Machine] = ()) -> Stats:
     """What the mirror has done, gathered from all nodes. Raises StateError.
 
-    Swarm may run the registry on any machine: `others` of it are asked where it is on none of the mirror's own.
+    Swarm may run the registry on any machine: `others` of it are asked where it is on none of the
+    mirror's own.
     """
     everybody = _different([*mirror.nodes, mirror.manager])
     settings = {
         "service": mirror.service,
         "front": mirror.front,
         "metrics": f"http://127.0.0.1:{DEBUG_PORT}/metrics",
-        "hub": mirror.upstream == HUB and not mirror.has_credentials,
+        "hub": mirror.asks_hub_without_account,
     }
 
     def ask(machine: Machine) -> tuple[str, dict[str, Any], str]:
         cache_path = mirror.cache_path if machine.name == mirror.manager.name else None
-        code, output, errors = _agent("stats.look", machine, json.dumps({**settings, "cache_path": cache_path}))
+        code, output, errors = _agent(
+            "stats.look", machine, json.dumps({**settings, "cache_path": cache_path})
+        )
         if code != 0:
             return machine.name, {}, errors
         try:
@@ -182,19 +214,36 @@ def stats(mirror: Mirror, others: Sequence[Machine] = ()) -> Stats:
 
     disk = mirror.disk * MIB if mirror.disk is not None else None
     answers_of = _on_all(everybody, ask, AT_ONCE)
-    found = gather(answers_of, disk)
+    gathered = gather(answers_of, disk)
     left = _different([*everybody, *others])[len(everybody) :]
-    if found.node is not None or not left:
-        return found
+    if gathered.node is not None or not left:
+        return gathered
     return gather([*answers_of, *_on_all(left, ask, AT_ONCE)], disk)
+
+
+def usage(mirror: Mirror, others: Sequence[Machine], days: int) -> Usage:
+    """What the registries noted of the last days, and their counters by registry. Machines that
+    cannot be asked are `stats`' to name. Raises StateError."""
+    request = UsageRequest(
+        services=[CountedService(each.path, each.service, each.folder) for each in mirror.caches],
+        metrics=f"http://127.0.0.1:{DEBUG_PORT}/metrics",
+        days=days,
+    )
+    found = []
+    asked = [(machine, request) for machine in everywhere(mirror, others)]
+    for _, code, output, _ in ask_all("usage.look", asked):
+        if code == 0:
+            with contextlib.suppress(answers.BadAnswer):
+                found += answers.parse_list(output, answers.USAGE)
+    return gather_usage(days, found)
 
 
 def _different(machines: Sequence[Machine]) -> list[Machine]:
     """Each machine once, in the order of their first times."""
-    found: dict[tuple[str, str], Machine] = {}
+    by_address: dict[tuple[str, str], Machine] = {}
     for machine in machines:
-        found.setdefault((machine.name, machine.environment.get("MIRROR_SSH", "")), machine)
-    return list(found.values())
+        by_address.setdefault((machine.name, machine.environment.get("MIRROR_SSH", "")), machine)
+    return list(by_address.values())
 
 
 def look_at(node: Node) -> Look:
@@ -210,9 +259,11 @@ def look_at(node: Node) -> Look:
         return Look(node.name, True, faults=[str(error)])
 
 
-def _members(manager: Machine) -> tuple[dict[str, Mapping[str, Any]] | None, str]:
-    """The swarm's nodes by id, as the manager sees them; None, with the reason, where it cannot be asked."""
-    code, output, errors = _agent("swarm.view", manager, "{}")
+def _members(mirror: Mirror) -> tuple[dict[str, Mapping[str, Any]] | None, str]:
+    """The swarm's nodes by id, as the manager sees them; None, with the reason, where it cannot be
+    asked."""
+    manager = mirror.manager
+    code, output, errors = _agent("members.view", manager, json.dumps({"guard": mirror.guard}))
     if code != 0:
         return None, errors
     try:
@@ -221,11 +272,13 @@ def _members(manager: Machine) -> tuple[dict[str, Mapping[str, Any]] | None, str
         return None, f"{manager.name}: {error}"
 
 
-def _placed(found: Look, members: Mapping[str, Mapping[str, Any]]) -> Look:
+def _placed(state: Look, members: Mapping[str, Mapping[str, Any]]) -> Look:
     """A look with what a manager says of the node."""
-    member = members.get(found.id)
-    faults = [*found.swarm_faults, *verdict.swarm_faults(found, member)]
-    return replace(found, swarm_faults=faults, availability=str(member["availability"]) if member else "")
+    member = members.get(state.id)
+    faults = [*state.swarm_faults, *verdict.swarm_faults(state, member)]
+    return replace(
+        state, swarm_faults=faults, availability=str(member["availability"]) if member else ""
+    )
 
 
 def _repair(mirror: Mirror, node: Node) -> tuple[str, bool, str]:
@@ -238,7 +291,8 @@ def _repair(mirror: Mirror, node: Node) -> tuple[str, bool, str]:
 
 
 def _program(mirror: Mirror, environment: Mapping[str, str]) -> Path:
-    """The runner that a command of the state was run with, in the user's cache, where that looks for it. Raises StateError."""
+    """The runner that a command of the state was run with, in the user's cache, where that looks
+    for it. Raises StateError."""
     digest = environment.get("MIRROR_RUNNER", "")
     text = runner.text() if digest == runner.digest() else mirror.runners.get(digest)
     if text is not None:
@@ -246,19 +300,58 @@ def _program(mirror: Mirror, environment: Mapping[str, str]) -> Path:
     path = workstation.cache_folder() / digest
     if not digest or not path.is_file():
         raise StateError(
-            f"the program with which the last `pulumi up` has reached the nodes of {mirror.name} is not in the state",
+            f"the program with which the last `pulumi up` has reached the nodes of {mirror.name} is"
+            " not in the state",
             "run `pulumi up` to its end",
         )
     return path
 
 
-def _agent(action: str, machine: Machine, request: str, program: Path | None = None) -> tuple[int, str, str]:
-    """Exit code, output and last complaint of an action of the agent; `program`: a runner, where it is not this version's."""
-    done = ssh.run(str(program or workstation.place()), action, machine.environment, request, SECONDS)
+def ask(
+    action: str, machine: Machine, request: object, seconds: float = SECONDS
+) -> tuple[int, str, str]:
+    """Exit code, answer and last complaint of an action with this request
+    (`node_agent/request.py`); `seconds`: longest wait for its answer."""
+    return _agent(action, machine, json.dumps(encode(request)), seconds=seconds)
+
+
+def ask_all(
+    action: str,
+    asked: Sequence[tuple[Asked, object]],
+    seconds: float = SECONDS,
+    at_once: int = AT_ONCE,
+) -> list[tuple[Asked, int, str, str]]:
+    """As `ask`, of each machine its own request, in their order."""
+
+    def one(pair: tuple[Asked, object]) -> tuple[Asked, int, str, str]:
+        return (pair[0], *ask(action, pair[0], pair[1], seconds))
+
+    with ThreadPoolExecutor(max_workers=at_once) as pool:
+        return list(pool.map(one, asked))
+
+
+def everywhere(mirror: Mirror, others: Sequence[Machine] = ()) -> list[Machine]:
+    """The machines on which a task of the mirror may run, each once: its nodes, its manager, and
+    those of other mirrors of the stack."""
+    return _different([*mirror.nodes, mirror.manager, *others])
+
+
+def _agent(
+    action: str,
+    machine: Machine,
+    request: str,
+    program: Path | None = None,
+    seconds: float = SECONDS,
+) -> tuple[int, str, str]:
+    """Exit code, output and last complaint of an action of the agent; `program`: a runner, where it
+    is not this version's."""
+    done = ssh.run(
+        str(program or workstation.place()), action, machine.environment, request, seconds
+    )
     if done.returncode != 0:
         # The runner names the machine, and so does whoever shows this.
-        words = answer.complaint(done.stderr, done.returncode, done.stdout)
-        return done.returncode, "", words.removeprefix(f"{machine.name}: ")
+        complaint = answer.complaint(done.stderr, done.returncode, done.stdout)
+        return done.returncode, "", complaint.removeprefix(f"{machine.name}: ")
     try:
         return 0, answer.find(done.stdout), ""
     except answer.NoAnswer as error:

@@ -1,12 +1,14 @@
-"""`repair`: asks the nodes that have drifted again for what the last `pulumi up` has asked them for."""
+"""`repair`: asks the nodes that have drifted again for what the last `pulumi up` has asked them
+for."""
 
 import argparse
 
-from ..rolling_restart.run import DUE
+from ..node_agent import outcome
 from . import nodes, stack, verdict
-from .console import DRIFTED, Verb, progress, table, worst
+from .console import Verb, progress, table, worst
 from .deployed import Mirror
-from .nodes import Look
+from .errors import DRIFTED
+from .look import Look
 from .status import faults_of, heading, looks
 
 
@@ -29,23 +31,39 @@ def repair(mirror: Mirror, found: list[Look]) -> int:
         if verdict.state(look).isupper() and look.node not in drifted
     ]
     if not drifted:
-        print("Nothing to repair." if not beyond else "\n".join(["Nothing that a repair could mend:", *beyond]))
+        print(
+            "Nothing to repair."
+            if not beyond
+            else "\n".join(["Nothing that a repair could mend:", *beyond])
+        )
         return verdict.exit_code(found)
     with progress(f"repairing {', '.join(sorted(drifted))}"):
         done = nodes.repair(mirror, drifted)
-    print(table(("node", "what was done to it"), [(node, words) for node, _, words in done]))
-    waiting = {node: words for node, well, words in done if well and DUE in words}
+    print(
+        table(
+            ("node", "what was done to it"),
+            [(node, shown(words, succeeded)) for node, succeeded, words in done],
+        )
+    )
+    waiting = {
+        node: words for node, succeeded, words in done if succeeded and outcome.read(words).pending
+    }
     if waiting:
-        well, words = nodes.restart(mirror, waiting)
+        succeeded, words = nodes.restart(mirror, waiting)
         print(f"\n  {words[:1].upper()}{words[1:]}.")
-        if not well:
+        if not succeeded:
             return DRIFTED
-    left = [f"  {node}: {words}" for node, well, words in done if not well]
+    left = [f"  {node}: {words}" for node, succeeded, words in done if not succeeded]
     if left or beyond:
         print("\n".join(["", "  Not repaired:", *left, *beyond]))
     if left:
         return DRIFTED
     return verdict.exit_code([look for look in found if look.node not in drifted])
+
+
+def shown(answer: str, succeeded: bool) -> str:
+    """What a node has answered, in one line; a reason is one already."""
+    return outcome.read(answer).sentence() if succeeded else answer
 
 
 VERB = Verb(

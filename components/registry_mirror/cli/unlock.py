@@ -1,21 +1,23 @@
-"""`unlock`: take away the lock that a killed `pulumi` has left on a stack. The next `pulumi up` finishes what it was at."""
+"""`unlock`: remove the lock that a killed `pulumi` has left on a stack. The next `pulumi up`
+finishes what was interrupted."""
 
 import argparse
 
 from . import stack
-from .console import WELL, Verb
+from .console import Verb
+from .errors import OK
 
 
 def run(options: argparse.Namespace) -> int:
-    """Take the lock away. Raises CommandError."""
+    """Remove the lock. Raises CommandError."""
     stack.chosen(options).unlock()
     print("  The stack is unlocked.")
-    return WELL
+    return OK
 
 
 VERB = Verb(
     "unlock",
-    "take away the lock that a killed pulumi has left on a stack (`pulumi cancel`)",
+    "remove the lock that a killed pulumi has left on a stack (`pulumi cancel`)",
     "swarm-registry-mirror unlock --stack prod",
     run,
     has_mirrors=False,

@@ -1,23 +1,21 @@
 #!/bin/sh
-# Takes the mirror out of this machine's hosts.toml while it does not answer, and puts it back when it does.
+# Takes the mirror out of this machine's hosts.toml files while it does not answer, and puts it back when it does.
 #
-#   guard.sh HOST PORT OWNER TABLE
+#   guard.sh HOST PORT OWNER [FOLDER TABLE]...
 #
-# OWNER is the name of the mirror's service, TABLE the text of its host in hosts.toml. What the file says with the mirror and
-# without lies beside it, written by the node agent, so that nothing is edited here: one whole file takes the place of the other.
-# A file that is neither is somebody's, and stays. On a machine that no agent has come to, and whose docker has no file for Docker
-# Hub, this writes the three files itself, and removes them when it ends.
+# OWNER is the name of the mirror's service, FOLDER that of a registry in certs.d, TABLE the text of the mirror's host in its
+# hosts.toml. What a file says with the mirror and without lies beside it, written by the node agent, so that nothing is edited
+# here: one whole file takes the place of the other. A file that is neither is somebody's, and stays. On a machine that no agent has
+# come to, this writes the three files itself for each registry whose folder is not there, and removes them when it ends.
 #
 # One connection is kept open and asked again, because a handshake every few seconds would be most of what this costs.
 set -u
-host=$1 port=$2 owner=$3 table=$4
+host=$1 port=$2 owner=$3
+shift 3
 certs=/certs
-folder=$certs/docker.io
-file=$folder/hosts.toml
-with=$folder/.$owner.with without=$folder/.$owner.without made=$folder/.$owner.made state=$folder/.$owner.state
 leave=$certs/.$owner.leave
 every=3 patience=3 enough=2 look_again=20
-child='' flag=-I known=''
+child='' flag=-I known='' prepared=''
 
 say() { echo "$(date -u +%FT%TZ) $1"; }
 
@@ -27,8 +25,8 @@ disconnect() {
   exec 5>&- 6>&-
 }
 
-# The client of Alpine's busybox checks certificates unless it is told -I, the one within busybox knows no -I and checks none.
-# Whether the certificate is right is docker's to say; it goes on to Docker Hub at once where it is not.
+# The client of Alpine's busybox checks certificates unless it gets -I, the one within busybox knows no -I and checks none.
+# Whether the certificate is right is docker's to say; docker asks Docker Hub at once where it is not.
 connect() {
   disconnect
   rm -f /tmp/in /tmp/out
@@ -56,39 +54,74 @@ answers() {
   ask
 }
 
+look_at() {
+  folder=$1
+  registry=${folder##*/}
+  file=$folder/hosts.toml with=$folder/.$owner.with without=$folder/.$owner.without
+  made=$folder/.$owner.made state=$folder/.$owner.state new=$folder/.$owner.new
+}
+
+# Runs a command for each registry that has the mirror in its folder.
+each() {
+  for entry in "$certs"/*/".$owner.with"; do
+    [ ! -e "$entry" ] || { look_at "${entry%/*}" && "$1"; }
+  done
+}
+
 put() {
-  cp -p "$1" "$folder/.$owner.new" && mv -f "$folder/.$owner.new" "$file" && say "$2" && echo "$3 $(date +%s)" >"$state"
+  cp -p "$1" "$new" && mv -f "$new" "$file" && say "$registry: $2" && echo "$3 $(date +%s)" >"$state"
 }
 
 take_out() {
-  [ ! -e "$with" ] || ! cmp -s "$file" "$with" || put "$without" 'the mirror does not answer: taken out of hosts.toml' out
+  ! cmp -s "$file" "$with" || put "$without" 'the mirror does not answer: taken out of hosts.toml' out
 }
 
 put_in() {
-  [ ! -e "$with" ] || ! cmp -s "$file" "$without" || put "$with" 'the mirror answers: put back into hosts.toml' in
+  ! cmp -s "$file" "$without" || put "$with" 'the mirror answers: put back into hosts.toml' in
+}
+
+by_an_agent() {
+  [ -e "$made" ] || prepared=yes
 }
 
 cover() {
-  [ ! -e "$with" ] || return 0
-  if [ -e "$leave" ] || [ -e "$folder" ] || [ -e "$certs/_default" ]; then
-    say 'this machine is left as it is: no agent has prepared it, and docker has files of its own for Docker Hub, or none to read'
+  each by_an_agent
+  [ -z "$prepared" ] || return 0
+  if [ -e "$leave" ] || [ -e "$certs/_default" ]; then
+    say 'this machine is left as it is: no agent has prepared it, and docker has files of its own for all registries, or reads none'
     return 0
   fi
-  mkdir "$folder" && : >"$made" && : >"$without" && : >"$file" && printf '%s' "$table" >"$folder/.$owner.new" &&
-    mv "$folder/.$owner.new" "$with" && say 'no agent has come to this machine: it is covered'
+  while [ "$#" -ge 2 ]; do
+    look_at "$certs/$1"
+    [ -e "$with" ] || cover_registry "$2"
+    shift 2
+  done
+}
+
+cover_registry() {
+  if [ -e "$folder" ]; then
+    say "$registry: left as it is: no agent has prepared this machine, and docker has files of its own there"
+    return 0
+  fi
+  mkdir "$folder" && : >"$made" && : >"$without" && : >"$file" && printf '%s' "$1" >"$new" && mv "$new" "$with" &&
+    say "$registry: no agent has come to this machine: it is covered"
+}
+
+leave_it() {
+  if [ -e "$made" ]; then
+    if cmp -s "$file" "$with" || cmp -s "$file" "$without"; then rm -f "$file"; fi
+    rm -f "$with" "$without" "$state" "$new" "$made"
+    rmdir "$folder" 2>/dev/null
+  else
+    put_in
+    rm -f "$state" "$new"
+  fi
 }
 
 end() {
   trap '' TERM INT
   disconnect
-  if [ -e "$made" ]; then
-    if cmp -s "$file" "$with" || cmp -s "$file" "$without"; then rm -f "$file"; fi
-    rm -f "$with" "$without" "$state" "$folder/.$owner.new" "$made"
-    rmdir "$folder" 2>/dev/null
-  else
-    put_in
-    rm -f "$state" "$folder/.$owner.new"
-  fi
+  each leave_it
   exit 0
 }
 
@@ -96,12 +129,12 @@ trap end TERM INT
 rm -f /tmp/never
 mkfifo /tmp/never
 exec 7<>/tmp/never
-cover
+cover "$@"
 good=0 bad=0 turns=0
 while :; do
   if answers; then good=$((good + 1)) bad=0; else bad=$((bad + 1)) good=0; fi
   turns=$(((turns + 1) % look_again))
-  if [ "$good" -eq "$enough" ] || { [ "$turns" -eq 0 ] && [ "$good" -gt "$enough" ]; }; then put_in; fi
-  if [ "$bad" -eq "$enough" ] || { [ "$turns" -eq 0 ] && [ "$bad" -gt "$enough" ]; }; then take_out; fi
+  if [ "$good" -eq "$enough" ] || { [ "$turns" -eq 0 ] && [ "$good" -gt "$enough" ]; }; then each put_in; fi
+  if [ "$bad" -eq "$enough" ] || { [ "$turns" -eq 0 ] && [ "$bad" -gt "$enough" ]; }; then each take_out; fi
   read -r -t "$every" nothing <&7
 done

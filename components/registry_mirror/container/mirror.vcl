@@ -15,7 +15,7 @@ import std;
 # Varnish takes storage for a body while it arrives, after the client has been given the headers. What fills a store then is what
 # cannot be thrown out: bodies that are still arriving, and those that are still being sent to somebody. Varnish has no limit for
 # these, so they are counted here, as leases: an object has one from before its first byte until nobody needs it. A store's leases
-# never exceed its limit, so whatever else is in it can always make room. Who gets no lease gets the body all the same, passed on
+# never exceed its limit, so whatever else is in it can always make room. A client without a lease still gets the body, passed on
 # by itself, and kept for nobody.
 #
 # In C because VCL has neither counters nor a hook at the end of a body; a private pointer of the task has (vrt.h, PRIV_TASK). The
@@ -30,6 +30,9 @@ void *calloc(size_t, size_t);
 void free(void *);
 int sched_yield(void);
 long time(long *);
+int open(const char *, int, ...);
+long read(int, void *, unsigned long);
+int close(int);
 
 enum { SMALL, MEMORY, DISK, PASSED, STORES };
 static const char *const store_names[] = {"small", "memory", "disk"};
@@ -40,6 +43,9 @@ struct lease {
     unsigned users;
     struct lease *next;
 };
+
+/* Registries behind this Varnish, the one at the root being the first (render/varnish.py). */
+#define REGISTRIES 64
 
 /* A body that was begun a short time ago: if it is begun again, it did not come to its end. */
 #define BEGINNINGS 4096
@@ -53,13 +59,14 @@ struct admission {
     long used[STORES];
     struct lease *leases;
     struct beginning beginnings[BEGINNINGS];
-    long silent_until;
+    long silent_until[REGISTRIES];
+    unsigned long passed_on, sent_away;
 };
 
 static struct admission *admission;
 static const long limits[STORES] = {@SMALL@L, @MEMORY@L, @DISK@L, @PASSES@L};
 
-/* A fetch that is over: its first client takes the lease over within this time, or has gone away. */
+/* A fetch that is over: its first client takes the lease over within this time, or has disconnected. */
 #define HANDOVER 3
 /* What an object takes beside its body: headers, a page at the end of each piece. */
 #define OVERHEAD 16384L
@@ -204,16 +211,27 @@ begun_before(const char *url)
 /* How many seconds it is remembered that the registry did not begin an answer in time, because its upstream is silent. */
 #define SILENT 30
 
-static void
-was_silent(void)
+/* `text` is the registry's number. */
+static long *
+silence_of(const char *text)
 {
-    __atomic_store_n(&admission->silent_until, time(NULL) + SILENT, __ATOMIC_RELAXED);
+    unsigned number = 0;
+
+    if (text != NULL && sscanf(text, "%u", &number) == 1 && number < REGISTRIES)
+        return (&admission->silent_until[number]);
+    return (&admission->silent_until[0]);
+}
+
+static void
+was_silent(const char *text)
+{
+    __atomic_store_n(silence_of(text), time(NULL) + SILENT, __ATOMIC_RELAXED);
 }
 
 static int
-is_silent(void)
+is_silent(const char *text)
 {
-    return (time(NULL) < __atomic_load_n(&admission->silent_until, __ATOMIC_RELAXED));
+    return (time(NULL) < __atomic_load_n(silence_of(text), __ATOMIC_RELAXED));
 }
 
 /* A body that is passed on, of which there may be so many. */
@@ -221,8 +239,10 @@ static int
 admit_passed(VRT_CTX, const char *text)
 {
     long id;
+    int admitted = text != NULL && sscanf(text, "%ld", &id) == 1 && lease_take(ctx, id, 1, PASSED, 0);
 
-    return (text != NULL && sscanf(text, "%ld", &id) == 1 && lease_take(ctx, id, 1, PASSED, 0));
+    (void)__atomic_add_fetch(admitted ? &admission->passed_on : &admission->sent_away, 1, __ATOMIC_RELAXED);
+    return (admitted);
 }
 
 /* A body that a client is to get: `text` is its id, its size and its store. */
@@ -235,6 +255,39 @@ hold(VRT_CTX, const char *text, int whatever_is_free)
     return (text == NULL || sscanf(text, "%ld %ld %d", &id, &size, &store) != 3 || store < SMALL || store > DISK ||
         lease_take(ctx, id, size + OVERHEAD, store, whatever_is_free));
 }
+
+/* Varnish's own counters, as start-varnish.sh writes them, and those of the admission; false where nobody writes them. */
+#define METRICS_BYTES 16384
+
+static int
+answer_metrics(VRT_CTX)
+{
+    char *text = calloc(1, 2 * METRICS_BYTES);
+    long length = 0, part;
+    int store, file = open("/tmp/metrics", 0);
+
+    if (text != NULL && file >= 0) {
+        while (length < METRICS_BYTES && (part = read(file, text + length, METRICS_BYTES - length)) > 0)
+            length += part;
+        length += snprintf(text + length, METRICS_BYTES, "# TYPE registry_mirror_varnish_leased_bytes gauge\n");
+        admission_lock();
+        lease_sweep(time(NULL));
+        for (store = SMALL; store <= DISK; store++)
+            length += snprintf(text + length, 128, "registry_mirror_varnish_leased_bytes{store=\"%s\"} %ld\n",
+                store_names[store], admission->used[store]);
+        admission_unlock();
+        (void)snprintf(text + length, 512,
+            "# TYPE registry_mirror_varnish_passed_on_total counter\nregistry_mirror_varnish_passed_on_total %lu\n"
+            "# TYPE registry_mirror_varnish_sent_away_total counter\nregistry_mirror_varnish_sent_away_total %lu\n",
+            admission->passed_on, admission->sent_away);
+        VRT_synth_strands(ctx, TOSTRANDS(1, text));
+    } else
+        length = 0;
+    if (file >= 0)
+        (void)close(file);
+    free(text);
+    return (length > 0);
+}
 }C
 
 sub vcl_init {
@@ -242,13 +295,24 @@ sub vcl_init {
 }
 
 backend registry {
-    .host = "@ADDRESS@";
+    .host = "@ADDRESS_0@";
     .port = "5000";
     .connect_timeout = 3s;
-    # Who gets an error goes to the upstream at once. Docker with a containerd store goes nowhere from a mirror that accepts and does
+    # A client that gets an error asks the upstream at once. Docker with a containerd store never leaves a mirror that accepts and does
     # not answer, and docker with another store after 15 s.
     .first_byte_timeout = 10s;
     .between_bytes_timeout = 60s;
+}
+#@backends
+
+# Which registry a request is for. The one at the root has no name here; each of the others has its name as the first element of
+# the path, where a namespace of Docker Hub cannot have a dot. What is asked for by an alias is asked for by the registry's own
+# name from here on, and so kept once. Says 404 where the client takes the mirror for another registry.
+sub choose_registry {
+    unset req.http.X-Mirror-Registry;
+    # The name that the client has used.
+    unset req.http.X-Mirror-Path;
+    #@routes
 }
 
 # One spelling for each thing that a pull asks for; 404 for everything else (names and tags as the registry itself takes them,
@@ -256,7 +320,7 @@ backend registry {
 sub only_a_pull {
     # Some clients escape the colon of a digest.
     set req.url = regsuball(req.url, "%3[Aa]", ":");
-    # Which registry a containerd client takes the mirror for. Kept apart for a mirror of several; no answer depends on it here.
+    # Which registry a containerd client takes the mirror for: a cross-check of what `choose_registry` finds, and in no key.
     unset req.http.X-Mirror-Namespace;
     if (req.url ~ "[?&]ns=[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?(&|$)") {
         set req.http.X-Mirror-Namespace = regsub(req.url, "^.*[?&]ns=([A-Za-z0-9.:-]+).*$", "\1");
@@ -273,7 +337,7 @@ sub only_a_pull {
     }
 }
 
-# What a client takes decides what it gets, so this is a part of the key. The registry gets exactly what the key was made of, or
+# The types that a client accepts decide what it gets, so they are part of the key. The registry gets exactly what the key was made of, or
 # a client could be given one answer and leave another one for the rest. Docker lists the types in another order each time, on a
 # line each; the registry reads them without regard to parameters (distribution registry/handlers/manifests.go).
 sub only_known_types {
@@ -304,13 +368,18 @@ sub vcl_recv {
     if (req.url == "/healthy") {
         return (synth(204, "Healthy"));
     }
+    # Traefik leads those here that `metricsFrom` lists, and nobody else.
+    if (req.url == "/metrics/varnish" && req.method == "GET") {
+        return (synth(701, "Metrics"));
+    }
     if (req.method != "GET" && req.method != "HEAD") {
         return (synth(405, "This mirror is read-only"));
     }
     if (req.restarts == 0) {
         unset req.http.X-Known;
         call only_a_pull;
-        # Docker sends a user's password for Docker Hub to its mirrors (moby#42022); it goes no further.
+        call choose_registry;
+        # Docker sends a user's password for Docker Hub to its mirrors (moby#42022); it is dropped here.
         unset req.http.Authorization;
         unset req.http.Cookie;
     }
@@ -359,8 +428,8 @@ sub vcl_hit {
 # one may take as long as it takes at 2 Mbit/s. No longer for the small ones, because who does not read holds a lease as long.
 sub vcl_deliver {
     set sess.send_timeout = 600s + 1s * (std.real(resp.http.Content-Length, 0.0) / 262144.0);
-    # Where the registry does not have a layer it does not answer ranges, but with all of it. Who fetches a layer in parts
-    # (containerd 2.1 and later, `bytes=0-` first) would have all of it fetched for each part, so is told at the first one that
+    # Where the registry does not have a layer it does not answer ranges, but with all of it. A client that fetches a layer in parts
+    # (containerd 2.1 and later, `bytes=0-` first) would have all of it fetched for each part, so the answer to the first one says that
     # there are no parts here, and takes it whole. Any other range is cut out of what comes, or its client would join wrong bytes.
     if (obj.uncacheable && resp.status == 200 && req.http.Range ~ "^bytes=0-$") {
         unset req.http.Range;
@@ -368,7 +437,17 @@ sub vcl_deliver {
     set req.http.X-Lease = resp.http.X-Lease;
     C{ (void)hold(ctx, VRT_GetHdr(ctx, &VGC_HDR_REQ_X_2d_Lease), 1); }C
     unset resp.http.X-Lease;
-    # How many MiB of this machine's disk were taken, and were asked for: known only here, and the gate tells a person.
+    # By this the gate knows the answer of a registry besides the one at the root from that of a Varnish that does not know it yet,
+    # which asks the one at the root.
+    unset resp.http.Mirror-Registry;
+    if (req.http.X-Mirror-Path) {
+        set resp.http.Mirror-Registry = req.http.X-Mirror-Path;
+    }
+    # A registry links to the next page of a list of tags by its own path.
+    if (req.http.X-Mirror-Path && resp.http.Link) {
+        set resp.http.Link = regsub(resp.http.Link, "^</v2/", "</v2/" + req.http.X-Mirror-Path + "/");
+    }
+    # How many MiB of this machine's disk were taken, and were asked for: known only here, and the gate reports it.
     if (req.url == "/v2/") {
         set resp.http.X-Mirror-Disk = "@TAKEN@ of @ASKED@";
     }
@@ -376,6 +455,13 @@ sub vcl_deliver {
 
 sub vcl_synth {
     if (resp.status == 204) {
+        return (deliver);
+    }
+    if (resp.status == 701) {
+        set resp.status = 200;
+        set resp.reason = "OK";
+        set resp.http.Content-Type = "text/plain; version=0.0.4; charset=utf-8";
+        C{ if (!answer_metrics(ctx)) VRT_l_resp_status(ctx, 404); }C
         return (deliver);
     }
     if (resp.status == 503 && req.http.X-Known == "ask") {
@@ -406,7 +492,7 @@ sub vcl_hash {
     return (lookup);
 }
 
-# Who asks with HEAD, too, begins the one download: the registry itself fetches the whole layer before it answers that, and once
+# A HEAD, too, begins the one download: the registry itself fetches the whole layer before it answers that, and once
 # for each (distribution registry/handlers/blob.go and proxy/proxyblobstore.go); here the answer is there with the first byte.
 sub vcl_miss {
     # A layer that there was no room for a moment ago: if the registry has it by now, it sends the part and not all of it.
@@ -420,23 +506,28 @@ sub vcl_backend_fetch {
     if (bereq.is_bgfetch) {
         return (abandon);
     }
+    if (!bereq.http.X-Mirror-Registry) {
+        set bereq.http.X-Mirror-Registry = "0";
+    }
     if (bereq.http.X-Known || bereq.url ~ "/manifests/sha(256-[0-9a-f]{64}|384-[0-9a-f]{96}|512-[0-9a-f]{128})$") {
         set bereq.first_byte_timeout = 5s;
         unset bereq.http.X-Known;
     }
-    # A pull asks for one thing after the other. What the registry has, it has at once; only the first question waits for the rest.
-    C{ if (is_silent()) VRT_l_bereq_first_byte_timeout(ctx, 1.5); }C
+    # A pull asks for one thing after the other. The registry answers at once for whatever it has; only the first request waits.
+    C{ if (is_silent(VRT_GetHdr(ctx, &VGC_HDR_BEREQ_X_2d_Mirror_2d_Registry))) VRT_l_bereq_first_byte_timeout(ctx, 1.5); }C
+    #@fetch
     unset bereq.http.X-Lease;
     unset bereq.http.X-Refused;
     unset bereq.http.X-Begun;
     unset bereq.http.X-Mirror-Namespace;
+    unset bereq.http.X-Mirror-Path;
     return (fetch);
 }
 
 sub vcl_backend_response {
     set bereq.http.X-Begun = "yes";
     # 401 and 403 are the upstream's answer to the mirror's account (registry 3.1.2 passes them on; Docker Hub says 401 to an image
-    # that does not exist, too). A client would take it for one to its own: it asks its user for a password, and tells of this in
+    # that does not exist, too). A client would take it as meant for itself: it asks its user for a password, and reports it in
     # place of what the upstream itself answers it. Of a 404 it only learns to ask elsewhere.
     if (beresp.status == 401 || beresp.status == 403) {
         set bereq.http.X-Refused = beresp.status;
@@ -485,7 +576,7 @@ sub vcl_backend_response {
         # Once broken off, it is sent when all of it is here: docker with a containerd store has no image where a body breaks off, and
         # takes it elsewhere where none is begun.
         C{ if (begun_before(VRT_r_bereq_url(ctx))) VRT_l_beresp_do_stream(ctx, 0); }C
-        # From the first byte on; if it was over before the last one, who asks then would begin a second download.
+        # From the first byte on; if it was over before the last one, the next client would begin a second download.
         set beresp.ttl = 10m + 1s * (std.real(beresp.http.Content-Length, 0.0) / 262144.0);
     } else {
         set beresp.ttl = 1s;
@@ -496,7 +587,7 @@ sub vcl_backend_response {
 
 sub vcl_backend_error {
     if (!bereq.http.X-Begun && now - bereq.time > 4s) {
-        C{ was_silent(); }C
+        C{ was_silent(VRT_GetHdr(ctx, &VGC_HDR_BEREQ_X_2d_Mirror_2d_Registry)); }C
     }
     if (bereq.http.X-Refused) {
         set beresp.http.Mirror-Upstream-Status = bereq.http.X-Refused;

@@ -2,15 +2,16 @@
 # Starts the registry on its cache. Runs in the registry's container, at every start of it.
 #
 #   start-registry.sh CONFIGURATION [METRICS=<port>] [TAG_DAYS=<days>]
-#                     [PROXY=<url> or PROXY_FILE=<path>] [NO_PROXY=<list>] [CA=<folder>] [other words, ignored]
+#                     [PROXY=<url> or PROXY_FILE=<path>] [NO_PROXY=<list>] [CA=<folder>] [FOLDER=<path>]
+#                     [words for usage.sh and evict.sh] [other words, ignored]
 #
-# What a crash, a power cut or a full disk may have left in the cache is repaired, each with one line in the log. Nothing that
+# Whatever a crash, a power cut or a full disk left in the cache is repaired, each with one line in the log. Nothing that
 # can be fetched again is worth serving wrong. It deliberately changes nothing outside the cache: it runs in a container only,
 # follows no link, stays on the cache's file system, and a file's name is never a line nor a word of a command, because whoever
 # may write to the storage chooses the names.
 set -u
 config=$1
-metrics='' tag_days=0 proxy='' proxy_file='' no_proxy='' authorities=''
+metrics='' tag_days=0 proxy='' proxy_file='' no_proxy='' authorities='' folder=''
 for word in "$@"; do
   case $word in
     METRICS=*) metrics=${word#*=} ;;
@@ -19,10 +20,13 @@ for word in "$@"; do
     PROXY_FILE=*) proxy_file=${word#*=} ;;
     NO_PROXY=*) no_proxy=${word#*=} ;;
     CA=*) authorities=${word#*=} ;;
+    FOLDER=*) folder=${word#*=} ;;
   esac
 done
 CACHE=/var/lib/registry
 DAY=86400
+USAGE=/usr/local/bin/mirror-usage EVICT=/usr/local/bin/mirror-evict
+NOTES=/dev/shm/registry-mirror # memory: the container's own file system is read-only, and the cache may be full
 
 say() { echo "registry mirror: $*" >&2; }
 
@@ -39,21 +43,46 @@ fi
 
 # Starts the registry in place of this script. How it reaches its upstream is in the environment of that one process, where Go
 # looks, and so neither in the service nor with what else runs here. Of authorities Go reads one file and every folder, so one
-# folder more takes none of the image's own away (crypto/x509 root_unix.go).
+# folder more removes none of the image's own (crypto/x509 root_unix.go).
 start_registry() {
+  noted=''
+  take_notes "$@" && noted=yes
   if [ -n "$proxy" ]; then
     export HTTP_PROXY="$proxy" HTTPS_PROXY="$proxy" NO_PROXY="$no_proxy"
   fi
   if [ -n "$authorities" ]; then
     export SSL_CERT_DIR="${SSL_CERT_DIR:-/etc/ssl/certs:/etc/pki/tls/certs}:$authorities"
   fi
+  # Open for reading, too: a registry whose log has no reader for a moment must not end by that.
+  if [ -n "$noted" ]; then exec $confined registry serve "$config" 1<> $NOTES/log; fi
   exec $confined registry serve "$config"
+}
+
+# Starts what reads the registry's access log, its standard output, and keeps the cache below its limit.
+take_notes() {
+  [ -r $USAGE ] && [ -r $EVICT ] || return 1
+  for needed in awk find grep ls mkfifo mv nc sort stat tail touch; do
+    command -v $needed > /dev/null || { say "nothing is noted of what is pulled, and no limit is kept: this image has no $needed"; return 1; }
+  done
+  if ! (umask 077 && rm -rf $NOTES && mkdir $NOTES && mkfifo $NOTES/log) 2> /dev/null; then
+    say "nothing is noted of what is pulled, and no limit is kept: $NOTES cannot be made"
+    return 1
+  fi
+  /bin/sh $USAGE supervise $NOTES $EVICT "$@" &
 }
 
 # Every path from here on is relative: the cache cannot be exchanged for a link under our feet.
 if ! cd -P "$CACHE"; then
   say "the cache is missing: nothing is mounted at $CACHE"
   exit 1
+fi
+# Several registries share the storage, each with a folder of its own. It must be one: a link would lead elsewhere.
+if [ -n "$folder" ]; then
+  mkdir -p "$folder" 2> /dev/null
+  if ! cd -P "$folder" 2> /dev/null || [ "$(pwd -P)" != "$CACHE/$folder" ]; then
+    say "the cache cannot be used: $CACHE/$folder is no folder, and could not be made one"
+    exit 1
+  fi
 fi
 
 # Registry 2 does not start with a list of expiries that was cut off (distribution#2374); it makes another one.
@@ -81,7 +110,7 @@ confined=''
 setpriv --no-new-privs true 2> /dev/null && confined='setpriv --no-new-privs'
 
 for needed in find sha256sum touch tr; do
-  command -v $needed > /dev/null || { say "the cache is not checked: this image has no $needed"; start_registry; }
+  command -v $needed > /dev/null || { say "the cache is not checked: this image has no $needed"; start_registry "$@"; }
 done
 
 # What `find` runs gets names as arguments. In the log a name has no character that could end a line or move a cursor.
@@ -134,7 +163,7 @@ repair_layers() (
   fi
 )
 
-# What was being written when a registry was killed stays for good; nothing takes a day to be written.
+# An upload that a kill interrupted would stay for good; no upload takes a day.
 remove_unfinished() (
   enter repositories &&
     find . -xdev -mindepth 3 -type d -path './*/_uploads/*' -prune -mtime +0 -exec sh -c "$UNFINISHED" sh {} + 2> /dev/null
@@ -142,21 +171,32 @@ remove_unfinished() (
 
 TAGS='./*/_manifests/tags/*/current/link'
 
-# Whether the upstream answers, and lets the mirror in: 404 for a layer that nobody has (as in node_agent/probe.py), in the
-# repository that it has confirmed last. The registry asks it by HEAD, which Docker Hub does not count.
-upstream_answers() {
+# The repository that the upstream has confirmed last, or nothing.
+confirmed_repository() {
   newest=$(enter repositories && find . -xdev -mindepth 6 -type f -path "$TAGS" -exec ls -td {} + 2> /dev/null | head -n 1)
-  repository=${newest#./}
-  repository=${repository%%/_manifests/*}
-  case $repository in '' | *[!a-z0-9._/-]*) return 1 ;; esac
+  newest=${newest#./}
+  newest=${newest%%/_manifests/*}
+  case $newest in *[!a-z0-9._/-]*) ;; *) echo "$newest" ;; esac
+}
+
+# Path of a layer that nobody has, in the repository $1. 404 is the upstream's own word for it, which it has only for those that it lets
+# in (as in node_agent/probe.py). The registry asks it by HEAD, which Docker Hub does not count.
+nobodys_layer() {
   nobodys=$(head -c 32 /dev/urandom | sha256sum)
-  wget -S -q -O /dev/null "http://127.0.0.1:5000/v2/$repository/blobs/sha256:${nobodys%% *}" 2>&1 | grep -q '^ *HTTP/1\.[01] 404'
+  echo "http://127.0.0.1:5000/v2/$1/blobs/sha256:${nobodys%% *}"
+}
+NOT_FOUND='^ *HTTP/1\.[01] 404'
+
+# Whether the upstream answers for the repository $1, and lets the mirror in.
+upstream_answers() {
+  [ -n "$1" ] || return 1
+  wget -S -q -O /dev/null "$(nobodys_layer "$1")" 2>&1 | grep -q "$NOT_FOUND"
 }
 
 # The registry asks its upstream about a tag each time, and writes the tag's link anew if it is there. If not, it serves what it
-# has, for ever: to it an upstream that says no is one that is ill (distribution registry/proxy/proxytagservice.go). So a link that
-# is old is a tag that is gone, or that nobody has asked for. It is forgotten while the upstream answers, which then says itself
-# what it is. Only the link goes: manifests and layers are right for ever, by their digests.
+# has, for ever: it takes an upstream that says no for one that is unhealthy (distribution registry/proxy/proxytagservice.go). So a link that
+# is old is a tag that was deleted, or that nobody has asked for. It is forgotten while the upstream answers, which then says itself
+# what it is. Only the link is removed: manifests and layers are right for ever, by their digests.
 forget_tags() (
   seconds=0
   until wget -q -O /dev/null http://127.0.0.1:5000/v2/ 2> /dev/null; do
@@ -164,7 +204,7 @@ forget_tags() (
     seconds=$((seconds + 1))
     sleep 1
   done
-  upstream_answers || exit 0
+  upstream_answers "$(confirmed_repository)" || exit 0
   enter repositories && find . -xdev -mindepth 6 -type f -path "$TAGS" -mtime "+$((tag_days - 1))" \
     -exec sh -c "$FORGOTTEN_TAG" sh {} + 2>&1 | grep "^registry mirror: " >&2
 )
@@ -186,8 +226,30 @@ repair() {
   sleep $DAY
 done) &
 
+# For the metrics: whether the upstream answers, asked once a minute. Not known before it has confirmed a tag.
+WATCHED=/dev/shm/upstream
+watch_upstream() {
+  minutes=0 repository=''
+  while sleep 60; do
+    [ -n "$repository" ] && [ $((minutes % 60)) -ne 0 ] || repository=$(confirmed_repository)
+    minutes=$((minutes + 1))
+    [ -n "$repository" ] || continue
+    answers=0
+    # Neither `timeout` nor a subshell that is killed: they leave a process that the registry, its new parent, never waits for.
+    wget -S -q -O /dev/null "$(nobodys_layer "$repository")" > $WATCHED.said 2>&1 &
+    asked=$! seconds=0
+    while [ $seconds -lt 20 ] && kill -0 $asked; do sleep 1 && seconds=$((seconds + 1)); done
+    kill $asked
+    wait $asked
+    ! grep -q "$NOT_FOUND" $WATCHED.said || answers=1
+    printf '# TYPE registry_mirror_upstream_answers gauge\nregistry_mirror_upstream_answers %s\n' $answers > $WATCHED.new &&
+      mv -f $WATCHED.new $WATCHED
+  done 2> /dev/null
+}
+
 # The registry serves its metrics beside Go's profiler and variables (net/http/pprof, expvar), which are nobody's business. So
-# that server listens on the loopback, and this answers with its metrics, whatever is asked, one client at a time. A client that
+# that server listens on the loopback, and this answers with its metrics, whatever is asked, one client at a time: the registry's, the
+# disk's, the upstream's, and those of the cache's own notes, which whoever writes to the storage may have written. A client that
 # dawdles is bounded in lines, bytes and seconds. busybox's own `nc` and `read -t -n`; the official image is Alpine.
 METRICS_ANSWER='lines=0
 while [ $lines -lt 64 ] && read -t 2 -r -n 4096 line; do
@@ -196,15 +258,32 @@ while [ $lines -lt 64 ] && read -t 2 -r -n 4096 line; do
 done
 if body=$(wget -q -O - http://127.0.0.1:5001/metrics); then
   printf "HTTP/1.0 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n\r\n%s\n" "$body"
+  # A counter of the registry is there from its first event on. Prometheus sees no growth where it has not seen a zero before.
+  for name in requests hits misses pulled_bytes pushed_bytes; do
+    for type in blob manifest; do
+      series="registry_proxy_${name}_total{type=\"$type\"}"
+      case $body in *"$series"*) ;; *) echo "$series 0" ;; esac
+    done
+  done
+  set -- $(stat -f -c "%S %b %a" . 2> /dev/null)
+  case $#$1$2$3 in
+    3*[!0-9]* | [!3]*) ;;
+    *) printf "# TYPE registry_mirror_disk_%s_bytes gauge\nregistry_mirror_disk_%s_bytes %s\n" size size $(($1 * $2)) free free $(($1 * $3)) ;;
+  esac
+  [ ! -f /dev/shm/upstream ] || cat /dev/shm/upstream
+  if [ ! -L .usage ] && [ ! -L .usage/metrics ] && [ -f .usage/metrics ]; then
+    head -c 65536 .usage/metrics | grep -E "^(# TYPE registry_mirror_[a-z_]+ (gauge|counter)|registry_mirror_[a-z_]+ [0-9.]+)\$"
+  fi
 else
   printf "HTTP/1.0 503 Service Unavailable\r\n\r\n"
 fi'
 if [ -n "$metrics" ]; then
   if command -v nc > /dev/null && command -v wget > /dev/null; then
+    watch_upstream &
     (while :; do nc -l -p "$metrics" -e /bin/sh -c "$METRICS_ANSWER" < /dev/null || sleep 1; done) 2> /dev/null &
   else
     say "the metrics are not served: this image has no nc or no wget"
   fi
 fi
 
-start_registry
+start_registry "$@"

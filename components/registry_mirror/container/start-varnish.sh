@@ -1,5 +1,5 @@
 #!/bin/sh
-# Starts Varnish in front of the registry and keeps it pointed at the registry's task, whose address changes with every task.
+# Starts Varnish in front of the registries and keeps it pointed at each one's task, whose address changes with every task.
 #
 # Varnish looks a name up once, when it reads its configuration. The address is the task's and not the service's, because that
 # one needs IPVS, which not every kernel has. What Varnish holds stays when its configuration is read again.
@@ -10,18 +10,19 @@ set -u
 work=/tmp/varnish
 MIB=1048576
 SMALL=64 # MiB for manifests and the like, apart: every object costs memory that no store counts, so their number is bounded
-registry='' port='' memory='' disk='' passes='' referrers=''
+registries='' port='' memory='' disk='' passes='' referrers='' metrics=''
 for word in "$@"; do
   case $word in
-    REGISTRY=*) registry=${word#*=} ;;
+    REGISTRY=*) registries="$registries ${word#*=}" ;;
     PORT=*) port=${word#*=} ;;
     MEMORY=*) memory=${word#*=} ;;
     DISK=*) disk=${word#*=} ;;
     PASSES=*) passes=${word#*=} ;;
     REFERRERS=*) referrers=${word#*=} ;;
+    METRICS=*) metrics=${word#*=} ;;
   esac
 done
-: "${registry:?missing: REGISTRY=<service>}" "${port:?missing: PORT=<port>}"
+: "${registries:?missing: REGISTRY=<service>, once for each}" "${port:?missing: PORT=<port>}"
 : "${memory:?missing: MEMORY=<MiB>}" "${disk:?missing: DISK=<MiB>}" "${passes:?missing: PASSES=<number>}"
 : "${referrers:?missing: REFERRERS=empty or upstream}"
 NETWORKS=/proc/net/fib_trie
@@ -49,11 +50,11 @@ is_neighbour() {
   return 1
 }
 
-# The registry's address, or nothing. While the registry has no task, docker's resolver asks the machine's about this name, whose
+# The address of the registry $1, or nothing. While it has no task, docker's resolver asks the machine's about this name, whose
 # answer may be a stranger: a wildcard is enough. So the name is absolute (no search list), and only an address on a network of
 # this container is taken. If the machine's resolver is silent, ten seconds would pass, hence the options.
 address() {
-  for found in $(RES_OPTIONS="timeout:1 attempts:1" getent ahostsv4 "tasks.$registry." | cut -d ' ' -f 1 | sort -u); do
+  for found in $(RES_OPTIONS="timeout:1 attempts:1" getent ahostsv4 "tasks.$1." | cut -d ' ' -f 1 | sort -u); do
     case $found in *[!0-9.]*) continue ;; esac
     if is_neighbour "$found"; then
       echo "$found"
@@ -63,11 +64,38 @@ address() {
   done
 }
 
+# The configuration number $1, with the addresses of $current.
 configuration() {
-  sed -e "s/@ADDRESS@/$1/" -e "s/@SMALL@/$(leasable $SMALL)/" -e "s/@MEMORY@/$(leasable "$memory")/" \
+  edits='' number=0
+  for found in $current; do
+    edits="$edits;s/@ADDRESS_$number@/$found/"
+    number=$((number + 1))
+  done
+  sed -e "${edits#;}" -e "s/@SMALL@/$(leasable $SMALL)/" -e "s/@MEMORY@/$(leasable "$memory")/" \
     -e "s/@DISK@/$(leasable "$disk")/" -e "s/@TAKEN@/$disk/" -e "s/@ASKED@/$asked/" -e "s/@LARGEST@/$((memory * MIB / 2))/" -e "s/@PASSES@/$passes/" \
     -e "s/@REFERRERS@/$referrers/" \
-    /etc/varnish/mirror.vcl > "/tmp/mirror-$2.vcl"
+    /etc/varnish/mirror.vcl > "/tmp/mirror-$1.vcl"
+}
+
+# The addresses of all registries, into `next`: of each the one that it has now where no other is found.
+look_up() {
+  next=''
+  # shellcheck disable=SC2086 # as many words as registries
+  set -- $current
+  for registry in $registries; do
+    found=$(address "$registry" | tail -n 1)
+    case $found in
+      '') found=$1 ;;
+      'not ours: '*)
+        [ "$registry $found" = "$refused" ] ||
+          log "an address outside of this container's networks was answered for $registry, and is not used: ${found#*: }"
+        refused="$registry $found"
+        found=$1
+        ;;
+    esac
+    next="$next $found"
+    shift
+  done
 }
 
 # Of a store's MiB, how many bytes bodies may take that cannot make room: a sixteenth is left for what pieces cost.
@@ -97,12 +125,44 @@ else
   bodies=malloc,1m
 fi
 
-# It starts whether there is a registry or not. Until one is found, who asks is told 503 at once (nobody listens at this
-# address), and docker goes to the upstream. If it waited, its health check would fail and swarm would end it.
-current=127.0.0.1
+# Varnish's counters since its child's start for Prometheus, into a file that `mirror.vcl` answers with: NAME of varnishstat, kind and
+# name of ours.
+COUNTERS='MAIN.uptime gauge uptime_seconds
+MAIN.client_req counter requests_total
+MAIN.cache_hit counter hits_total
+MAIN.cache_miss counter misses_total
+MAIN.s_resp_bodybytes counter sent_bytes_total
+MAIN.fetch_failed counter failed_fetches_total
+MAIN.backend_req counter registry_requests_total
+MAIN.n_object gauge objects
+MAIN.threads gauge threads
+MAIN.threads_limited counter threads_limited_total
+SMA.small.g_bytes gauge store_bytes{store="small"}
+SMA.memory.g_bytes gauge store_bytes{store="memory"}
+SMF.disk.g_bytes gauge store_bytes{store="disk"}
+SMA.small.g_space gauge store_free_bytes{store="small"}
+SMA.memory.g_space gauge store_free_bytes{store="memory"}
+SMF.disk.g_space gauge store_free_bytes{store="disk"}'
+write_metrics() {
+  values=$(varnishstat -1 -n $work 2> /dev/null) || return 0
+  last=''
+  echo "$COUNTERS" | while read -r theirs kind ours; do
+    value=$(echo "$values" | sed -n "s/^$theirs  *\([0-9]*\) .*/\1/p")
+    [ -n "$value" ] || continue
+    name=registry_mirror_varnish_${ours%%\{*}
+    [ "$name" = "$last" ] || echo "# TYPE $name $kind"
+    last=$name
+    echo "registry_mirror_varnish_$ours $value"
+  done > /tmp/metrics.new && mv /tmp/metrics.new /tmp/metrics
+}
+
+# It starts whether there are registries or not. Until one is found, clients get 503 at once (nobody listens at this
+# address), and docker asks the upstream. If it waited, its health check would fail and swarm would end it.
+current=''
+for registry in $registries; do current="$current 127.0.0.1"; done
 loaded=1
 refused=''
-configuration "$current" $loaded
+configuration $loaded
 mkdir -p $work
 # No program of the image gains anything by being setuid; docker's own switch for it is not in the docker plugin.
 confined=''
@@ -112,26 +172,29 @@ $confined varnishd -F -n $work -a "http=:$port,HTTP" -f /tmp/mirror-1.vcl -s "sm
 varnish=$!
 trap 'kill -TERM $varnish 2> /dev/null' TERM INT
 
+METRICS_EVERY=10 # turns of about a second
+turn=0
 while kill -0 $varnish 2> /dev/null; do
-  # Once Varnish has it open it needs no name, and goes with the process. Swarm keeps the last five dead tasks, and their volumes.
+  # Varnish's child that cannot start, because the disk is full at that moment, is not tried again by its manager; of one that runs this is
+  # refused.
+  ! varnishadm -n $work start > /dev/null 2>&1 || log "Varnish's child had ended without starting again, and runs now"
+  # Once Varnish has it open it needs no name, and disappears with the process. Swarm keeps the last five dead tasks, and their volumes.
   if [ -e /tmp/bodies ] && varnishadm -n $work ping > /dev/null 2>&1; then rm -f /tmp/bodies; fi
-  found=$(address | tail -n 1)
-  case $found in
-    '' | "$current") ;;
-    'not ours: '*)
-      [ "$found" = "$refused" ] || log "an address outside of this container's networks was answered for the registry, and is not used: ${found#*: }"
-      refused=$found
-      ;;
-    *)
-      loaded=$((loaded + 1)) # also after a failure: a name that was loaded and not used cannot be loaded again
-      configuration "$found" $loaded
-      if varnishadm -n $work vcl.load "mirror$loaded" "/tmp/mirror-$loaded.vcl" > /dev/null &&
-        varnishadm -n $work vcl.use "mirror$loaded" > /dev/null; then
-        current=$found
-        log "the registry is at $current now"
-      fi
-      ;;
-  esac
+  if [ -n "$metrics" ] && [ $((turn % METRICS_EVERY)) -eq 0 ]; then write_metrics; fi
+  turn=$((turn + 1))
+  look_up
+  if [ "$next" != "$current" ]; then
+    before=$current
+    current=$next
+    loaded=$((loaded + 1)) # also after a failure: a name that was loaded and not used cannot be loaded again
+    configuration $loaded
+    if varnishadm -n $work vcl.load "mirror$loaded" "/tmp/mirror-$loaded.vcl" > /dev/null &&
+      varnishadm -n $work vcl.use "mirror$loaded" > /dev/null; then
+      log "the registries are at$current now"
+    else
+      current=$before
+    fi
+  fi
   sleep 1
 done
 wait $varnish

@@ -1,36 +1,138 @@
-"""Reads dockerd's command line as dockerd does, and finds what its flags and daemon.json have against each other. Pure.
+"""Reads dockerd's command line as dockerd does, and finds the conflicts between its flags and
+daemon.json. Pure.
 
-Owns the list of dockerd's flags, of 20.10.24, 26.1.5, 28.5.2 and 29.8.1 together (moby cmd/dockerd/config.go, config_unix.go and
-options.go; since 29 in daemon/command/): no flag takes a value in one version and none in another. How words become flags is
-pflag's rule (spf13/pflag flag.go): a value may be glued to a short flag, and short flags to each other.
+Owns the list of dockerd's flags, of 20.10.24, 26.1.5, 28.5.2 and 29.8.1 together (moby
+cmd/dockerd/config.go, config_unix.go and options.go; since 29 in daemon/command/): no flag takes a
+value in one version and none in another. How words become flags is pflag's rule (spf13/pflag
+flag.go): a value may be glued to a short flag, and short flags to each other.
 """
 
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set
 
-BOOLEAN = frozenset((
-    "allow-direct-routing", "cri-containerd", "debug", "experimental", "help", "icc", "init", "ip-forward",
-    "ip-forward-no-drop", "ip-masq", "ip6tables", "iptables", "ipv6", "live-restore", "no-new-privileges", "raw-logs",
-    "restart", "rootless", "selinux-enabled", "tls", "tlsverify", "userland-proxy", "validate", "version",
-))  # fmt: skip
+BOOLEAN = frozenset(
+    (
+        "allow-direct-routing",
+        "cri-containerd",
+        "debug",
+        "experimental",
+        "help",
+        "icc",
+        "init",
+        "ip-forward",
+        "ip-forward-no-drop",
+        "ip-masq",
+        "ip6tables",
+        "iptables",
+        "ipv6",
+        "live-restore",
+        "no-new-privileges",
+        "raw-logs",
+        "restart",
+        "rootless",
+        "selinux-enabled",
+        "tls",
+        "tlsverify",
+        "userland-proxy",
+        "validate",
+        "version",
+    )
+)
 """Flags that take a value behind `=` only."""
-WITH_VALUE = frozenset((
-    "add-runtime", "allow-nondistributable-artifacts", "api-cors-header", "apparmor-profile", "authorization-plugin",
-    "bip", "bip6", "bridge", "bridge-accept-fwmark", "cdi-spec-dir", "cgroup-parent", "cluster-advertise", "cluster-store",
-    "cluster-store-opt", "config-file", "containerd", "containerd-namespace", "containerd-plugins-namespace",
-    "cpu-rt-period", "cpu-rt-runtime", "data-root", "default-address-pool", "default-cgroupns-mode", "default-gateway",
-    "default-gateway-v6", "default-ipc-mode", "default-network-opt", "default-runtime", "default-shm-size",
-    "default-stop-timeout", "default-ulimit", "dns", "dns-opt", "dns-search", "exec-opt", "exec-root", "extension-dir",
-    "feature", "firewall-backend", "fixed-cidr", "fixed-cidr-v6", "graph", "group", "host", "host-gateway-ip",
-    "http-proxy", "https-proxy", "init-path", "insecure-registry", "ip", "label", "log-driver", "log-format", "log-level",
-    "log-opt", "max-concurrent-downloads", "max-concurrent-uploads", "max-download-attempts", "metrics-addr", "mtu",
-    "network-control-plane-mtu", "network-diagnostic-port", "no-proxy", "node-generic-resource", "nri-opts",
-    "oom-score-adjust", "pidfile", "registry-mirror", "seccomp-profile", "shutdown-timeout", "storage-driver",
-    "storage-opt", "swarm-default-advertise-addr", "tlscacert", "tlscert", "tlskey", "userland-proxy-path", "userns-remap",
-))  # fmt: skip
+WITH_VALUE = frozenset(
+    (
+        "add-runtime",
+        "allow-nondistributable-artifacts",
+        "api-cors-header",
+        "apparmor-profile",
+        "authorization-plugin",
+        "bip",
+        "bip6",
+        "bridge",
+        "bridge-accept-fwmark",
+        "cdi-spec-dir",
+        "cgroup-parent",
+        "cluster-advertise",
+        "cluster-store",
+        "cluster-store-opt",
+        "config-file",
+        "containerd",
+        "containerd-namespace",
+        "containerd-plugins-namespace",
+        "cpu-rt-period",
+        "cpu-rt-runtime",
+        "data-root",
+        "default-address-pool",
+        "default-cgroupns-mode",
+        "default-gateway",
+        "default-gateway-v6",
+        "default-ipc-mode",
+        "default-network-opt",
+        "default-runtime",
+        "default-shm-size",
+        "default-stop-timeout",
+        "default-ulimit",
+        "dns",
+        "dns-opt",
+        "dns-search",
+        "exec-opt",
+        "exec-root",
+        "extension-dir",
+        "feature",
+        "firewall-backend",
+        "fixed-cidr",
+        "fixed-cidr-v6",
+        "graph",
+        "group",
+        "host",
+        "host-gateway-ip",
+        "http-proxy",
+        "https-proxy",
+        "init-path",
+        "insecure-registry",
+        "ip",
+        "label",
+        "log-driver",
+        "log-format",
+        "log-level",
+        "log-opt",
+        "max-concurrent-downloads",
+        "max-concurrent-uploads",
+        "max-download-attempts",
+        "metrics-addr",
+        "mtu",
+        "network-control-plane-mtu",
+        "network-diagnostic-port",
+        "no-proxy",
+        "node-generic-resource",
+        "nri-opts",
+        "oom-score-adjust",
+        "pidfile",
+        "registry-mirror",
+        "seccomp-profile",
+        "shutdown-timeout",
+        "storage-driver",
+        "storage-opt",
+        "swarm-default-advertise-addr",
+        "tlscacert",
+        "tlscert",
+        "tlskey",
+        "userland-proxy-path",
+        "userns-remap",
+    )
+)
 SHORT = {
-    "D": "debug", "G": "group", "H": "host", "b": "bridge", "g": "graph", "h": "help", "l": "log-level", "p": "pidfile",
-    "r": "restart", "s": "storage-driver", "v": "version",
-}  # fmt: skip
+    "D": "debug",
+    "G": "group",
+    "H": "host",
+    "b": "bridge",
+    "g": "graph",
+    "h": "help",
+    "l": "log-level",
+    "p": "pidfile",
+    "r": "restart",
+    "s": "storage-driver",
+    "v": "version",
+}
 KEY_OF_FLAG = {
     "add-runtime": "runtimes",
     "authorization-plugin": "authorization-plugins",
@@ -54,15 +156,25 @@ KEY_OF_FLAG = {
 }
 """Where a flag's key in the file has another name (NamedOption in moby opts/opts.go)."""
 
-FLAT = frozenset((
-    "builder", "cluster-store-opts", "default-network-opts", "default-ulimits", "features", "log-opts", "nri-opts",
-    "runtimes",
-))  # fmt: skip
-"""Keys whose mapping is one value; the entries of any other mapping count as keys themselves (flatOptions, configValuesSet)."""
+FLAT = frozenset(
+    (
+        "builder",
+        "cluster-store-opts",
+        "default-network-opts",
+        "default-ulimits",
+        "features",
+        "log-opts",
+        "nri-opts",
+        "runtimes",
+    )
+)
+"""Keys whose mapping is one value; the entries of any other mapping count as keys themselves
+(flatOptions, configValuesSet)."""
 MERGED = frozenset(["runtimes"])
 """Keys that dockerd takes from flags and file together (skipDuplicates)."""
 REFUSED_WITH = {"graph": ["graph"], "host-gateway-ip": ["host-gateway-ip", "host-gateway-ips"]}
-"""Flags that dockerd compares with other keys than KEY_OF_FLAG says: the key of `host-gateway-ip` was renamed in 28."""
+"""Flags that dockerd compares with other keys than KEY_OF_FLAG says: the key of `host-gateway-ip`
+was renamed in 28."""
 
 RESET_BY_RELOAD = {
     "authorization-plugin": "",
@@ -73,7 +185,8 @@ RESET_BY_RELOAD = {
     "network-diagnostic-port": "0",
     "nri-opts": "",
 }
-"""Flag -> value that a reload puts in its place, because it looks at the file alone (moby daemon/reload.go, reloadConfig)."""
+"""Flag -> value that a reload puts in its place, because it looks at the file alone (moby
+daemon/reload.go, reloadConfig)."""
 
 
 class Flag(NamedTuple):
@@ -86,7 +199,8 @@ class Flag(NamedTuple):
 def flags(arguments: Sequence[str]) -> List[Flag]:
     """The flags of a dockerd that runs, program name first, in their order.
 
-    A flag that is not known here (a newer dockerd) takes the next word unless that is a flag itself: dockerd has no other words.
+    A flag that is not known here (a newer dockerd) takes the next word unless that is a flag
+    itself: dockerd has no other words.
     """
     found: List[Flag] = []
     words = list(arguments[1:])
@@ -105,7 +219,8 @@ def flags(arguments: Sequence[str]) -> List[Flag]:
 
 
 def _short(letters: str, words: List[str]) -> List[Flag]:
-    """What one word of short flags says: `DHfd://`, `H=fd://`, or `H` with the next of `words`, which is taken from there."""
+    """What one word of short flags says: `DHfd://`, `H=fd://`, or `H` with the next of `words`,
+    which is taken from there."""
     found: List[Flag] = []
     while letters:
         name, letters = SHORT.get(letters[0], letters[0]), letters[1:]
@@ -121,7 +236,9 @@ def _short(letters: str, words: List[str]) -> List[Flag]:
 
 
 def _takes_next(name: str, words: List[str]) -> bool:
-    return bool(words) and name not in BOOLEAN and (name in WITH_VALUE or not words[0].startswith("-"))
+    return (
+        bool(words) and name not in BOOLEAN and (name in WITH_VALUE or not words[0].startswith("-"))
+    )
 
 
 def key_of(flag: str) -> str:
@@ -136,7 +253,8 @@ def last_value(arguments: Sequence[str], name: str) -> Optional[str]:
 
 
 def keys_in(configured: Dict[str, Any]) -> Set[str]:
-    """The keys that dockerd sees in a daemon.json with this content: entries of most mappings count as keys."""
+    """The keys that dockerd sees in a daemon.json with this content: entries of most mappings count
+    as keys."""
     found: Set[str] = set()
     for key, value in configured.items():
         found |= set(value) if isinstance(value, dict) and key not in FLAT else {key}
@@ -144,7 +262,8 @@ def keys_in(configured: Dict[str, Any]) -> Set[str]:
 
 
 def conflicts(configured: Dict[str, Any], arguments: Sequence[str]) -> Dict[str, str]:
-    """Key -> flag, for each key that keeps dockerd from taking the file, as it is a flag too (findConfigurationConflicts)."""
+    """Key -> flag, for each key that keeps dockerd from taking the file, as it is a flag too
+    (findConfigurationConflicts)."""
     keys = keys_in(configured)
     found: Dict[str, str] = {}
     for flag in flags(arguments):
@@ -157,7 +276,11 @@ def conflicts(configured: Dict[str, Any], arguments: Sequence[str]) -> Dict[str,
 def lost_by_reload(configured: Dict[str, Any], arguments: Sequence[str]) -> List[str]:
     """Flags whose settings a reload takes away from the running dockerd."""
     given = {flag.name: flag.value for flag in flags(arguments)}
-    found = [name for name, value in given.items() if name in RESET_BY_RELOAD and value != RESET_BY_RELOAD[name]]
+    found = [
+        name
+        for name, value in given.items()
+        if name in RESET_BY_RELOAD and value != RESET_BY_RELOAD[name]
+    ]
     if "add-runtime" in given and "runtimes" in configured:
         found.append("add-runtime")
     return found

@@ -1,11 +1,13 @@
-"""Edits the text of `daemon.json` so that everything we do not own stays byte for byte. Pure: no file is touched here.
+"""Edits the text of `daemon.json` so that everything we do not own stays byte for byte. Pure: no
+file is touched here.
 
-WHAT IT OWNS: one entry of the list `registry-mirrors`, and the values of keys that were handed over. Everything else, other
-mirrors, the order, the indentation, number and string spellings (1e400, \\u00e9) are never re-written, because the text is cut
-at the edges of what is ours and nowhere else.
+WHAT IT OWNS: one entry of the list `registry-mirrors`, and the values of managed keys. Everything
+else, other mirrors, the order, the indentation, number and string spellings (1e400, \\u00e9) are
+never re-written, because the text is cut at the edges of what is ours and nowhere else.
 
-WHAT IT REFUSES: text of which two readers could think differently (not JSON, keys given twice, NaN, a byte order other than
-UTF-8). dockerd would refuse most of it too, but silently, in a reload that exits 0.
+WHAT IT REFUSES: text of which two readers could think differently (not JSON, keys given twice, NaN,
+a byte order other than UTF-8). dockerd would refuse most of it too, but silently, in a reload that
+exits 0.
 """
 
 import json
@@ -17,18 +19,21 @@ from .files import Failed
 
 KEY = "registry-mirrors"
 LARGEST = 1 << 20
-"""Bytes of a daemon.json beyond which something else must have been written there; real ones have some hundred."""
+"""Bytes of a daemon.json beyond which something else must have been written there; real ones have
+some hundred."""
 
 BOM = "\ufeff"
 WHITESPACE = re.compile(r"[ \t\r\n]*")
 
 
 class Refused(Failed):
-    """The file cannot be edited without guessing; the message says what is wrong and what to do. Nothing was changed."""
+    """The file cannot be edited without guessing; the message says what is wrong and what to do.
+    Nothing was changed."""
 
 
 class Member(NamedTuple):
-    """One `"key": value` of the top-level object, with the places in the text where its parts begin and end."""
+    """One `"key": value` of the top-level object, with the places in the text where its parts begin
+    and end."""
 
     key: str
     start: int
@@ -47,17 +52,23 @@ class Document(NamedTuple):
 
 
 def decode(data: Optional[bytes]) -> str:
-    """Text of the file; a missing or blank one is an empty object to dockerd (moby daemon/config/config.go). Raises Refused."""
+    """Text of the file; a missing or blank one is an empty object to dockerd (moby
+    daemon/config/config.go). Raises Refused."""
     if data is None:
         return ""
     if len(data) > LARGEST:
-        raise Refused("it has %d bytes, which no daemon.json has; put the right file there" % len(data))
+        raise Refused(
+            ("it has %d bytes, which no daemon.json has; put the right file there [RM019]")
+            % len(data)
+        )
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise Refused("it is UTF-16; convert it: iconv -f UTF-16 -t UTF-8")
+        raise Refused("it is UTF-16; convert it: iconv -f UTF-16 -t UTF-8 [RM020]")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise Refused("byte %d is not UTF-8; correct the text there" % error.start) from None
+        raise Refused(
+            ("byte %d is not UTF-8; correct the text there [RM021]") % error.start
+        ) from None
 
 
 def values(text: str) -> Dict[str, Any]:
@@ -72,7 +83,8 @@ def mirrors(text: str) -> List[str]:
 
 
 def has_list(text: str) -> bool:
-    """Whether the text says anything about mirrors: only then does a reload of dockerd look at them (moby daemon/reload.go)."""
+    """Whether the text says anything about mirrors: only then does a reload of dockerd look at them
+    (moby daemon/reload.go)."""
     return _mirrors_member(_parse(text)) is not None
 
 
@@ -87,9 +99,11 @@ def contains(urls: List[str], url: str) -> bool:
 
 
 def add_mirror(text: str, url: str) -> str:
-    """`text` with `url` as the first mirror, or as it is where `url` is listed already. Raises Refused.
+    """`text` with `url` as the first mirror, or as it is where `url` is listed already. Raises
+    Refused.
 
-    First, because dockerd asks mirrors in the order of the list, and a cache that is asked last saves nothing.
+    First, because dockerd asks mirrors in the order of the list, and a cache that is asked last
+    saves nothing.
     """
     document = _parse(text)
     member = _mirrors_member(document)
@@ -109,7 +123,8 @@ def add_mirror(text: str, url: str) -> str:
 
 
 def remove_mirror(text: str, url: str) -> str:
-    """`text` without `url`, whichever way it is spelt; the list itself stays, empty if need be. Raises Refused."""
+    """`text` without `url`, whichever way it is spelt; the list itself stays, empty if need be.
+    Raises Refused."""
     member = _mirrors_member(_parse(text))
     if member is None or not member.value:
         return text
@@ -133,7 +148,8 @@ def spelling(text: str, key: str) -> Optional[str]:
 
 
 def set_key(text: str, key: str, spelt: str) -> str:
-    """`text` with `key` at the value `spelt` (JSON); where the key has that value, however spelt, as it is. Raises Refused."""
+    """`text` with `key` at the value `spelt` (JSON); where the key has that value, however spelt,
+    as it is. Raises Refused."""
     document = _parse(text)
     for member in document.members:
         if member.key == key:
@@ -153,7 +169,8 @@ def drop_key(text: str, key: str) -> str:
 def add_empty_list(text: str) -> str:
     """`text` with `"registry-mirrors": []`, unless it says something about mirrors already.
 
-    Without the key a reload keeps the mirrors that the daemon has; with an empty list it drops them.
+    Without the key a reload keeps the mirrors that the daemon has; with an empty list it drops
+    them.
     """
     document = _parse(text)
     return text if _mirrors_member(document) is not None else _append(document, '"%s": []' % KEY)
@@ -179,30 +196,50 @@ def _cut(document: Document, index: int) -> str:
 
 
 def _append(document: Document, member: str) -> str:
-    """Put a member behind the last one, with the line breaks and indentation that the text already uses."""
+    """Put a member behind the last one, with the line breaks and indentation that the text already
+    uses."""
     text = document.text
     if document.closing < 0:
-        return text + "{\n  " + member + "\n}\n" if text in ("", BOM) else "{\n  " + member + "\n}\n"
+        return (
+            text + "{\n  " + member + "\n}\n" if text in ("", BOM) else "{\n  " + member + "\n}\n"
+        )
     newline = "\r\n" if "\r\n" in text else "\n"
     if not document.members:
         inside = text[document.opening + 1 : document.closing]
         if "\n" in inside:
-            return text[: document.opening + 1] + newline + "  " + member + newline + text[document.closing :]
+            return (
+                text[: document.opening + 1]
+                + newline
+                + "  "
+                + member
+                + newline
+                + text[document.closing :]
+            )
         return text[: document.opening + 1] + member + text[document.closing :]
     last = document.members[-1]
     line_start = text.rfind("\n", 0, last.start) + 1
     indentation = text[line_start : last.start]
     own_line = line_start > document.opening and not indentation.strip()
-    return text[: last.value_end] + "," + (newline + indentation if own_line else " ") + member + text[last.value_end :]
+    return (
+        text[: last.value_end]
+        + ","
+        + (newline + indentation if own_line else " ")
+        + member
+        + text[last.value_end :]
+    )
 
 
 def _mirrors_member(document: Document) -> Optional[Member]:
     member = next((member for member in document.members if member.key == KEY), None)
     if member is None or member.value is None:
         return member
-    if not isinstance(member.value, list) or not all(isinstance(item, str) for item in member.value):
+    if not isinstance(member.value, list) or not all(
+        isinstance(item, str) for item in member.value
+    ):
         found = document.text[member.value_start : member.value_end]
-        raise Refused('"%s" is %s, not a list of URLs; make it one, or remove it' % (KEY, found[:60]))
+        raise Refused(
+            '"%s" is %s, not a list of URLs; make it one, or remove it [RM022]' % (KEY, found[:60])
+        )
     return member
 
 
@@ -214,12 +251,12 @@ def _parse(text: str) -> Document:
     try:
         if text[position] != "{":
             _scan(text, position)
-            raise Refused("it is JSON, but not an object; it must begin with {")
+            raise Refused("it is JSON, but not an object; it must begin with { [RM023]")
         return _parse_object(text, position)
     except RecursionError:
-        raise Refused("it is nested too deeply; put the right file there") from None
+        raise Refused("it is nested too deeply; put the right file there [RM024]") from None
     except ValueError as error:
-        raise Refused("it is not JSON: %s; correct it there" % error) from None
+        raise Refused("it is not JSON: %s; correct it there [RM025]" % error) from None
 
 
 def _parse_object(text: str, opening: int) -> Document:
@@ -237,12 +274,14 @@ def _parse_object(text: str, opening: int) -> Document:
         value_start = _skip(text, position + 1)
         value, value_end = _scan(text, value_start)
         if any(member.key == key for member in members):
-            raise Refused('"%s" is given twice; remove one of them' % key)
+            raise Refused('"%s" is given twice; remove one of them [RM026]' % key)
         members.append(Member(key, start, value_start, value_end, value))
         position = _skip(text, value_end)
     _expect(text, position, "}")
     if text[position + 1 :].strip(" \t\r\n"):
-        raise json.JSONDecodeError("something follows the closing brace", text, position + 1)
+        raise json.JSONDecodeError(
+            ("something follows the closing brace [RM027]"), text, position + 1
+        )
     return Document(text, opening, position, members)
 
 
@@ -250,7 +289,10 @@ def _no_duplicates(pairs: "List[Any]") -> "dict[str, Any]":
     found = dict(pairs)
     if len(found) != len(pairs):
         keys = [key for key, _ in pairs]
-        raise Refused('"%s" is given twice; remove one of them' % next(key for key in keys if keys.count(key) > 1))
+        raise Refused(
+            '"%s" is given twice; remove one of them [RM026]'
+            % next(key for key in keys if keys.count(key) > 1)
+        )
     return found
 
 
@@ -262,9 +304,15 @@ def _number(spelling: str) -> Tuple[str]:
     return (spelling,)
 
 
-# Numbers are not read: 1e400 or 2^63 mean nothing to us and must not be judged by what a Python number can hold. What stands
-# for them is no text, or a number in the list of mirrors would pass for a URL.
-_DECODER = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_number, parse_int=_number)
+# Numbers are not read: 1e400 or 2^63 mean nothing to us and must not be judged by what a Python
+# number can hold. What stands for them is no text, or a number in the list of mirrors would pass
+# for a URL.
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_no_duplicates,
+    parse_constant=_no_constant,
+    parse_float=_number,
+    parse_int=_number,
+)
 
 
 def _scan(text: str, position: int) -> "tuple[Any, int]":

@@ -1,6 +1,8 @@
-"""The running dockerd as a process: its command line, its environment, when it was started; and what its program says of a file.
+"""The running dockerd as a process: its command line, its environment, when it was started; and
+what its program says of a file.
 
-Owns /proc and the questions to the program itself. It deliberately judges nothing: `preflight.py` does.
+Owns /proc and the questions to the program itself. It deliberately judges nothing: `preflight.py`
+does.
 """
 
 import os
@@ -10,14 +12,23 @@ import time
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
 from . import engine
-from .keys import version_of
+from .daemon_keys import version_of
 
 PROC = "/proc"
 REPLACED = " (deleted)"
-"""What the kernel puts behind the name of a program whose file is not the one that runs any more (proc(5))."""
+"""What the kernel puts behind the name of a program whose file is not the one that runs any more
+(proc(5))."""
 NOBODY = 2**31 - 77
-"""A user id that no account has: dockerd reads its configuration, sees that it is not root, and ends (moby cmd/dockerd)."""
-SYSTEMDS_OWN = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_USEC", "WATCHDOG_PID")
+"""A user id that no account has: dockerd reads its configuration, sees that it is not root, and
+ends (moby cmd/dockerd)."""
+SYSTEMDS_OWN = (
+    "NOTIFY_SOCKET",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+)
 """What systemd has given to the running one alone (sd_notify(3), sd_listen_fds(3))."""
 ASK_SECONDS = 20
 """dockerd answers in 0.05 s."""
@@ -53,14 +64,25 @@ def running(unit: str) -> Process:
 
 
 def stale_unit(unit: str, process: Process) -> List[str]:
-    """What of the service has been edited since dockerd was started, so that a restart would take it over."""
+    """What of the service has been edited since dockerd was started, so that a restart would take
+    it over."""
     if process.started_at is None or not engine.has_systemd():
         return []
     names = ("FragmentPath", "DropInPaths", "EnvironmentFiles", "ExecStart")
     shown = engine.run("systemctl", "show", "--property=" + ",".join(names), unit).splitlines()
     values = [line.partition("=") for line in shown if line.partition("=")[0] in names]
-    files = [word for name, _, value in values if name != "ExecStart" for word in value.split() if word.startswith("/")]
-    stale = [path for path in files if os.path.exists(path) and os.stat(path).st_ctime > process.started_at]
+    files = [
+        word
+        for name, _, value in values
+        if name != "ExecStart"
+        for word in value.split()
+        if word.startswith("/")
+    ]
+    stale = [
+        path
+        for path in files
+        if os.path.exists(path) and os.stat(path).st_ctime > process.started_at
+    ]
     starts = [value for name, _, value in values if name == "ExecStart"]
     if not stale and starts and not same_command(starts[-1], process.arguments):
         return ["its ExecStart"]
@@ -68,7 +90,8 @@ def stale_unit(unit: str, process: Process) -> List[str]:
 
 
 def same_command(exec_start: str, arguments: List[str]) -> bool:
-    """Whether a command line is what systemd shows as ExecStart, as far as that goes before its first variable."""
+    """Whether a command line is what systemd shows as ExecStart, as far as that goes before its
+    first variable."""
     match = re.search(r"argv\[\]=(.*?) ; ", exec_start)
     if not match:
         return True
@@ -78,10 +101,12 @@ def same_command(exec_start: str, arguments: List[str]) -> bool:
 
 
 def complaint(data: bytes, process: Process, version: str) -> Optional[str]:
-    """What dockerd itself, with the same command line, has against a file with these bytes; None if nothing.
+    """Why dockerd itself, with the same command line, refuses a file with these bytes; None if it
+    takes it.
 
-    Since 23 it has `--validate`. An older one is started as a user who is not root, which it refuses, before it has touched
-    anything, after it has read its configuration: if it ends with other words than it does for an empty file, it is those.
+    Since 23 it has `--validate`. An older one is started as a user who is not root, which it
+    refuses, before it has touched anything, after it has read its configuration: if its last words
+    are not those that it has for an empty file, they are the reason.
     """
     if not os.path.isfile(process.program):
         return None
@@ -93,7 +118,8 @@ def complaint(data: bytes, process: Process, version: str) -> Optional[str]:
 
 
 def _ask(data: bytes, process: Process, more: List[str], user: Optional[int]) -> "tuple[int, str]":
-    """Exit code and last words. The file has no name, so nobody else reads it; dockerd takes the last --config-file."""
+    """Exit code and last words. The file has no name, so nobody else reads it; dockerd takes the
+    last --config-file."""
     handle = os.memfd_create("daemon.json")
     try:
         os.write(handle, data)
@@ -106,10 +132,22 @@ def _ask(data: bytes, process: Process, more: List[str], user: Optional[int]) ->
                 os.setgid(user)
                 os.setuid(user)
 
-        streams: Dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
-        environment = {name: value for name, value in process.environment.items() if name not in SYSTEMDS_OWN} or None
+        streams: Dict[str, Any] = {
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
+            "stdin": subprocess.DEVNULL,
+        }
+        environment = {
+            name: value for name, value in process.environment.items() if name not in SYSTEMDS_OWN
+        } or None
         done = subprocess.run(
-            command, pass_fds=[handle], preexec_fn=become, env=environment, timeout=ASK_SECONDS, check=False, **streams
+            command,
+            pass_fds=[handle],
+            preexec_fn=become,
+            env=environment,
+            timeout=ASK_SECONDS,
+            check=False,
+            **streams,
         )
     except subprocess.TimeoutExpired:
         return 1, "it did not answer within %d s" % ASK_SECONDS
@@ -118,7 +156,9 @@ def _ask(data: bytes, process: Process, more: List[str], user: Optional[int]) ->
     finally:
         os.close(handle)
     lines = done.stdout.decode(errors="replace").strip().splitlines()
-    return done.returncode, (lines[-1] if lines else "it ended with %d" % done.returncode).replace(name, "the file")
+    return done.returncode, (lines[-1] if lines else "it ended with %d" % done.returncode).replace(
+        name, "the file"
+    )
 
 
 def _text(name: str) -> str:

@@ -1,9 +1,12 @@
-"""Every key of daemon.json: whether a reload takes it over, and where the running dockerd shows what it has. Pure.
+"""Every key of daemon.json: whether a reload takes it over, and where the running dockerd shows
+what it has. Pure.
 
-Owns the table SETTINGS and `pending`, which says what of a file dockerd has not taken over yet. Sources, at 20.10.24, 26.1.5,
-28.5.2 and 29.7.2: the keys are the json tags of moby daemon/config/config.go and config_linux.go, what a reload takes is
-daemon/reload.go and reload_unix.go, `docker info` is daemon/info.go and info_unix.go, and the attributes of the event `reload`
-are written by daemon/reload.go too. A key that is not in the table counts as one that only a start reads and nothing shows.
+Owns the table SETTINGS and `pending`, which says what of a file dockerd has not taken over yet.
+Sources, at 20.10.24, 26.1.5, 28.5.2 and 29.7.2: the keys are the json tags of moby
+daemon/config/config.go and config_linux.go, what a reload takes is daemon/reload.go and
+reload_unix.go, `docker info` is daemon/info.go and info_unix.go, and the attributes of the event
+`reload` are written by daemon/reload.go too. A key that is not in the table counts as one that only
+a start reads and nothing shows.
 """
 
 import ipaddress
@@ -12,7 +15,7 @@ import re
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence
 
 from . import command_line
-from .keys import Version, version_of
+from .daemon_keys import Version, version_of
 
 START = "start"
 """Only a start reads it."""
@@ -23,7 +26,8 @@ RESET = "reset"
 
 
 class _NotShown:
-    """What a function of the table returns where this engine does not show the value, or not all of it."""
+    """What a function of the table returns where this engine does not show the value, or not all of
+    it."""
 
     def __repr__(self) -> str:
         return "NOT_SHOWN"
@@ -35,16 +39,19 @@ NEVER_ENDS: Version = (999, 0, 0)
 
 
 class Setting(NamedTuple):
-    """One key. `default`: what dockerd has without it; NOT_SHOWN where that depends on the machine."""
+    """One key. `default`: what dockerd has without it; NOT_SHOWN where that depends on the
+    machine."""
 
     taken_by: str = START
     default: Any = NOT_SHOWN
     in_info: Optional[Callable[[Dict[str, Any]], Any]] = None
     """From `docker info`, in the shape that `normal` gives."""
     in_event: Optional[Callable[[str], Any]] = None
-    """From the attribute of the same name of the event `reload`, in the shape that `normal` gives."""
+    """From the attribute of the same name of the event `reload`, in the shape that `normal`
+    gives."""
     normal: Callable[[Any], Any] = lambda value: value
-    """The file's value in the shape in which dockerd shows it; NOT_SHOWN where that cannot be told."""
+    """The file's value in the shape in which dockerd shows it; NOT_SHOWN where that is not
+    known."""
     since: Version = ALWAYS
     until: Version = NEVER_ENDS
     """The first version that does not read the key any more."""
@@ -65,13 +72,16 @@ def _text(field: str) -> Callable[[Dict[str, Any]], Any]:
 def _security(name: str, since: Version = ALWAYS) -> Callable[[Dict[str, Any]], Any]:
     def shown(info: Dict[str, Any]) -> Any:
         found = "name=" + name in (info.get("SecurityOptions") or [])
-        return found or (False if version_of(str(info.get("ServerVersion", ""))) >= since else NOT_SHOWN)
+        return found or (
+            False if version_of(str(info.get("ServerVersion", ""))) >= since else NOT_SHOWN
+        )
 
     return shown
 
 
 def _data_root(info: Dict[str, Any]) -> Any:
-    """With user namespaces dockerd shows the folder of the mapped user below its root (daemon/daemon_unix.go)."""
+    """With user namespaces dockerd shows the folder of the mapped user below its root
+    (daemon/daemon_unix.go)."""
     shown = info.get("DockerRootDir")
     if not shown:
         return NOT_SHOWN
@@ -95,12 +105,17 @@ def _insecure_shown(info: Dict[str, Any]) -> Any:
     registries = info.get("RegistryConfig") or {}
     if "IndexConfigs" not in registries and "InsecureRegistryCIDRs" not in registries:
         return NOT_SHOWN
-    hosts = [name for name, index in (registries.get("IndexConfigs") or {}).items() if not index.get("Secure", True)]
+    hosts = [
+        name
+        for name, index in (registries.get("IndexConfigs") or {}).items()
+        if not index.get("Secure", True)
+    ]
     return _insecure([*hosts, *(registries.get("InsecureRegistryCIDRs") or [])])
 
 
 def _insecure(value: Any) -> Any:
-    """As daemon/pkg/registry/config.go reads the list: no scheme, networks by their first address, loopback by itself."""
+    """As daemon/pkg/registry/config.go reads the list: no scheme, networks by their first address,
+    loopback by itself."""
     found = set()
     for name in value or []:
         bare = re.sub(r"^https?://", "", str(name), flags=re.IGNORECASE)
@@ -119,7 +134,8 @@ def _runtimes_shown(info: Dict[str, Any]) -> Any:
 
 
 def _runtimes(value: Any) -> Any:
-    """Name -> program and arguments; the options of a shim (`runtimeType`, since 23) are not shown."""
+    """Name -> program and arguments; the options of a shim (`runtimeType`, since 23) are not
+    shown."""
     return {
         name: [runtime.get("path") or "", list(runtime.get("runtimeArgs") or [])]
         for name, runtime in (value or {}).items()
@@ -128,7 +144,11 @@ def _runtimes(value: Any) -> Any:
 
 
 def _runtimes_in_file(value: Any) -> Any:
-    shims = [runtime for runtime in (value or {}).values() if runtime.get("runtimeType") or runtime.get("options")]
+    shims = [
+        runtime
+        for runtime in (value or {}).values()
+        if runtime.get("runtimeType") or runtime.get("options")
+    ]
     return NOT_SHOWN if shims else _runtimes(value)
 
 
@@ -137,7 +157,10 @@ def _pools_shown(info: Dict[str, Any]) -> Any:
 
 
 def _pools(value: Any) -> Any:
-    return [[pool.get("base", pool.get("Base")), pool.get("size", pool.get("Size"))] for pool in value or []]
+    return [
+        [pool.get("base", pool.get("Base")), pool.get("size", pool.get("Size"))]
+        for pool in value or []
+    ]
 
 
 PROXY_FIELDS = {"http-proxy": "HttpProxy", "https-proxy": "HttpsProxy", "no-proxy": "NoProxy"}
@@ -150,7 +173,8 @@ def _proxies_shown(info: Dict[str, Any]) -> Any:
 
 
 def _proxies(value: Any) -> Any:
-    """What is absent comes from the environment, and what has a password is shown masked: of both, nothing is known."""
+    """What is absent comes from the environment, and what has a password is shown masked: of both,
+    nothing is known."""
     given = {key: value.get(key) or "" for key in PROXY_FIELDS}
     return given if all(given.values()) and "@" not in "".join(given.values()) else NOT_SHOWN
 
@@ -161,7 +185,9 @@ CGROUP_DRIVER = "native.cgroupdriver="
 def _exec_opts(value: Any) -> Any:
     """dockerd shows the cgroup driver, and no other of these options."""
     options = list(value or [])
-    drivers = [word[len(CGROUP_DRIVER) :] for word in options if str(word).startswith(CGROUP_DRIVER)]
+    drivers = [
+        word[len(CGROUP_DRIVER) :] for word in options if str(word).startswith(CGROUP_DRIVER)
+    ]
     return drivers[-1] if drivers and len(drivers) == len(options) else NOT_SHOWN
 
 
@@ -179,7 +205,10 @@ def _seccomp(value: Any) -> Any:
 
 def _features_shown(text: str) -> Any:
     """Go prints a map as `map[a:true b:false]`."""
-    return {name: value == "true" for name, _, value in (word.partition(":") for word in text[4:-1].split())}
+    return {
+        name: value == "true"
+        for name, _, value in (word.partition(":") for word in text[4:-1].split())
+    }
 
 
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
@@ -207,21 +236,31 @@ def _containerd(info: Dict[str, Any]) -> Any:
 
 SETTINGS: Dict[str, Setting] = {
     # --- a reload takes these
-    "registry-mirrors": Setting(KEPT, []),  # compared apart from the others: some of its entries are ours
+    "registry-mirrors": Setting(
+        KEPT, []
+    ),  # compared apart from the others: some of its entries are ours
     "authorization-plugins": Setting(
         RESET,
         [],
         lambda info: list((info.get("Plugins") or {}).get("Authorization") or []),
         normal=lambda value: list(value or []),
     ),
-    "allow-nondistributable-artifacts": Setting(KEPT, [], in_event=_listed, normal=_names, until=(28, 0, 0)),
+    "allow-nondistributable-artifacts": Setting(
+        KEPT, [], in_event=_listed, normal=_names, until=(28, 0, 0)
+    ),
     "debug": Setting(KEPT, False, lambda info: bool(info.get("Debug"))),
     "default-cgroupns-mode": Setting(KEPT, in_event=str),
-    "default-ipc-mode": Setting(KEPT, "private", in_event=str, normal=lambda value: value or "private"),
-    "default-runtime": Setting(KEPT, "runc", _text("DefaultRuntime"), normal=lambda value: value or "runc"),
+    "default-ipc-mode": Setting(
+        KEPT, "private", in_event=str, normal=lambda value: value or "private"
+    ),
+    "default-runtime": Setting(
+        KEPT, "runc", _text("DefaultRuntime"), normal=lambda value: value or "runc"
+    ),
     "default-shm-size": Setting(KEPT, 64 << 20, in_event=int, normal=_bytes),
     "default-stop-timeout": Setting(KEPT, 10, in_event=int, since=(29, 0, 0)),
-    "features": Setting(RESET, {}, in_event=_features_shown, normal=lambda value: dict(value or {})),
+    "features": Setting(
+        RESET, {}, in_event=_features_shown, normal=lambda value: dict(value or {})
+    ),
     "insecure-registries": Setting(KEPT, [], _insecure_shown, normal=_insecure),
     "labels": Setting(KEPT, [], lambda info: _names(info.get("Labels")), normal=_names),
     "live-restore": Setting(KEPT, False, lambda info: bool(info.get("LiveRestoreEnabled"))),
@@ -234,16 +273,29 @@ SETTINGS: Dict[str, Setting] = {
     "shutdown-timeout": Setting(KEPT, 15, in_event=int),
     # --- only a start reads these, and `docker info` shows them
     "cdi-spec-dirs": Setting(since=(25, 0, 0)),
-    "cluster-advertise": Setting(START, "", lambda info: info.get("ClusterAdvertise") or "", until=(24, 0, 0)),
-    "cluster-store": Setting(START, "", lambda info: info.get("ClusterStore") or "", until=(24, 0, 0)),
+    "cluster-advertise": Setting(
+        START, "", lambda info: info.get("ClusterAdvertise") or "", until=(24, 0, 0)
+    ),
+    "cluster-store": Setting(
+        START, "", lambda info: info.get("ClusterStore") or "", until=(24, 0, 0)
+    ),
     "containerd": Setting(in_info=_containerd),
-    "data-root": Setting(START, "/var/lib/docker", _data_root, normal=lambda value: _path(value) if value else "/var/lib/docker"),
+    "data-root": Setting(
+        START,
+        "/var/lib/docker",
+        _data_root,
+        normal=lambda value: _path(value) if value else "/var/lib/docker",
+    ),
     "default-address-pools": Setting(START, [], _pools_shown, normal=_pools),
     "exec-opts": Setting(in_info=_text("CgroupDriver"), normal=_exec_opts),
     "experimental": Setting(START, False, lambda info: bool(info.get("ExperimentalBuild"))),
-    "firewall-backend": Setting(in_info=_firewall, normal=lambda value: value or NOT_SHOWN, since=(29, 0, 0)),
+    "firewall-backend": Setting(
+        in_info=_firewall, normal=lambda value: value or NOT_SHOWN, since=(29, 0, 0)
+    ),
     "init-path": Setting(in_info=_text("InitBinary"), normal=lambda value: value or NOT_SHOWN),
-    "log-driver": Setting(START, "json-file", _text("LoggingDriver"), normal=lambda value: value or "json-file"),
+    "log-driver": Setting(
+        START, "json-file", _text("LoggingDriver"), normal=lambda value: value or "json-file"
+    ),
     "no-new-privileges": Setting(START, False, _security("no-new-privileges", since=(26, 0, 0))),
     "proxies": Setting(in_info=_proxies_shown, normal=_proxies, since=(23, 0, 0)),
     "seccomp-profile": Setting(START, "", _seccomp_shown, normal=_seccomp),
@@ -322,22 +374,26 @@ SETTINGS: Dict[str, Setting] = {
 
 
 class AtStart(NamedTuple):
-    """What daemon.json said when the running dockerd was started, as far as is known (started.py)."""
+    """What daemon.json said when the running dockerd was started, as far as is known
+    (started.py)."""
 
     values: Dict[str, Any]
     known: bool
-    """False: the file was edited between the start and the first time that we saw it, and `values` is what we saw."""
+    """False: the file was edited between the start and the first time that we saw it, and `values`
+    is what we saw."""
     absent: bool = False
-    """There was no file. dockerd before 23 then takes every boolean of a later file with a reload: its flags and its settings
-    share their memory (getConflictFreeConfiguration; `experimental` was tried on 20.10.24)."""
+    """There was no file. dockerd before 23 then takes every boolean of a later file with a reload:
+    its flags and its settings share their memory (getConflictFreeConfiguration; `experimental` was
+    tried on 20.10.24)."""
 
 
 class Pending(NamedTuple):
-    """A key of which dockerd has, or may have, something else than it would have after a reload or a start."""
+    """A key whose value a reload or a start would change in dockerd, or might."""
 
     key: str
     shown: bool
-    """True: dockerd shows something else. False: nothing shows what it has, and the file was edited since it started."""
+    """True: dockerd shows something else. False: nothing shows what it has, and the file was edited
+    since it started."""
     taken_by: str
 
 
@@ -359,18 +415,25 @@ class Daemon(NamedTuple):
 
 
 def pending(
-    configured: Dict[str, Any], daemon: Daemon, restart: bool, but: Iterable[str] = (), proven: bool = False
+    configured: Dict[str, Any],
+    daemon: Daemon,
+    restart: bool,
+    but: Iterable[str] = (),
+    proven: bool = False,
 ) -> List[Pending]:
     """What a reload, or with `restart` a start, would change besides the keys in `but`.
 
-    `configured`: the file. `proven`: these very bytes were written by us and checked after a reload, so whatever a reload takes
-    has been taken over.
+    `configured`: the file. `proven`: these very bytes were written by us and checked after a
+    reload, so whatever a reload takes has been taken over.
     """
     flags = {command_line.key_of(flag.name) for flag in command_line.flags(daemon.arguments)}
+    version = daemon.version
     found = []
-    for key in sorted({*configured, *SETTINGS, *daemon.at_start.values} - {"registry-mirrors", *but}):
+    for key in sorted(
+        {*configured, *SETTINGS, *daemon.at_start.values} - {"registry-mirrors", *but}
+    ):
         setting = SETTINGS.get(key, Setting())
-        if not setting.since <= daemon.version < setting.until:
+        if not setting.since <= version < setting.until:
             continue
         taken_by = _taken_by(key, setting, daemon)
         if taken_by == START and not restart:
@@ -384,13 +447,23 @@ def pending(
 
 
 def _taken_by(key: str, setting: Setting, daemon: Daemon) -> str:
-    if setting.taken_by == START and daemon.version < (23, 0, 0) and daemon.at_start.absent and key in command_line.BOOLEAN:
+    if (
+        setting.taken_by == START
+        and daemon.version < (23, 0, 0)
+        and daemon.at_start.absent
+        and key in command_line.BOOLEAN
+    ):
         return KEPT
     return setting.taken_by
 
 
 def _compared(
-    key: str, setting: Setting, taken_by: str, configured: Dict[str, Any], daemon: Daemon, proven: bool
+    key: str,
+    setting: Setting,
+    taken_by: str,
+    configured: Dict[str, Any],
+    daemon: Daemon,
+    proven: bool,
 ) -> List[Pending]:
     given = configured.get(key)
     at_start = daemon.at_start
@@ -413,7 +486,8 @@ def _live(key: str, setting: Setting, daemon: Daemon) -> Any:
 
 
 def _read(how: Callable[[Any], Any], value: Any) -> Any:
-    """What a function of the table makes of a value; a value of another type than dockerd's says nothing (dockerd refuses it)."""
+    """What a function of the table makes of a value; a value of another type than dockerd's says
+    nothing (dockerd refuses it)."""
     try:
         return how(value)
     except (AttributeError, TypeError, ValueError):
@@ -427,7 +501,8 @@ def entry(configured: Dict[str, Any], key: str, name: str) -> Any:
 
 
 SNAPSHOTTER = "containerd-snapshotter"
-"""The entry of `features` that only a start reads (moby daemon/daemon.go): it changes where images are kept."""
+"""The entry of `features` that only a start reads (moby daemon/daemon.go): it changes where images
+are kept."""
 
 
 def _image_store(configured: Dict[str, Any], daemon: Daemon) -> List[Pending]:

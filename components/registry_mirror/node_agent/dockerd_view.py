@@ -1,6 +1,8 @@
-"""How the running dockerd gets to the mirror, which may be another way than this program's: its proxy, its authorities, its word.
+"""How the running dockerd gets to the mirror, which may be another way than this program's: its
+proxy, its authorities, its word.
 
-Owns the question that settles it: dockerd itself is asked for a manifest by the mirror's own name (`refusal`). Changes nothing.
+Owns the question that settles it: dockerd itself is asked for a manifest by the mirror's own name
+(`refusal`). Changes nothing.
 """
 
 import http.client
@@ -14,7 +16,8 @@ from urllib.parse import urlsplit
 from . import daemon_json, engine, probe
 
 ASK_SECONDS = 45
-"""For dockerd to ask the mirror: it gives a connection 30 s and the TLS handshake 10 (moby distribution/registry.go)."""
+"""For dockerd to ask the mirror: it gives a connection 30 s and the TLS handshake 10 (moby
+distribution/registry.go)."""
 
 SYSTEM_AUTHORITIES = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -23,18 +26,21 @@ SYSTEM_AUTHORITIES = (
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
-"""Where dockerd finds the system's authorities (Go crypto/x509/root_linux.go); it reads the first that is there, once."""
+"""Where dockerd finds the system's authorities (Go crypto/x509/root_linux.go); it reads the first
+that is there, once."""
 
 LOCAL = ("localhost",)
 
 
 def refusal(url: str, image: str, info: Dict[str, Any], unit: str, text: str) -> Optional[str]:
-    """Why the running dockerd does not get `image` (like library/hello-world:latest) from the mirror; None if it does.
+    """Why the running dockerd does not get `image` (like library/hello-world:latest) from the
+    mirror; None if it does.
 
-    dockerd is asked for the image by the mirror's own name (`GET /distribution/…/json`). That name has one endpoint and no other
-    to fall back to, with the proxy, the authorities and the resolver that the same host gets as a mirror (moby
-    registry/service_v2.go `lookupV2Endpoints`). So 200 is the mirror's answer, before the node is configured and after. None too
-    where docker's socket is not on this machine.
+    dockerd is asked for the image by the mirror's own name (`GET /distribution/…/json`). That name
+    has one endpoint and no other to fall back to, with the proxy, the authorities and the resolver
+    that the same host gets as a mirror (moby registry/service_v2.go `lookupV2Endpoints`). So 200 is
+    the mirror's answer, before the node is configured and after. None too where docker's socket is
+    not on this machine.
     """
     address = socket_path()
     if address is None:
@@ -42,7 +48,9 @@ def refusal(url: str, image: str, info: Dict[str, Any], unit: str, text: str) ->
     host = urlsplit(url).netloc
     connection = Local(address)
     try:
-        connection.request("GET", "/distribution/%s/%s/json" % (host, image), headers={"Host": "docker"})
+        connection.request(
+            "GET", "/distribution/%s/%s/json" % (host, image), headers={"Host": "docker"}
+        )
         answer = connection.getresponse()
         body = answer.read(65536)
     except socket.timeout:
@@ -55,7 +63,9 @@ def refusal(url: str, image: str, info: Dict[str, Any], unit: str, text: str) ->
         connection.close()
     if status == 200:
         return None
-    words = "docker itself does not get %s from %s, though this machine's other programs do: %s"
+    words = (
+        "docker itself does not get %s from %s, though this machine's other programs do: %s [RM033]"
+    )
     return words % (image, url, " ".join(reason.split())[:300]) + _remedy(url, info, unit, text)
 
 
@@ -64,27 +74,38 @@ def _remedy(url: str, info: Dict[str, Any], unit: str, text: str) -> str:
     host = urlsplit(url).hostname or ""
     proxy = proxy_of(url, info, unit, text)
     if proxy is not None:
-        return "; it goes there through its proxy %s: " % probe.without_password(proxy) + probe.NO_PROXY % host
+        return (
+            "; it goes there through its proxy %s: " % probe.without_password(proxy)
+            + probe.NO_PROXY % host
+        )
     started = started_at(unit)
     bundle = next((path for path in SYSTEM_AUTHORITIES if os.path.exists(path)), None)
     if bundle is not None and started is not None and os.path.getmtime(bundle) > started:
         words = (
-            "; %s is newer than the running docker, which reads it at its start only: restart docker, or put the authority in "
+            "; %s is newer than the running docker, which reads it at its start only: restart"
+            " docker, or put the authority in "
         )
-        return words % bundle + "/etc/docker/certs.d/%s/ca.crt, which it reads each time" % urlsplit(url).netloc
+        return (
+            words % bundle
+            + ("/etc/docker/certs.d/%s/ca.crt, which it reads each time [RM034]")
+            % urlsplit(url).netloc
+        )
     return "; nothing that is known here differs for it, so see its log (journalctl -u %s)" % unit
 
 
 def proxy_of(url: str, info: Dict[str, Any], unit: str, text: str) -> Optional[str]:
-    """URL, with its account, of the proxy through which dockerd goes to `url`; None where it goes there directly.
+    """URL, with its account, of the proxy through which dockerd goes to `url`; None where it goes
+    there directly.
 
-    `info`: `docker info`, which shows what dockerd took over at its start. `text`: daemon.json, which may have the account.
+    `info`: `docker info`, which shows what dockerd took over at its start. `text`: daemon.json,
+    which may have the account.
     """
     shown = str(info.get("HttpsProxy") or "")
     if not shown or not goes_through_proxy(urlsplit(url), str(info.get("NoProxy") or "")):
         return None
     shown = shown if "://" in shown else "http://" + shown
-    # What docker shows has the account struck out; where that comes from has it (since docker 23 the file may, too).
+    # What docker shows has the account struck out; where that comes from has it (since docker 23
+    # the file may, too).
     for candidate in _sources(unit, text):
         full = candidate if "://" in candidate else "http://" + candidate
         if probe.without_password(full) == probe.without_password(shown):
@@ -93,7 +114,8 @@ def proxy_of(url: str, info: Dict[str, Any], unit: str, text: str) -> Optional[s
 
 
 def goes_through_proxy(url: Any, no_proxy: str) -> bool:
-    """Whether Go's HTTP client uses its proxy for `url` (golang.org/x/net/http/httpproxy `useProxy`). Pure."""
+    """Whether Go's HTTP client uses its proxy for `url` (golang.org/x/net/http/httpproxy
+    `useProxy`). Pure."""
     host = (url.hostname or "").lower()
     port = str(url.port or 443)
     try:
@@ -102,7 +124,9 @@ def goes_through_proxy(url: Any, no_proxy: str) -> bool:
         address = None
     if host in LOCAL or (address is not None and address.is_loopback):
         return False
-    return not any(_excepts(entry.strip().lower(), host, port, address) for entry in no_proxy.split(","))
+    return not any(
+        _excepts(entry.strip().lower(), host, port, address) for entry in no_proxy.split(",")
+    )
 
 
 def _excepts(entry: str, host: str, port: str, address: Any) -> bool:
@@ -128,10 +152,12 @@ def _excepts(entry: str, host: str, port: str, address: Any) -> bool:
 
 
 def started_at(unit: str) -> Optional[float]:
-    """When the running dockerd was started, as seconds since 1970; None where it cannot be found out."""
+    """When the running dockerd was started, as seconds since 1970; None where it cannot be found
+    out."""
     try:
         with open("/proc/%s/stat" % engine.pid(unit)) as file:
-            # proc(5): field 22, in clock ticks after the boot; the second field may hold spaces and ends with a bracket.
+            # proc(5): field 22, in clock ticks after the boot; the second field may hold spaces and
+            # ends with a bracket.
             ticks = int(file.read().rpartition(")")[2].split()[19])
         with open("/proc/stat") as file:
             booted = next(int(line.split()[1]) for line in file if line.startswith("btime "))
@@ -141,12 +167,13 @@ def started_at(unit: str) -> Optional[float]:
 
 
 def _sources(unit: str, text: str) -> List[str]:
-    """Where dockerd may have its proxy from: its environment, and `proxies` in daemon.json (since docker 23)."""
+    """Where dockerd may have its proxy from: its environment, and `proxies` in daemon.json (since
+    docker 23)."""
     environment = _environment(unit)
     found = [environment[name] for name in ("HTTPS_PROXY", "https_proxy") if environment.get(name)]
     try:
         configured = daemon_json.values(text).get("proxies")
-    except daemon_json.Refused:  # told where the file is what it is about
+    except daemon_json.Refused:  # reported where the file itself is checked
         configured = None
     if isinstance(configured, dict) and isinstance(configured.get("https-proxy"), str):
         found.append(configured["https-proxy"])

@@ -1,12 +1,16 @@
-"""Edits the text of one `hosts.toml` so that everything we do not own stays byte for byte. Pure: no file is touched here.
+"""Edits the text of one `hosts.toml` so that everything we do not own stays byte for byte. Pure: no
+file is touched here.
 
-WHAT IT OWNS: one table `[host."https://mirror"]` for each of our mirrors. Every other table, key, comment and blank line is never
-re-written, because the text is cut at the edges of what is ours and nowhere else.
+WHAT IT OWNS: one table `[host."https://mirror"]` for each of our mirrors. Every other table, key,
+comment and blank line is never re-written, because the text is cut at the edges of what is ours and
+nowhere else.
 
-WHAT IT REFUSES: text that two readers could read differently, or that dockerd would ignore. dockerd logs a file that it cannot
-read and goes on as if there were none (containerd core/remotes/docker/config/hosts.go `loadHostDir`), so a file is edited only
-where it is TOML of the kind that hosts.toml is described in: strings, booleans, lists and tables, one `[host."…"]` header for
-each host. The order of the hosts is that of their headers (`getSortedHosts`), and the root's `server` comes last.
+WHAT IT REFUSES: text that two readers could read differently, or that dockerd would ignore. dockerd
+logs a file that it cannot read and goes on as if there were none (containerd
+core/remotes/docker/config/hosts.go `loadHostDir`), so a file is edited only where it is TOML of the
+kind that hosts.toml is described in: strings, booleans, lists and tables, one `[host."…"]` header
+for each host. The order of the hosts is that of their headers (`getSortedHosts`), and the root's
+`server` comes last.
 """
 
 import json
@@ -17,15 +21,18 @@ from urllib.parse import urlsplit
 from .files import Failed
 
 LARGEST = 1 << 20
-"""Bytes of a hosts.toml beyond which something else must have been written there; real ones have some hundred."""
+"""Bytes of a hosts.toml beyond which something else must have been written there; real ones have
+some hundred."""
 DEEPEST = 4
 """Lists in lists; `client` has two."""
 
 CAPABILITIES = ("pull", "resolve")
-"""Of our host. Without the key a host has them all, `push` among them, and a push to a mirror fails."""
+"""Of our host. Without the key a host has them all, `push` among them, and a push to a mirror
+fails."""
 KNOWN_CAPABILITIES = ("pull", "resolve", "push", "referrers")
 REFERRERS_SINCE = (29, 1, 0)
-"""docker from which on `referrers` is a capability (containerd 2.2); an earlier one ignores a file that has the word."""
+"""docker from which on `referrers` is a capability (containerd 2.2); an earlier one ignores a file
+that has the word."""
 
 _DURATION = re.compile(r"[-+]?(?:0|(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+)")
 """What Go's time.ParseDuration reads."""
@@ -36,14 +43,17 @@ _SPACE = re.compile(r"[ \t]*")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)")
 _ESCAPES = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r", '"': '"', "\\": "\\"}
 
-_MANAGED = re.compile(r"(?i)\b(?:ansible|puppet|chef|salt)[ _-]?managed\b|\bmanaged by (?:ansible|puppet|chef|salt)\b")
+_MANAGED = re.compile(
+    r"(?i)\b(?:ansible|puppet|chef|salt)[ _-]?managed\b|\bmanaged by (?:ansible|puppet|chef|salt)\b"
+)
 """How the usual tools mark a file that they write as a whole (Ansible's `ansible_managed`)."""
 _BLOCK = re.compile(r"\b(BEGIN|END) ANSIBLE MANAGED BLOCK\b")
 """How Ansible's blockinfile marks the lines that are its own; the rest of the file is not."""
 
 
 class Refused(Failed):
-    """The file cannot be edited without guessing; the message says what is wrong and what to do. Nothing was changed."""
+    """The file cannot be edited without guessing; the message says what is wrong and what to do.
+    Nothing was changed."""
 
 
 class Host(NamedTuple):
@@ -63,7 +73,8 @@ class Document(NamedTuple):
     text: str
     root: Dict[str, Any]
     hosts: List[Host]
-    """In the order in which dockerd asks them; the root's `server`, or the registry itself, comes after them."""
+    """In the order in which dockerd asks them; the root's `server`, or the registry itself, comes
+    after them."""
     comments: List[Tuple[int, str]]
     """Where each begins, and its text."""
     tables_start: int
@@ -75,13 +86,19 @@ def decode(data: Optional[bytes]) -> str:
     if data is None:
         return ""
     if len(data) > LARGEST:
-        raise Refused("it has %d bytes, which no hosts.toml has; put the right file there" % len(data))
+        raise Refused(
+            "it has %d bytes, which no hosts.toml has; put the right file there [RM063]" % len(data)
+        )
     if data[:3] == b"\xef\xbb\xbf":
-        raise Refused("it begins with a byte order mark, which is not TOML; save it without")
+        raise Refused(
+            ("it begins with a byte order mark, which is not TOML; save it without [RM064]")
+        )
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise Refused("byte %d is not UTF-8; correct the text there" % error.start) from None
+        raise Refused(
+            ("byte %d is not UTF-8; correct the text there [RM021]") % error.start
+        ) from None
 
 
 def hosts(text: str) -> List[str]:
@@ -95,7 +112,8 @@ def contains(names: List[str], url: str) -> bool:
 
 
 def same(one: str, other: str) -> bool:
-    """Whether two names of hosts are one to dockerd, which puts https:// before a bare name and /v2 behind the path."""
+    """Whether two names of hosts are one to dockerd, which puts https:// before a bare name and /v2
+    behind the path."""
     return _normal(one) == _normal(other)
 
 
@@ -109,18 +127,21 @@ def _normal(name: str) -> Tuple[str, str, str]:
 
 
 def table(url: str, settings: Dict[str, Any], newline: str = "\n") -> str:
-    """The text of our table. `settings`: its keys, each a string or a list of strings or of lists."""
-    lines = ["[host.%s]" % json.dumps(url)] + ["  %s = %s" % (key, _spelt(value)) for key, value in settings.items()]
-    return "".join(line + newline for line in lines)
+    """The text of our table. `settings`: its keys, each a boolean, a string, or a list of strings
+    or of lists."""
+    header = "[host.%s]" % json.dumps(url)
+    return "".join(line + newline for line in [header, *("  " + key for key in lines(settings))])
 
 
-def _spelt(value: Any) -> str:
-    # Strings of ASCII are spelt in TOML as in JSON, and so are lists of them.
-    return json.dumps(value)
+def lines(settings: Dict[str, Any]) -> List[str]:
+    """Keys as TOML has them, one a line."""
+    # Booleans and strings of ASCII are spelt in TOML as in JSON, and so are lists of them.
+    return ["%s = %s" % (key, json.dumps(value)) for key, value in settings.items()]
 
 
 def add(text: str, url: str, settings: Dict[str, Any]) -> str:
-    """`text` with our table before all other hosts; in its place where it has one. Raises Refused."""
+    """`text` with our table before all other hosts; in its place where it has one. Raises
+    Refused."""
     document = parse(text)
     newline = "\r\n" if "\r\n" in text else "\n"
     block = table(url, settings, newline)
@@ -129,7 +150,9 @@ def add(text: str, url: str, settings: Dict[str, Any]) -> str:
             if text[host.start : host.end] == block or host.values == settings:
                 return text
             last = "" if text[: host.end].endswith("\n") else newline
-            return text[: host.start] + (block[: -len(newline)] if last else block) + text[host.end :]
+            return (
+                text[: host.start] + (block[: -len(newline)] if last else block) + text[host.end :]
+            )
     at = _insertion(document)
     if text[at:].strip(" \t\r\n"):
         return text[:at] + block + newline + text[at:]
@@ -141,7 +164,8 @@ def add(text: str, url: str, settings: Dict[str, Any]) -> str:
 
 
 def remove(text: str, url: str) -> str:
-    """`text` without the table of `url`, and without the blank line that `add` puts beside it. Raises Refused."""
+    """`text` without the table of `url`, and without the blank line that `add` puts beside it.
+    Raises Refused."""
     for host in parse(text).hosts:
         if not same(host.name, url):
             continue
@@ -157,7 +181,8 @@ def remove(text: str, url: str) -> str:
 
 
 def _insertion(document: Document) -> int:
-    """Where our table goes: behind the root's keys, before the first table and the comment that belongs to it."""
+    """Where our table goes: behind the root's keys, before the first table and the comment that
+    belongs to it."""
     at = document.tables_start
     if at == len(document.text):
         return at
@@ -173,7 +198,8 @@ def _insertion(document: Document) -> int:
 
 
 def managed_by(document: Document, at: int) -> Optional[str]:
-    """Which tool's mark is over the place `at`, so that it would undo an edit there at its next run; None if none is."""
+    """Which tool's mark is over the place `at`, so that it would undo an edit there at its next
+    run; None if none is."""
     inside = False
     for start, comment in document.comments:
         block = _BLOCK.search(comment)
@@ -186,12 +212,18 @@ def managed_by(document: Document, at: int) -> Optional[str]:
 
 def entry_point(document: Document, url: str) -> int:
     """The place that `add` would change."""
-    return next((host.start for host in document.hosts if same(host.name, url)), _insertion(document))
+    return next(
+        (host.start for host in document.hosts if same(host.name, url)), _insertion(document)
+    )
 
 
 def ignored_because(document: Document, version: Tuple[int, int, int]) -> Optional[str]:
-    """Why dockerd of this version would ignore the whole file; None if it reads it (`parseHostConfig`)."""
-    for where, values in [("", document.root), *((host.name, host.values) for host in document.hosts)]:
+    """Why dockerd of this version would ignore the whole file; None if it reads it
+    (`parseHostConfig`)."""
+    for where, values in [
+        ("", document.root),
+        *((host.name, host.values) for host in document.hosts),
+    ]:
         wrong = _wrong(values, version)
         if wrong is not None:
             return wrong + (" (host %s)" % where if where else "")
@@ -199,33 +231,47 @@ def ignored_because(document: Document, version: Tuple[int, int, int]) -> Option
 
 
 def _wrong(values: Dict[str, Any], version: Tuple[int, int, int]) -> Optional[str]:
-    kinds = {"capabilities": list, "skip_verify": bool, "override_path": bool, "dial_timeout": str, "server": str, "header": dict}
+    kinds = {
+        "capabilities": list,
+        "skip_verify": bool,
+        "override_path": bool,
+        "dial_timeout": str,
+        "server": str,
+        "header": dict,
+    }
     for key, kind in kinds.items():
         if key in values and not isinstance(values[key], kind):
-            return "%s is of another kind than dockerd wants" % key
+            return "%s is of another kind than dockerd wants [RM066]" % key
     for word in values.get("capabilities", []):
         if not isinstance(word, str):
-            return "capabilities is of another kind than dockerd wants"
+            return "capabilities is of another kind than dockerd wants [RM067]"
         if word.lower() not in KNOWN_CAPABILITIES:
-            return "it has the unknown capability %s" % json.dumps(word)
+            return "it has the unknown capability %s [RM068]" % json.dumps(word)
         if word.lower() == "referrers" and version < REFERRERS_SINCE:
-            return "it has the capability referrers, which docker knows from %d.%d on" % REFERRERS_SINCE[:2]
+            return (
+                "it has the capability referrers, which docker knows from %d.%d on [RM069]"
+                % REFERRERS_SINCE[:2]
+            )
     timeout = values.get("dial_timeout")
     if timeout and not _DURATION.fullmatch(timeout):
-        return "dial_timeout is %s, which is no duration" % json.dumps(timeout)
+        return "dial_timeout is %s, which is no duration [RM070]" % json.dumps(timeout)
     for value in values.get("header", {}).values():
         if not _is_text_or_texts(value):
-            return "a header is neither a string nor a list of strings"
+            return "a header is neither a string nor a list of strings [RM071]"
     if "ca" in values and not _is_text_or_texts(values["ca"]):
-        return "ca is neither a string nor a list of strings"
+        return "ca is neither a string nor a list of strings [RM072]"
     pairs = values.get("client", "")
-    if not isinstance(pairs, str) and not (isinstance(pairs, list) and all(_is_client(pair) for pair in pairs)):
-        return "client is neither a string nor a list of strings or pairs"
+    if not isinstance(pairs, str) and not (
+        isinstance(pairs, list) and all(_is_client(pair) for pair in pairs)
+    ):
+        return "client is neither a string nor a list of strings or pairs [RM073]"
     return None
 
 
 def _is_text_or_texts(value: Any) -> bool:
-    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value))
+    return isinstance(value, str) or (
+        isinstance(value, list) and all(isinstance(item, str) for item in value)
+    )
 
 
 def _is_client(value: Any) -> bool:
@@ -234,15 +280,26 @@ def _is_client(value: Any) -> bool:
     )
 
 
-KEYS = ("server", "host", "capabilities", "ca", "client", "skip_verify", "header", "override_path", "dial_timeout")
-"""What dockerd knows in the file. It finds them in any case of letters (go-toml), and the order of hosts in this one only."""
+KEYS = (
+    "server",
+    "host",
+    "capabilities",
+    "ca",
+    "client",
+    "skip_verify",
+    "header",
+    "override_path",
+    "dial_timeout",
+)
+"""What dockerd knows in the file. It finds them in any case of letters (go-toml), and the order of
+hosts in this one only."""
 
 
 def parse(text: str) -> Document:
     """The parts of a hosts.toml. Raises Refused."""
     bad = _CONTROL.search(text)
     if bad is not None:
-        raise _refused(text, bad.start(), "a control character, which is not TOML")
+        raise _refused(text, bad.start(), "a control character, which is not TOML [RM074]")
     return _Reader(text).document()
 
 
@@ -268,73 +325,104 @@ class _Reader:
                 start = self.at
                 key = self._key()
                 if here is root and key == "host":
-                    raise _refused(self.text, start, 'hosts that are not tables of their own; write each as [host."https://…"]')
+                    raise _refused(
+                        self.text,
+                        start,
+                        (
+                            "hosts that are not tables of their own; write each as"
+                            ' [host."https://…"]'
+                            " [RM075]"
+                        ),
+                    )
                 self._expect("=")
                 self._add(here, key, start)
                 self._end_of_line()
                 if seen and seen[-1][0] == "host" and len(seen[-1]) > 1:
                     found[-1] = found[-1]._replace(end=self.at)
                 elif seen and seen[-1] == ("host",):
-                    raise _refused(self.text, start, 'a key of [host]; write each host as [host."https://…"]')
+                    raise _refused(
+                        self.text,
+                        start,
+                        ('a key of [host]; write each host as [host."https://…"] [RM076]'),
+                    )
                 continue
             tables_start = min(tables_start, line)
             path = self._header()
             if path in seen:
-                raise _refused(self.text, line, "a table that was there before")
+                raise _refused(self.text, line, "a table that was there before [RM220]")
             self._end_of_line()
             if path[0] != "host" or len(path) == 1:
                 if path == ("header",) or len(path) > 1 or path[0] not in KEYS:
                     here = self._other_table(root, path, other_tables, line)
                 elif path != ("host",):
-                    raise _refused(self.text, line, "a table where dockerd wants a value")
+                    raise _refused(self.text, line, "a table where dockerd wants a value [RM077]")
             elif found and found[-1].name == path[1]:
                 found[-1] = found[-1]._replace(end=self.at)
                 here = self._subtable(found[-1], path, line)
             else:
                 if path[1] in [host.name for host in found]:
-                    raise _refused(self.text, line, "a host in two places, which dockerd asks twice; put its tables together")
+                    raise _refused(
+                        self.text,
+                        line,
+                        (
+                            "a host in two places, which dockerd asks twice; put its"
+                            " tables together"
+                            " [RM078]"
+                        ),
+                    )
                 found.append(Host(path[1], line, self.at, {}))
                 here = self._subtable(found[-1], path, line)
             seen.append(path)
         return Document(self.text, root, found, self.comments, tables_start)
 
     def _other_table(
-        self, root: Dict[str, Any], path: Tuple[str, ...], others: Dict[Tuple[str, ...], Dict[str, Any]], line: int
+        self,
+        root: Dict[str, Any],
+        path: Tuple[str, ...],
+        others: Dict[Tuple[str, ...], Dict[str, Any]],
+        line: int,
     ) -> Dict[str, Any]:
         """A table that is nobody's host: the root's `header`, or one that dockerd does not know."""
         if path == ("header",):
             if "header" in root:
-                raise _refused(self.text, line, "header given twice")
+                raise _refused(self.text, line, "header given twice [RM217]")
             root["header"] = {}
             found: Dict[str, Any] = root["header"]
             return found
         if path[0] in root or path[0] in KEYS:
-            raise _refused(self.text, line, "a table where dockerd wants a value")
+            raise _refused(self.text, line, "a table where dockerd wants a value [RM077]")
         return others.setdefault(path, {})
 
     def _subtable(self, host: Host, path: Tuple[str, ...], line: int) -> Dict[str, Any]:
         if len(path) == 2:
             if host.values:
-                raise _refused(self.text, line, "a table after a table within it")
+                raise _refused(self.text, line, "a table after a table within it [RM080]")
             return host.values
         if path[2:] != ("header",):
-            raise _refused(self.text, line, 'a table that no host has; is the host\'s name in quotes, as in [host."https://…"]?')
+            raise _refused(
+                self.text,
+                line,
+                "a table that no host has; is the host's name in quotes, as in"
+                ' [host."https://…"]? [RM081]',
+            )
         if "header" in host.values:
-            raise _refused(self.text, line, "header given twice")
+            raise _refused(self.text, line, "header given twice [RM217]")
         host.values["header"] = {}
         found: Dict[str, Any] = host.values["header"]
         return found
 
     def _add(self, here: Dict[str, Any], key: str, start: int) -> None:
         if key in here:
-            raise _refused(self.text, start, "%s given twice" % key)
+            raise _refused(self.text, start, "%s given twice [RM218]" % key)
         here[key] = self._value(0)
 
     def _header(self) -> Tuple[str, ...]:
         start = self.at
         self.at += 1
         if self.text[self.at : self.at + 1] == "[":
-            raise _refused(self.text, start, "a list of tables, which hosts.toml has no use for")
+            raise _refused(
+                self.text, start, ("a list of tables, which hosts.toml has no use for [RM082]")
+            )
         path: List[str] = []
         while True:
             self._space()
@@ -345,7 +433,7 @@ class _Reader:
             if sign == "]":
                 return tuple(path)
             if sign != ".":
-                raise _refused(self.text, start, "a header of a table that is not closed")
+                raise _refused(self.text, start, "a header of a table that is not closed [RM083]")
 
     def _key(self, quoted_host: bool = False) -> str:
         start, sign = self.at, self.text[self.at : self.at + 1]
@@ -354,20 +442,30 @@ class _Reader:
         else:
             bare = _BARE_KEY.match(self.text, self.at)
             if bare is None:
-                raise _refused(self.text, start, "something that is neither a key nor a table nor a comment")
+                raise _refused(
+                    self.text,
+                    start,
+                    ("something that is neither a key nor a table nor a comment [RM084]"),
+                )
             key, self.at = bare.group(), bare.end()
         if quoted_host:
-            # A name that needs more than these is no URL, and what Go's parser makes of it is nobody's business.
+            # A name that needs more than these is no URL, and what Go's parser makes of it is
+            # nobody's business.
             if not re.fullmatch("[!-~]+", key) or set(key) & set("\\\"'%<>^`{|}"):
-                raise _refused(self.text, start, "a host whose name is no URL")
+                raise _refused(self.text, start, "a host whose name is no URL [RM221]")
         elif key.lower() in KEYS and key not in KEYS:
-            raise _refused(self.text, start, "%s, which dockerd may or may not take for %s; write it so" % (key, key.lower()))
+            raise _refused(
+                self.text,
+                start,
+                ("%s, which dockerd may or may not take for %s; write it so [RM085]")
+                % (key, key.lower()),
+            )
         return key
 
     def _value(self, depth: int) -> Any:
         start, sign = self.at, self.text[self.at : self.at + 1]
         if depth > DEEPEST:
-            raise _refused(self.text, start, "lists within lists without end")
+            raise _refused(self.text, start, "lists within lists without end [RM086]")
         if sign and sign in "\"'":
             return self._string()
         if sign == "[":
@@ -377,7 +475,9 @@ class _Reader:
         bare = _BARE_VALUE.match(self.text, self.at)
         word = bare.group() if bare is not None else ""
         if word not in ("true", "false"):
-            raise _refused(self.text, start, "a value that is no string, list, table, true or false")
+            raise _refused(
+                self.text, start, "a value that is no string, list, table, true or false [RM087]"
+            )
         self.at += len(word)
         return word == "true"
 
@@ -396,7 +496,7 @@ class _Reader:
             if sign == ",":
                 self.at += 1
             elif sign != "]":
-                raise _refused(self.text, start, "a list that is not closed")
+                raise _refused(self.text, start, "a list that is not closed [RM223]")
 
     def _inline(self, depth: int) -> Dict[str, Any]:
         start = self.at
@@ -412,7 +512,7 @@ class _Reader:
             key = self._key()
             self._expect("=")
             if key in found:
-                raise _refused(self.text, at, "%s given twice" % key)
+                raise _refused(self.text, at, "%s given twice [RM218]" % key)
             found[key] = self._value(depth + 1)
             self._space()
             sign = self.text[self.at : self.at + 1]
@@ -420,18 +520,18 @@ class _Reader:
             if sign == "}":
                 return found
             if sign != ",":
-                raise _refused(self.text, start, "a table on one line that is not closed")
+                raise _refused(self.text, start, "a table on one line that is not closed [RM088]")
 
     def _string(self) -> str:
         start, quote = self.at, self.text[self.at]
         if self.text.startswith(quote * 3, self.at):
-            raise _refused(self.text, start, "a string over several lines; write it on one")
+            raise _refused(self.text, start, "a string over several lines; write it on one [RM089]")
         self.at += 1
         found: List[str] = []
         while True:
             sign = self.text[self.at : self.at + 1]
             if sign in ("", "\n", "\r"):
-                raise _refused(self.text, start, "a string that is not closed")
+                raise _refused(self.text, start, "a string that is not closed [RM222]")
             self.at += 1
             if sign == quote:
                 return "".join(found)
@@ -449,13 +549,17 @@ class _Reader:
             if code <= 0x10FFFF and not 0xD800 <= code <= 0xDFFF:
                 self.at += length
                 return chr(code)
-        raise _refused(self.text, start, "a string with an escape that TOML does not have")
+        raise _refused(self.text, start, "a string with an escape that TOML does not have [RM090]")
 
     def _expect(self, sign: str) -> None:
         self._space()
         if self.text[self.at : self.at + 1] != sign:
-            words = "a key with a dot, which may be a table; write the table" if self.text[self.at : self.at + 1] == "." else ""
-            raise _refused(self.text, self.at, words or "a key without a value")
+            words = (
+                "a key with a dot, which may be a table; write the table [RM091]"
+                if self.text[self.at : self.at + 1] == "."
+                else ""
+            )
+            raise _refused(self.text, self.at, words or "a key without a value [RM219]")
         self.at += 1
         self._space()
 
@@ -487,7 +591,7 @@ class _Reader:
     def _end_of_line(self) -> None:
         self._space()
         if not self._ends_line():
-            raise _refused(self.text, self.at, "something behind a value or a header")
+            raise _refused(self.text, self.at, "something behind a value or a header [RM092]")
 
 
 def _refused(text: str, at: int, what: str) -> Refused:

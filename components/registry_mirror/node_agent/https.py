@@ -1,6 +1,7 @@
 """An HTTPS connection whose whole life has a limit, and bodies that have one. Stdlib only.
 
-A socket's own timeout begins anew with every byte: who sends one a second is never timed out by it.
+A socket's own timeout begins anew with every byte: a server that sends one a second never runs into
+it.
 """
 
 import contextlib
@@ -15,9 +16,12 @@ BODY_BYTES = 64 * 1024
 
 
 class Connection(http.client.HTTPSConnection):
-    """As its base, but all of it, from the first connection, lasts `seconds` at most: then what waits raises socket.timeout."""
+    """As its base, but all of it, from the first connection, lasts `seconds` at most: then what
+    waits raises socket.timeout."""
 
-    def __init__(self, host: str, port: int, timeout: float, context: ssl.SSLContext, seconds: float) -> None:
+    def __init__(
+        self, host: str, port: int, timeout: float, context: ssl.SSLContext, seconds: float
+    ) -> None:
         super().__init__(host, port, timeout=timeout, context=context)
         self._trust = context
         self._timer = threading.Timer(seconds, self._end)
@@ -29,12 +33,16 @@ class Connection(http.client.HTTPSConnection):
     def connect(self) -> None:
         """As its base. Raises socket.timeout, too, for a handshake that is as slow."""
         self._raise_if_expired()
-        if self._timer.ident is None:  # a second connection, if the other end closes the first, has what is left
+        if (
+            self._timer.ident is None
+        ):  # a second connection, if the other end closes the first, has what is left
             self._timer.start()
         http.client.HTTPConnection.connect(self)
         # Known here before the handshake, so that the limit reaches that, too.
         self.sock = self._trust.wrap_socket(
-            self.sock, server_hostname=getattr(self, "_tunnel_host", None) or self.host, do_handshake_on_connect=False
+            self.sock,
+            server_hostname=getattr(self, "_tunnel_host", None) or self.host,
+            do_handshake_on_connect=False,
         )
         self._connected = self.sock
         try:
@@ -57,7 +65,8 @@ class Connection(http.client.HTTPSConnection):
         return answer
 
     def body(self, answer: http.client.HTTPResponse) -> Optional[bytes]:
-        """The answer's body; None if it is larger than any that we ask for. Raises socket.timeout at the limit, OSError."""
+        """The answer's body; None if it is larger than any that we ask for. Raises socket.timeout
+        at the limit, OSError."""
         try:
             data = answer.read(BODY_BYTES + 1)
         except (OSError, ValueError, http.client.HTTPException):
@@ -68,7 +77,9 @@ class Connection(http.client.HTTPSConnection):
 
     def close(self) -> None:
         """As its base; the limit is lifted."""
-        if not self._answering:  # the base closes before a body that ends with the connection, and that has a limit too
+        if (
+            not self._answering
+        ):  # the base closes before a body that ends with the connection, and that has a limit too
             self._timer.cancel()
         super().close()
 
@@ -76,7 +87,8 @@ class Connection(http.client.HTTPSConnection):
         self._expired = True
         if self._connected is not None:
             with contextlib.suppress(OSError):  # it ended by itself
-                # Not SSLSocket's, which would take the session away from whoever reads: he now reads the end.
+                # Not SSLSocket's, which would take the session away from the reader, who now reads
+                # the end.
                 socket.socket.shutdown(self._connected, socket.SHUT_RDWR)
 
     def _raise_if_expired(self) -> None:

@@ -1,6 +1,8 @@
-"""Where an agent's run begins on a node: one action, one request, one word on stdout or one sentence on stderr.
+"""Where an agent's run begins on a node: one action, one request, one word on stdout or one
+sentence on stderr.
 
-What goes to stdout is kept in Pulumi's state, so it is a fixed status word between our marks and nothing else.
+What goes to stdout is kept in Pulumi's state, so it is a fixed status word between our marks and
+nothing else.
 """
 
 import importlib
@@ -10,16 +12,20 @@ from typing import Any, Dict
 
 from ..answer import marked, printed_complaint
 from .files import Failed
+from .request import BadRequest, decode
 
 
 def main(action: str, request: Dict[str, Any]) -> int:
-    """Do `action`, like `node.apply`; returns the exit code: 0 done, 1 failed and everything is as it was."""
+    """Do `action`, like `node.apply`; returns the exit code: 0 done, 1 failed and everything is as
+    it was."""
     os.umask(0o022)
     module, _, function = action.partition(".")
     try:
         # By name, because only the modules that an action needs have travelled.
-        print(marked(getattr(importlib.import_module("." + module, __package__), function)(request)))
-    except Failed as error:
+        act = getattr(importlib.import_module("." + module, __package__), function)
+        kind, *_ = act.__annotations__.values()  # of the one parameter
+        print(marked(act(decode(kind, request))))
+    except (Failed, BadRequest) as error:
         print(printed_complaint(error), file=sys.stderr)
         return 1
     except OSError as error:

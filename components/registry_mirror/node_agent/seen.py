@@ -1,8 +1,10 @@
-"""Whether the running dockerd asks the mirror when it pulls: it is made to pull, and its connections are looked at.
+"""Whether the running dockerd asks the mirror when it pulls: it is made to pull, and its
+connections are looked at.
 
-dockerd logs a hosts.toml that it does not take and goes on without, and nothing in its API shows what it made of the file. So it
-is asked to pull what nobody has, a digest of random bytes, and the kernel is asked for its new connections (proc_pid_net(5)): one
-of them must lead to the mirror. The pull is called off as soon as it does. Owns that; changes nothing.
+dockerd logs a hosts.toml that it does not take and goes on without, and nothing in its API shows
+what it made of the file. So it is asked to pull what nobody has, a digest of random bytes, and the
+kernel is asked for its new connections (proc_pid_net(5)): one of them must lead to the mirror. The
+pull is called off as soon as it does. Owns that; changes nothing.
 """
 
 import os
@@ -31,11 +33,13 @@ class Peer(NamedTuple):
     port: int
 
 
-def complaint(registry: str, image: str, url: str, proxy: Optional[str], unit: str) -> Optional[str]:
+def complaint(
+    registry: str, image: str, url: str, proxy: Optional[str], unit: str
+) -> Optional[str]:
     """Why nobody has seen dockerd ask the mirror `url` for an image of `registry`; None if it did.
 
-    `image`: like library/hello-world:latest. None too where it cannot be seen: dockerd goes through a `proxy`, where every
-    connection leads, or its socket or process is not on this machine.
+    `image`: like library/hello-world:latest. None too where it cannot be seen: dockerd goes through
+    a `proxy`, where every connection leads, or its socket or process is not on this machine.
     """
     address = dockerd_view.socket_path()
     if address is None or proxy is not None:
@@ -49,7 +53,10 @@ def complaint(registry: str, image: str, url: str, proxy: Optional[str], unit: s
     for _ in range(TRIES):
         if _asks(reference, url, address, process):
             return None
-    words = "docker was made to pull from %s and did not connect to %s; see its log (journalctl -u %s)"
+    words = (
+        "docker was made to pull from %s and did not connect to %s; see its log (journalctl -u %s)"
+        " [RM188]"
+    )
     return words % (registry, url, unit)
 
 
@@ -61,7 +68,14 @@ def _asks(reference: str, url: str, address: str, process: str) -> bool:
         connection.settimeout(POLL_SECONDS)
         connection.connect(address)
         asked = "fromImage=%s&tag=sha256%%3A%s" % (quote(reference, ""), os.urandom(32).hex())
-        head = ("POST /images/create?%s HTTP/1.1" % asked, "Host: docker", "Content-Length: 0", "Connection: close", "", "")
+        head = (
+            "POST /images/create?%s HTTP/1.1" % asked,
+            "Host: docker",
+            "Content-Length: 0",
+            "Connection: close",
+            "",
+            "",
+        )
         connection.sendall("\r\n".join(head).encode())
         over = False
         while not over and time.monotonic() < deadline:
@@ -72,7 +86,10 @@ def _asks(reference: str, url: str, address: str, process: str) -> bool:
             except OSError:
                 over = True
             # Once more after the answer: what came of it was connected before.
-            if any(peer.inode not in before and (peer.address, peer.port) in wanted for peer in peers(process)):
+            if any(
+                peer.inode not in before and (peer.address, peer.port) in wanted
+                for peer in peers(process)
+            ):
                 return True
     return False
 
@@ -118,7 +135,8 @@ def connections(table: str) -> List[Peer]:
 
 
 def _readable(address: str) -> str:
-    """`0100007F` is 127.0.0.1: words of four bytes, each in the machine's own order (`0x%08X` of a `__be32`)."""
+    """`0100007F` is 127.0.0.1: words of four bytes, each in the machine's own order (`0x%08X` of a
+    `__be32`)."""
     step = -1 if sys.byteorder == "little" else 1
     data = b"".join(bytes.fromhex(address[at : at + 8])[::step] for at in range(0, len(address), 8))
     if len(data) == 16 and data[:12] == b"\0" * 10 + b"\xff\xff":

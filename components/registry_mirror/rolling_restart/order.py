@@ -1,4 +1,5 @@
-"""Whose turn it is, and whether it may be: workers first, managers one at a time, the leader last, quorum kept. Pure."""
+"""Whose turn it is, and whether it may be: workers first, managers one at a time, the leader last,
+quorum kept. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,12 +8,16 @@ Member = Mapping[str, Any]
 """A node as `node_agent/swarm.py` sees it."""
 
 
-def identify(claims: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], members: Sequence[Member]) -> list[str]:
-    """Why the nodes' own words on who they are in the swarm cannot be believed, all reasons at once; empty if they can.
+def identify(
+    claims: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], members: Sequence[Member]
+) -> list[str]:
+    """Why the nodes' own words on who they are in the swarm cannot be believed, all reasons at
+    once; empty if they can.
 
-    `claims`: node name -> the id that the node gives. `nodes`: all configured nodes, with `name` and `address`. A manager's view
-    decides: a node may have an id that the manager sees at its address or under its name, or else one that is nobody else's.
-    Otherwise a worker that was broken into could have another node drained, or be counted as a manager.
+    `claims`: node name -> the id that the node gives. `nodes`: all configured nodes, with `name`
+    and `address`. A manager's view decides: a node may have an id that the manager sees at its
+    address or under its name, or else one that is nobody else's. Otherwise a worker that was broken
+    into could have another node drained, or be counted as a manager.
     """
     known = {member["id"]: member for member in members}
     seen = {node["name"]: _ids_at(node, members) for node in nodes}
@@ -21,30 +26,44 @@ def identify(claims: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], memb
         if not isinstance(claim, str):
             found.append(f"{name} does not say who it is in the swarm, but {str(claim)[:40]!r}")
             continue
-        twice = [other for other, value in claims.items() if other != name and value == claim and claim]
+        twice = [
+            other for other, value in claims.items() if other != name and value == claim and claim
+        ]
         if twice:
-            found.append(f"{name} and {twice[0]} both say that they are the node {claim} of the swarm")
+            found.append(
+                f"{name} and {twice[0]} both say that they are the node {claim} of the swarm"
+            )
         elif claim in known and claim not in seen.get(name, set()):
             theirs = [other for other, ids in seen.items() if claim in ids]
             if theirs or seen.get(name):
                 member = known[claim]
-                words = f"{name} says that it is the node {claim} of the swarm, which a manager knows as {member['name']}"
-                found.append(f"{words} ({member.get('address', '')}): {theirs[0] if theirs else 'another machine'}, not {name}")
+                words = (
+                    f"{name} says that it is the node {claim} of the swarm, which a manager"
+                    f" knows as {member['name']}"
+                )
+                found.append(
+                    f"{words} ({member.get('address', '')}):"
+                    f" {theirs[0] if theirs else 'another machine'}, not {name}"
+                )
     return found
 
 
 def _ids_at(node: Mapping[str, Any], members: Sequence[Member]) -> set[str]:
-    """The ids that a manager sees at a configured node's address; without one, those under its name. A machine that has left the
-    swarm and joined it again is in the list twice."""
+    """The ids that a manager sees at a configured node's address; without one, those under its
+    name. A machine that has left the swarm and joined it again is in the list twice."""
     address = node.get("address", "")
     found = {member["id"] for member in members if address and member.get("address") == address}
-    return found or {member["id"] for member in members if member["name"] in (node["name"], address)}
+    return found or {
+        member["id"] for member in members if member["name"] in (node["name"], address)
+    }
 
 
 def order(due: Mapping[str, str], members: Sequence[Member]) -> list[str]:
-    """Names of the nodes that wait for a restart, in the order of their turns. `due`: name -> id in the swarm.
+    """Names of the nodes that wait for a restart, in the order of their turns. `due`: name -> id in
+    the swarm.
 
-    The leader last, because each restart of a leader costs an election: this way there is one at most.
+    The leader last, because each restart of a leader costs an election: this way there is one at
+    most.
     """
     known = {member["id"]: member for member in members}
 
@@ -55,7 +74,9 @@ def order(due: Mapping[str, str], members: Sequence[Member]) -> list[str]:
     return sorted(due, key=rank)  # stable: nodes of one rank keep the order of the configuration
 
 
-def refusals(due: Mapping[str, str], members: Sequence[Member], allow_quorum_loss: bool) -> list[str]:
+def refusals(
+    due: Mapping[str, str], members: Sequence[Member], allow_quorum_loss: bool
+) -> list[str]:
     """Why nothing may be restarted, all reasons at once; empty if it may be."""
     known = {member["id"]: member for member in members}
     found = [
@@ -75,14 +96,24 @@ def refusals(due: Mapping[str, str], members: Sequence[Member], allow_quorum_los
 def quorum_fault(members: Sequence[Member]) -> str | None:
     """Why no manager may be restarted; None if one may.
 
-    Quorum is more than half of the managers (swarmkit raft.go): one of three, or two of five, may be away, and none of two.
+    Quorum is more than half of the managers (swarmkit raft.go): one of three, or two of five, may
+    be away, and none of two.
     """
     managers = [member for member in members if member["role"] == "manager"]
     reachable = [member for member in managers if member["reachable"]]
     needed = len(managers) // 2 + 1
     if len(managers) == 1:
-        return "it is the swarm's only manager, which would be without one meanwhile; allowQuorumLoss permits that"
+        return (
+            "it is the swarm's only manager, which would be without one meanwhile;"
+            " allowQuorumLoss permits that [RM206]"
+        )
     if len(reachable) - 1 < needed:
-        words = f"{len(reachable)} of {len(managers)} managers are reachable and {needed} are needed for quorum"
-        return f"{words}, so none may go; add managers, bring back those that are away, or permit it by allowQuorumLoss"
+        words = (
+            f"{len(reachable)} of {len(managers)} managers are reachable and {needed} are"
+            " needed for quorum"
+        )
+        return (
+            f"{words}, so none may go; add managers, bring back those that are away, or permit"
+            " it by allowQuorumLoss"
+        )
     return None

@@ -1,4 +1,5 @@
-"""Runs an action on a machine, through the runner (`runner.sh`) that whoever has started us uses too.
+"""Runs an action on a machine, through the runner (`runner.sh`) that whoever has started us uses
+too.
 
 Owns what of a machine's answer is believed: its first bytes, as text, without control characters.
 """
@@ -14,12 +15,13 @@ from typing import IO
 from ..answer import UNREACHABLE
 
 OUTPUT_LIMIT = 1 << 20
-"""Bytes of output and of errors that are read. An answer of the agent has a few hundred; a machine that was taken over may send
-without end, to a process that holds the keys of all others."""
+"""Bytes of output and of errors that are read. An answer of the agent has a few hundred; a machine
+that was taken over may send without end, to a process that holds the keys of all others."""
 _TOO_MUCH = 1
 
 _ESCAPE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)?")
-"""A terminal's sequences as a whole (ECMA-48, CSI and OSC); of every other one the character that begins it is dropped."""
+"""A terminal's sequences as a whole (ECMA-48, CSI and OSC); of every other one the character that
+begins it is dropped."""
 
 
 def run(
@@ -27,14 +29,20 @@ def run(
 ) -> "subprocess.CompletedProcess[str]":
     """Do `action` on the machine that `environment` leads to (`runner.sh`), with settings on stdin.
 
-    One that does not end in `seconds` counts as unreachable; of one that says more than OUTPUT_LIMIT nothing is believed. What it
-    says is text without control characters but the ends of lines.
+    One that does not end in `seconds` counts as unreachable; of one that says more than
+    OUTPUT_LIMIT nothing is believed. What it says is text without control characters but the ends
+    of lines.
     """
     argv = ["sh", runner, action]
     # The runner ends by itself, with the machine's name in its words; we do where it cannot.
     variables = {**os.environ, **environment, "MIRROR_SECONDS": str(int(seconds))}
     with subprocess.Popen(
-        argv, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+        argv,
+        env=variables,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
     ) as running:
         try:
             output, errors = _talk(running, stdin.encode(), time.monotonic() + seconds + _MARGIN)
@@ -42,7 +50,10 @@ def run(
         except (TimeoutError, subprocess.TimeoutExpired):
             return _failed(argv, running, UNREACHABLE, f"no answer within {seconds:.0f} s")
         except OverflowError:
-            reason = "it answered with more than 1 MiB, which the node agent never does; look at that machine"
+            reason = (
+                "it answered with more than 1 MiB, which the node agent never does; look at"
+                " that machine [RM207]"
+            )
             return _failed(argv, running, _TOO_MUCH, reason)
         except BaseException:
             running.kill()
@@ -55,13 +66,15 @@ _MARGIN = 5.0
 
 
 def printable(answer: bytes) -> str:
-    """Bytes from a machine as text that is safe on a terminal: neither escape sequences nor marks that reorder or hide."""
+    """Bytes from a machine as text that is safe on a terminal: neither escape sequences nor marks
+    that reorder or hide."""
     text = _ESCAPE.sub("", answer.decode(errors="replace")).replace("\t", " ")
     return "".join(character for character in text if character.isprintable() or character == "\n")
 
 
 def _talk(running: "subprocess.Popen[bytes]", stdin: bytes, until: float) -> tuple[bytes, bytes]:
-    """Give `stdin` and take what comes. Raises TimeoutError, and OverflowError where too much comes."""
+    """Give `stdin` and take what comes. Raises TimeoutError, and OverflowError where too much
+    comes."""
     assert running.stdin is not None
     assert running.stdout is not None
     assert running.stderr is not None
@@ -95,6 +108,8 @@ def _talk(running: "subprocess.Popen[bytes]", stdin: bytes, until: float) -> tup
     return bytes(said[running.stdout]), bytes(said[running.stderr])
 
 
-def _failed(argv: list[str], running: "subprocess.Popen[bytes]", code: int, reason: str) -> "subprocess.CompletedProcess[str]":
+def _failed(
+    argv: list[str], running: "subprocess.Popen[bytes]", code: int, reason: str
+) -> "subprocess.CompletedProcess[str]":
     running.kill()
     return subprocess.CompletedProcess(argv, code, "", reason)

@@ -1,0 +1,1 @@
+"""Policies: rules as functions, and the pack by which Pulumi enforces them."""
