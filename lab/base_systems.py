@@ -259,6 +259,7 @@ def debian_tree(
     """A small Debian with `packages` as a tar file or folder, without the files that match
     `unused`. Raises StageError."""
     LABS.joinpath("base").mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)  # mmdebstrap makes the last folder only
     run_logged(
         [
             "unshare",

@@ -276,6 +276,7 @@ class MirrorServices:
             else traefik.joined(
                 traefik.mirror_labels(self._service, registry.PORT, self._route),
                 args.traefik_labels,
+                self._service,
             )
         )
         if args.metrics_from:
@@ -343,6 +344,7 @@ class MirrorServices:
                 traefik.mirror_labels(front, varnish.PORT, self._route, varnish.HEALTH_PATH)
                 | self._metrics_labels(front, varnish.PORT, varnish.METRICS_PATH),
                 args.traefik_labels,
+                front,
             ),
             memory=args.coalesce_memory + varnish.OVERHEAD_MIB,
             # it holds nothing that two could spoil, so an update is not noticed

@@ -52,7 +52,7 @@ def test_a_users_labels_stand_beside_ours_and_their_middlewares_come_behind_our_
         "traefik.http.routers.m.priority": "7",
         "team": "a",
     }
-    labels = joined(own, further)
+    labels = joined(own, further, "m")
     assert labels["traefik.http.routers.m.middlewares"] == "m-from,slow@file,log"
     assert {key: value for key, value in labels.items() if key not in own} == {
         "traefik.http.routers.m.priority": "7",
@@ -61,8 +61,29 @@ def test_a_users_labels_stand_beside_ours_and_their_middlewares_come_behind_our_
     without = joined(
         mirror_labels("m", 1, Route(dialect="v3", hostname="m.test", network="n", entrypoint="e")),
         further,
+        "m",
     )
     assert without["Traefik.HTTP.Routers.m.Middlewares"] == "slow@file,log"
+
+
+def test_a_router_of_theirs_that_names_no_service_leads_to_the_mirror() -> None:
+    route = Route(dialect="v3", hostname="m.test", network="n", entrypoint="e")
+    own = mirror_labels("m", 1, route) | metrics_labels("m", 2, route, ["10.0.0.0/8"])
+    further = {
+        "traefik.http.routers.theirs.rule": "Host(`m.test`)",
+        "traefik.http.routers.theirs.entrypoints": "web",
+        "traefik.http.routers.named.rule": "Host(`m.test`)",
+        "Traefik.HTTP.Routers.Named.Service": "api@internal",
+        "traefik.http.routers.m.priority": "7",
+        "traefik.http.middlewares.routers.headers.x": "y",
+        "traefik.tcp.routers.plain.rule": "HostSNI(`*`)",
+    }
+    added = {
+        key: value
+        for key, value in joined(own, further, "m").items()
+        if key not in own and key not in further
+    }
+    assert added == {"traefik.http.routers.theirs.service": "m"}
 
 
 def test_a_router_is_on_one_service_and_the_label_of_a_constraint_may_be_on_several() -> None:

@@ -6,6 +6,7 @@ everything that was ever pulled is nobody's business. Owns labels; which port th
 caller's.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ METRICS_PATH = "/metrics"
 """Of the registry at the root. Below it are those of the others, by `registries.path_of`, and
 Varnish's (`varnish.METRICS_PATH`)."""
 
+_ROUTER = re.compile(r"traefik\.http\.routers\.[^.]+(?=\.)", re.IGNORECASE)
 _OF_ONE_SERVICE = ("traefik.http.", "traefik.tcp.", "traefik.udp.")
 
 _SAFE = (
@@ -65,15 +67,26 @@ def mirror_labels(service: str, port: int, route: Route, health: str = "/v2/") -
     return _labels(service, port, route, rule, route.allow_from) | checks
 
 
-def joined(own: Mapping[str, str], further: Mapping[str, str]) -> dict[str, str]:
-    """Our labels and a user's. Middlewares are the only label that both may have (`args.py`):
-    theirs come behind ours, or a client that is not on the allow-list would reach theirs. Traefik
-    ignores case in a label's name."""
+def joined(own: Mapping[str, str], further: Mapping[str, str], service: str) -> dict[str, str]:
+    """Our labels and a user's, for `service`, which the mirror is for Traefik.
+
+    Middlewares are the only label that both may have (`args.py`): theirs come behind ours, or a
+    client that is not on the allow-list would reach theirs. A router of theirs for which no service
+    is named leads to the mirror: where labels define two services, and with metrics they do,
+    Traefik leaves such a router out (traefik pkg/provider/configuration.go).
+    Traefik ignores case in a label's name.
+    """
     names = {key.lower(): key for key in own}
     found = dict(own)
     for key, value in further.items():
         mine = names.get(key.lower())
         found[mine or key] = value if mine is None else f"{own[mine]},{value}"
+    has = {key.lower() for key in found}
+    for key in further:
+        router = _ROUTER.match(key)
+        if router and f"{router[0]}.service".lower() not in has:
+            found[f"{router[0]}.service"] = service
+            has.add(f"{router[0]}.service".lower())
     return found
 
 
