@@ -1,10 +1,11 @@
 """`make bench-cache`: whether a cache keeps its limit under load, what it costs in hits beside an
-ideal cache of the same size, and what the notes about each pull cost. Prints numbers, asserts none.
+ideal cache of the same size, what the notes about each pull cost, and what warming costs and saves.
+Prints numbers, asserts none.
 
 Real Varnish and registry (tests/chain.py), no lab. 1,000 images, pulled by Zipf's law, with a limit
 at a fifth of the whole.
 
-    python -m tests.bench_cache [load] [notes] [walk]
+    python -m tests.bench_cache [load] [notes] [walk] [warm]
 """
 
 import hashlib
@@ -16,11 +17,23 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest import mock
 
 from components.registry_mirror.cli.console import table
+from components.registry_mirror.node_agent import probe
+from components.registry_mirror.node_agent.verb_request import WarmImage, WarmRequest
+from components.registry_mirror.node_agent.warm import Reader
 from components.registry_mirror.render import registry
 from tests import cache_load
-from tests.chain import REGISTRY, Chain, own_network, random_bytes
+from tests.chain import (
+    DOCKERS_ACCEPT,
+    REGISTRY,
+    Chain,
+    Upstream,
+    own_network,
+    random_bytes,
+    to_varnish,
+)
 from tests.container_root import ContainerRoot
 from tests.registry_container import BUSYBOX
 from tools.toolchain import BIN
@@ -30,6 +43,11 @@ PULLS = int(os.environ.get("PULLS", "2400"))
 PULLS_PER_SECOND = float(os.environ.get("PULLS_PER_SECOND", "5"))
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
 LAYERS = 100_000
+WARM_IMAGES = 40
+UPSTREAM_RATE = 12_500_000
+"""Bytes a second for each connection: 100 Mbit/s."""
+BANDWIDTH = 5_000_000
+"""Bytes a second that the bounded run of `warm` may take."""
 
 
 def load() -> None:
@@ -148,9 +166,97 @@ cat /tmp/most
 """
 
 
+def warm() -> None:
+    """What the verb `warm` does at the mirror, and how long a pull takes before and after it, with
+    an upstream at the rate of an ordinary line."""
+    with tempfile.TemporaryDirectory() as folder, own_network():
+        first = _Pulled(Path(folder) / "cold")
+        cold = first.pull()
+        first.end()
+        mirror = _Pulled(Path(folder) / "warm")
+        with mock.patch.object(probe, "connection_to", to_varnish):
+            warmed, again = mirror.warm(), mirror.warm()
+        then = mirror.pull()
+        mirror.end()
+        bounded = _Pulled(Path(folder) / "bounded")
+        with mock.patch.object(probe, "connection_to", to_varnish):
+            slow = bounded.warm(BANDWIDTH)
+        bounded.end()
+    title = f"{WARM_IMAGES} images of {mirror.size / 1e6:.0f} MB in all, upstream at"
+    print(f"\n  {title} {UPSTREAM_RATE / 1e6:.0f} MB/s for each layer\n")
+    rows = [
+        ("pulled, nothing is cached", cold),
+        ("warmed", warmed),
+        ("warmed again", again),
+        ("pulled, warmed before", then),
+        (f"warmed at {BANDWIDTH / 1e6:.0f} MB/s at most", slow),
+    ]
+    heading = ("what", "seconds", "MB/s", "from the upstream")
+    print(
+        table(
+            heading,
+            [
+                (
+                    what,
+                    f"{seconds:.1f}",
+                    f"{sent / seconds / 1e6:.1f}",
+                    f"{sent / 1e6:.2f} MB, {sent / mirror.size:.3f} x",
+                )
+                for what, (seconds, sent) in rows
+            ],
+        )
+        + "\n"
+    )
+
+
+class _Pulled:
+    """A mirror with nothing in it, and images at its upstream."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self._chain = Chain(folder, registry_words=[])
+        self._images = cache_load.publish(self._chain, WARM_IMAGES)
+        # A layer that two repositories share is fetched for each of them.
+        self.size = sum(size for image in self._images for _, size in image.layers.values())
+        self._chain.__enter__()
+        self._chain.wait_until_ready()
+        Upstream.rate = UPSTREAM_RATE
+
+    def end(self) -> None:
+        """Stop it."""
+        self._chain.__exit__(None, None, None)
+
+    def pull(self) -> tuple[float, int]:
+        """Have one client pull every image, three layers at a time as docker does; seconds, and
+        bytes that the upstream sent."""
+        self._chain.reset()
+        begun = time.monotonic()
+        with ThreadPoolExecutor(3) as pool:
+            for image in self._images:
+                manifest = self._chain.get(f"/v2/{image.name}/manifests/latest", DOCKERS_ACCEPT)
+                assert manifest.status == 200
+                for (digest, _), received in zip(
+                    image.layers.values(), pool.map(self._chain.receive, image.layers), strict=True
+                ):
+                    assert received.digest == digest
+        return time.monotonic() - begun, self._chain.sent()
+
+    def warm(self, bandwidth: int = 0) -> tuple[float, int]:
+        """Warm every image for one platform; seconds, and bytes that the upstream sent."""
+        images = [WarmImage(image.name, image.name, "latest") for image in self._images]
+        request = WarmRequest(
+            "https://mirror", "/d.json", "docker", images, seconds=600, bandwidth=bandwidth
+        )
+        reader = Reader(request, None, ["linux/amd64"])
+        self._chain.reset()
+        begun = time.monotonic()
+        assert {reader.warm(image).outcome for image in images} == {"warm"}
+        return time.monotonic() - begun, self._chain.sent()
+
+
 def bench(names: list[str]) -> None:
     """Measure and print the named tables, or all."""
-    tables = {"load": load, "notes": notes, "walk": walk}
+    tables = {"load": load, "notes": notes, "walk": walk, "warm": warm}
     for name in names or tables:
         if name not in tables:
             raise SystemExit(f"{name}: no such table; name some of {', '.join(tables)}")

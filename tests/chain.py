@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import yaml
 
@@ -777,6 +777,19 @@ class Chain:
     def sent(self) -> int:
         """Bytes that left the upstream since the last `reset`."""
         return sum(Upstream.sent.values())
+
+
+class Plain(http.client.HTTPConnection):
+    """Without TLS, which is Traefik's part: in the place of the node agent's connection."""
+
+    def body(self, answer: http.client.HTTPResponse) -> bytes:
+        """As https.Connection has it."""
+        return answer.read()
+
+
+def to_varnish(_: str, __: str | None, each: float = 10, whole: float = 0) -> Any:
+    """In the place of `probe.connection_to`."""
+    return Plain(VARNISH, varnish.PORT, timeout=each)
 
 
 def random_bytes(size: int, seed: int = 0) -> bytes:

@@ -1,7 +1,6 @@
 """An image into the cache and out of it, with the programs that the verbs `warm` and `purge` take
 to a node: real Varnish and registries (tests/chain.py); no lab is started."""
 
-import http.client
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,16 +15,15 @@ from components.registry_mirror.node_agent.verb_request import (
     WarmImage,
     WarmRequest,
 )
-from components.registry_mirror.render import varnish
 from components.registry_mirror.render.registries import Behind
 from tests.chain import (
     DOCKERS_ACCEPT,
-    VARNISH,
     Chain,
     SecondUpstream,
     Upstream,
     own_network,
     random_bytes,
+    to_varnish,
 )
 
 GHCR = Behind("ghcr.io", aliases=["lscr.io"])
@@ -40,20 +38,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
         yield chain
 
 
-class Plain(http.client.HTTPConnection):
-    """Without TLS, which is Traefik's part."""
-
-    def body(self, answer: http.client.HTTPResponse) -> bytes:
-        """As https.Connection has it."""
-        return answer.read()
-
-
 @pytest.fixture
 def chain(running: Chain, monkeypatch: pytest.MonkeyPatch) -> Iterator[Chain]:
     """With docker's `exec` and the way by HTTPS in the place of which stands what they lead to."""
-
-    def connection(_: str, __: str | None, each: float = 10, whole: float = 0) -> Any:
-        return Plain(VARNISH, varnish.PORT, timeout=each)
 
     def run_in(container: str, *command: str) -> str:
         if container == "varnish":
@@ -65,7 +52,7 @@ def chain(running: Chain, monkeypatch: pytest.MonkeyPatch) -> Iterator[Chain]:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    monkeypatch.setattr(probe, "connection_to", connection)
+    monkeypatch.setattr(probe, "connection_to", to_varnish)
     monkeypatch.setattr(containers, "of_service", lambda service: [service])
     monkeypatch.setattr(containers, "run_in", run_in)
     running.reset()
