@@ -71,7 +71,8 @@ def test_a_router_of_theirs_that_names_no_service_leads_to_the_mirror() -> None:
     own = mirror_labels("m", 1, route) | metrics_labels("m", 2, route, ["10.0.0.0/8"])
     further = {
         "traefik.http.routers.theirs.rule": "Host(`m.test`)",
-        "traefik.http.routers.theirs.entrypoints": "web",
+        "Traefik.HTTP.Routers.Theirs.Entrypoints": "web",
+        "TRAEFIK.http.routers.loud.rule": "Host(`m.test`)",
         "traefik.http.routers.named.rule": "Host(`m.test`)",
         "Traefik.HTTP.Routers.Named.Service": "api@internal",
         "traefik.http.routers.m.priority": "7",
@@ -83,7 +84,10 @@ def test_a_router_of_theirs_that_names_no_service_leads_to_the_mirror() -> None:
         for key, value in joined(own, further, "m").items()
         if key not in own and key not in further
     }
-    assert added == {"traefik.http.routers.theirs.service": "m"}
+    assert added == {
+        "traefik.http.routers.theirs.service": "m",
+        "TRAEFIK.http.routers.loud.service": "m",
+    }
 
 
 def test_a_router_is_on_one_service_and_the_label_of_a_constraint_may_be_on_several() -> None:
