@@ -80,6 +80,7 @@ def test_a_tcp_host_that_is_not_there_fails_the_preview(project: Project) -> Non
     assert "failed to connect to any docker daemon" in project("preview", fails=True)
 
 
+@pytest.mark.long
 def test_a_service_attached_by_network_id_is_clean_after_up_and_refresh(
     lab: Lab, project: Project
 ) -> None:
@@ -105,6 +106,7 @@ def test_a_service_attached_by_network_name_is_replaced_for_ever_after_a_refresh
         project("refresh", "--yes", "--skip-preview")
 
 
+@pytest.mark.long
 def test_a_service_that_ignores_what_a_refresh_finds_of_its_network_is_clean_and_finds_a_network_that_was_made_anew(  # noqa: E501
     lab: Lab, project: Project
 ) -> None:
@@ -295,6 +297,7 @@ def test_a_changed_label_starts_no_task_where_there_is_one_environment_variable(
     assert len(tasks) == 1
 
 
+@pytest.mark.long
 def test_several_environment_variables_come_in_another_order_each_time_which_starts_a_task(
     lab: Lab, project: Project
 ) -> None:
@@ -315,6 +318,7 @@ def test_several_environment_variables_come_in_another_order_each_time_which_sta
     assert len(after[1]) == 2
 
 
+@pytest.mark.long
 def test_a_grace_period_that_is_not_given_is_none_at_all(lab: Lab, project: Project) -> None:
     network = f"'id': '{network_id(lab)}'"
     project.write(service(network))
@@ -339,6 +343,7 @@ VOLUME = "{'type': 'volume', 'source': 'contract-cache', 'target': '/cache', 're
 BIND = "{'type': 'bind', 'source': '/var/data', 'target': '/cache', 'read_only': False}"
 
 
+@pytest.mark.long
 def test_the_kind_of_storage_changes_in_place_and_is_clean_after_a_refresh(
     lab: Lab, project: Project
 ) -> None:
@@ -371,6 +376,7 @@ def test_dockers_refusal_is_one_line_among_several_and_names_no_resource(
     assert "contract" not in line
 
 
+@pytest.mark.long
 def test_a_service_that_is_deleted_is_waited_for_as_long_as_its_grace_period_and_no_longer(
     lab: Lab, project: Project
 ) -> None:

@@ -244,19 +244,21 @@ def test_a_mirror_whose_container_dies_is_back_with_its_cache(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        (
+        pytest.param(
             {"hostname": "nowhere.lab.test"},
             "not ready after 6 s, so no node was touched: the name nowhere.lab.test does not"
             " resolve",
+            marks=pytest.mark.long,
         ),
         (
             {"hostname": "other.lab.test"},
             "not ready after 6 s, so no node was touched: the certificate of other.lab.test is not"
             " trusted",
         ),
-        (
+        pytest.param(
             {"entrypoint": "nosuch"},
             "not ready after 6 s, so no node was touched: Traefik has no route to the mirror (404",
+            marks=pytest.mark.long,
         ),
         (
             {"checkImage": "library/no-such-image:1"},

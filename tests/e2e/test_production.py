@@ -190,7 +190,7 @@ def test_a_warm_mirror_serves_while_its_upstream_is_unhealthy(
 
 
 @pytest.mark.fault("F20", "the upstream is away, and the mirror starts anew")
-@pytest.mark.parametrize("mode", ["500", "black-hole"])
+@pytest.mark.parametrize("mode", [pytest.param("500", marks=pytest.mark.long), "black-hole"])
 def test_a_mirror_starts_and_serves_its_cache_while_its_upstream_is_away(
     lab: Lab, production: Production, mode: str
 ) -> None:
@@ -242,7 +242,7 @@ def damaged(lab: Lab) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("mode", ["truncated", "wrong"])
+@pytest.mark.parametrize("mode", ["truncated", pytest.param("wrong", marks=pytest.mark.long)])
 def test_bytes_that_are_not_the_layers_are_neither_kept_nor_believed(
     lab: Lab, production: Production, mode: str
 ) -> None:
@@ -286,7 +286,7 @@ def test_a_damaged_cache_is_repaired_and_reported(lab: Lab, production: Producti
 
 
 @pytest.mark.fault("F22", "the shared storage is full or read-only")
-@pytest.mark.parametrize("how", ["full", "read-only"])
+@pytest.mark.parametrize("how", ["full", pytest.param("read-only", marks=pytest.mark.long)])
 def test_a_storage_that_takes_nothing_more_is_said_and_hurts_nobody(
     lab: Lab, production: Production, how: str
 ) -> None:
@@ -459,6 +459,7 @@ def test_stats_say_what_the_mirror_did(lab: Lab, production: Production, mirror:
     assert "bytes fetched from the upstream" in output
 
 
+@pytest.mark.long
 def test_registry_2_mirrors_too_where_it_is_accepted(
     lab: Lab, production: Production, mirror: Mirror
 ) -> None:
@@ -477,7 +478,7 @@ def test_registry_2_mirrors_too_where_it_is_accepted(
     mirror.up()
 
 
-@pytest.mark.parametrize("dialect", ["v3.0", "v2"])
+@pytest.mark.parametrize("dialect", ["v3.0", pytest.param("v2", marks=pytest.mark.long)])
 def test_the_oldest_traefik_3_finds_the_mirror_by_the_labels_of_its_time(
     lab: Lab, production: Production, mirror: Mirror, dialect: str
 ) -> None:

@@ -262,6 +262,7 @@ ON_A_NODE = (
 )
 
 
+@pytest.mark.long
 def test_a_wrong_account_of_one_registry_is_named(lab: Lab, mirror: Mirror) -> None:
     path = "registries[1].token"
     mirror.stack.quietly("config", "set", "--secret", "--path", path, stdin="wrong")
@@ -270,6 +271,7 @@ def test_a_wrong_account_of_one_registry_is_named(lab: Lab, mirror: Mirror) -> N
     pull_everywhere(lab, f"{MIRROR_HOST}/ghcr.io/{PRIVATE}")
 
 
+@pytest.mark.long
 def test_a_registry_with_the_tokens_of_another_one_is_named_with_the_remedy(
     lab: Lab, mirror: Mirror
 ) -> None:

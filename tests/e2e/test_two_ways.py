@@ -65,7 +65,16 @@ def has_host_gateway(lab: Lab) -> bool:
     return "started" in lab.on("node3", f"{command} && echo started || true")
 
 
-@pytest.mark.parametrize("engine", ["20.10", "26.1", "28.5-containerd", "29", "29-graphdriver"])
+@pytest.mark.parametrize(
+    "engine",
+    [
+        pytest.param("20.10", marks=pytest.mark.long),
+        pytest.param("26.1", marks=pytest.mark.long),
+        "28.5-containerd",
+        "29",
+        pytest.param("29-graphdriver", marks=pytest.mark.long),
+    ],
+)
 def test_a_node_is_configured_seen_and_forgotten_whatever_engine_it_has(
     lab: Lab, mirror: Mirror, engine: str
 ) -> None:
@@ -176,6 +185,7 @@ def store(lab: Lab, containerd: bool) -> None:
     )
 
 
+@pytest.mark.long
 def test_an_engine_that_changes_its_store_is_moved_from_one_way_to_the_other(
     lab: Lab, mirror: Mirror
 ) -> None:
@@ -241,7 +251,7 @@ def test_a_whole_stack_on_machines_of_both_kinds(lab: Lab, mirror: Mirror) -> No
     mirror.up()
 
 
-@pytest.mark.parametrize("images", ["stay", "are gone"])
+@pytest.mark.parametrize("images", ["stay", pytest.param("are gone", marks=pytest.mark.long)])
 def test_an_upgrade_from_26_to_29_under_a_running_stack(
     lab: Lab, mirror: Mirror, images: str
 ) -> None:

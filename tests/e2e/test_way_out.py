@@ -166,6 +166,7 @@ def status(lab: Lab) -> int:
     return int(lab.on("node2", 'python3 -c "$(cat)"', ask.encode()))
 
 
+@pytest.mark.long
 def test_a_tag_that_was_deleted_upstream_is_served_until_it_is_forgotten(
     lab: Lab, mirror: Mirror
 ) -> None:

@@ -219,6 +219,7 @@ def test_a_node_that_only_a_bastion_reaches(lab: Lab, mirror: Mirror) -> None:
     mirror.up()
 
 
+@pytest.mark.long
 def test_a_rolling_restart_and_destroy_go_through_the_bastion(lab: Lab, mirror: Mirror) -> None:
     changes: dict[str, Any] = {
         "nodes": nodes(mirror, node3={"bastion": {"address": "198.18.0.11"}}),
@@ -539,6 +540,7 @@ def test_another_port_and_an_address_of_ipv6_for_a_node_with_sudo_and_for_the_ma
         lab.sandbox.run(["ip", "-6", "addr", "flush", "dev", "lab0", "scope", "global"])
 
 
+@pytest.mark.long
 def test_the_administrators_own_configuration_of_ssh_is_read_where_it_is_named(
     lab: Lab, mirror: Mirror, tmp_path: Path
 ) -> None:

@@ -245,14 +245,21 @@ def test_the_canary_fails(lab: Lab, mirror: Mirror) -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        ("echo '{\"no-such-key\": 1}' > F", "no-such-key"),
-        ('echo \'{"labels": ["a=b"]}\' > F', "labels was edited in"),
-        ("echo '{}' > F; chattr +i F /etc/docker", "immutable"),
-    ],
-    ids=[
-        "a key that docker does not know",
-        "an edit that docker has not taken over",
-        "a file that must not change",
+        pytest.param(
+            "echo '{\"no-such-key\": 1}' > F", "no-such-key", id="a key that docker does not know"
+        ),
+        pytest.param(
+            'echo \'{"labels": ["a=b"]}\' > F',
+            "labels was edited in",
+            id="an edit that docker has not taken over",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            "echo '{}' > F; chattr +i F /etc/docker",
+            "immutable",
+            id="a file that must not change",
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_a_file_that_cannot_be_used_is_left_as_it_is(
@@ -286,6 +293,7 @@ def test_the_mirror_dies_meanwhile(lab: Lab, mirror: Mirror) -> None:
     assert mirror.operate("status")[0] == 0
 
 
+@pytest.mark.long
 @pytest.mark.fault("F33", "a node comes back from its restart and is no node of the swarm any more")
 def test_a_node_that_has_left_the_swarm_by_its_restart_is_rolled_back_and_ends_the_roll_out(
     lab: Lab, mirror: Mirror
@@ -371,7 +379,9 @@ def test_docker_has_a_proxy_that_does_not_lead_to_the_mirror(lab: Lab, agent: Ag
 @pytest.mark.fault(
     "F36", "the authority that the mirror's certificate needs was installed after docker's start"
 )
-@pytest.mark.parametrize("remedy", ["restart docker", "certs.d"])
+@pytest.mark.parametrize(
+    "remedy", [pytest.param("restart docker", marks=pytest.mark.long), "certs.d"]
+)
 def test_docker_knows_an_older_trust_store_than_the_node_has(
     lab: Lab, agent: Agent, remedy: str
 ) -> None:
@@ -397,6 +407,7 @@ def test_docker_knows_an_older_trust_store_than_the_node_has(
     agent.converges()
 
 
+@pytest.mark.long
 @pytest.mark.fault("F37", "the mirror answers from its cache and does not reach its upstream")
 def test_the_mirror_has_only_what_is_in_its_cache(lab: Lab, mirror: Mirror) -> None:
     # Another upstream has served nothing yet: the gate fails, though checkImage is in the cache.
