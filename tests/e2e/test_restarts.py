@@ -194,6 +194,7 @@ def test_a_docker_that_does_not_start_has_its_old_file_back_and_nobody_else_is_r
     mirror.up()
 
 
+@pytest.mark.long
 @pytest.mark.fault("F29", "quorum would be lost")
 def test_a_manager_that_is_away_keeps_the_others_from_being_restarted(
     lab: Lab, mirror: Mirror

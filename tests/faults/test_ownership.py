@@ -103,11 +103,16 @@ def second(lab: Lab, first: Stack, tmp_path: Path) -> Iterator[Stack]:
             "hostname",
             "the hostname mirror.lab.test is taken by the mirror of the stack contract/t/mirror",
         ),
-        ("service_name", "the service owned is taken by the mirror of the stack contract/t/mirror"),
+        pytest.param(
+            "service_name",
+            "the service owned is taken by the mirror of the stack contract/t/mirror",
+            marks=pytest.mark.long,
+        ),
         ("cache_path", "the cache path /var/data/owned/cache is taken by the mirror of the stack"),
-        (
+        pytest.param(
             "config_path",
             "the config /var/data/owned/config.yml is taken by the mirror of the stack",
+            marks=pytest.mark.long,
         ),
     ],
 )
@@ -130,10 +135,15 @@ def test_what_is_taken_is_refused_before_anything_is_made(
             "--name theirs --label 'traefik.http.routers.x.rule=Host(`second.lab.test`)'",
             "leads the hostname second.lab.test",
         ),
-        ("--name other", "there is a service other already, which is not this mirror's"),
-        (
+        pytest.param(
+            "--name other",
+            "there is a service other already, which is not this mirror's",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
             "--name theirs --mount type=bind,src=/var/data/other,dst=/var/lib/registry",
             "the service theirs writes to the cache",
+            marks=pytest.mark.long,
         ),
     ],
 )
