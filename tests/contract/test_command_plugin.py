@@ -65,6 +65,7 @@ def test_create_update_delete_each_get_the_data_on_stdin(lab: Lab, project: Proj
     assert log(lab) == ["one", "create", "two", "update", "two", "delete"]
 
 
+@pytest.mark.long
 def test_without_an_update_command_a_change_runs_create(lab: Lab, project: Project) -> None:
     inputs = f"create='{LOG.format(word='create')}'"
     project.write(command(f"{inputs}, stdin='one\\n'"))
@@ -74,6 +75,7 @@ def test_without_an_update_command_a_change_runs_create(lab: Lab, project: Proje
     assert log(lab) == ["one", "create", "two", "create"]
 
 
+@pytest.mark.long
 def test_an_unchanged_program_opens_no_connection(lab: Lab, project: Project) -> None:
     project.write(command(f"{ALL}, stdin='one\\n'"))
     project.up()
@@ -82,6 +84,7 @@ def test_an_unchanged_program_opens_no_connection(lab: Lab, project: Project) ->
     assert lab.connections("node1") == before
 
 
+@pytest.mark.long
 def test_a_changed_trigger_replaces_and_the_old_delete_comes_last(
     lab: Lab, project: Project
 ) -> None:
@@ -103,6 +106,7 @@ def test_stdout_is_kept_without_its_last_newline(lab: Lab, project: Project) -> 
     assert project("stack", "output", "out", "--stack", "t").strip() == "one\ntwo"
 
 
+@pytest.mark.long
 def test_a_command_that_fails_is_not_remembered_and_its_output_is_shown(
     lab: Lab, project: Project
 ) -> None:
@@ -169,6 +173,7 @@ def a_dial_of(
     return text, lab.on("node1", "cat /tmp/contract/dials").count("dial"), took
 
 
+@pytest.mark.long
 def test_no_limit_ends_a_machine_that_accepts_a_connection_and_says_nothing(
     lab: Lab, project: Project
 ) -> None:

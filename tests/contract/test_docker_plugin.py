@@ -175,6 +175,7 @@ def test_a_service_that_ignores_what_a_refresh_finds_of_its_network_is_clean_and
             )
 
 
+@pytest.mark.long
 def test_labels_change_in_place_and_networks_replace(lab: Lab, project: Project) -> None:
     network = network_id(lab)
     project.write(service(f"'id': '{network}'"))
@@ -234,7 +235,7 @@ KEPT = (
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        (LABELLED, ""),
+        pytest.param(LABELLED, "", marks=pytest.mark.long),
         pytest.param(LABELLED, LABELLED.replace("one", "two"), marks=pytest.mark.long),
         pytest.param("", SYSCTL, marks=pytest.mark.long),
         pytest.param(SYSCTL, "", marks=pytest.mark.long),

@@ -71,6 +71,7 @@ def test_a_machine_in_no_list_is_covered(lab: Lab, mirror: Mirror) -> None:
     )
 
 
+@pytest.mark.long
 def test_it_costs_next_to_nothing(lab: Lab, mirror: Mirror) -> None:
     # Of each process: what it and those that it has waited for have used, in hundredths of a
     # second, and its memory. VmRSS of a process so small says 0 (it is counted in batches, linux

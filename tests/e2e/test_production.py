@@ -336,6 +336,7 @@ def test_the_machine_of_the_mirror_dies_and_another_one_serves_its_cache(
     lab.wait_for_mirror("node3")
 
 
+@pytest.mark.long
 def test_varnish_comes_up_without_a_registry_and_finds_it_later(
     lab: Lab, production: Production
 ) -> None:
@@ -351,6 +352,7 @@ def test_varnish_comes_up_without_a_registry_and_finds_it_later(
     production.pull("node2")
 
 
+@pytest.mark.long
 def test_credentials_are_a_secret_of_the_swarm_and_nowhere_else(
     lab: Lab, production: Production, mirror: Mirror
 ) -> None:
@@ -426,6 +428,7 @@ def test_strangers_are_kept_out_and_the_gate_says_why(
     mirror.up()
 
 
+@pytest.mark.long
 def test_metrics_are_for_scrapers_and_for_nobody_else(
     lab: Lab, production: Production, mirror: Mirror
 ) -> None:
@@ -442,6 +445,7 @@ def test_metrics_are_for_scrapers_and_for_nobody_else(
     mirror.up()
 
 
+@pytest.mark.long
 def test_stats_say_what_the_mirror_did(lab: Lab, production: Production, mirror: Mirror) -> None:
     production.empty()
     for node in NODES:
@@ -478,7 +482,8 @@ def test_registry_2_mirrors_too_where_it_is_accepted(
     mirror.up()
 
 
-@pytest.mark.parametrize("dialect", ["v3.0", pytest.param("v2", marks=pytest.mark.long)])
+@pytest.mark.parametrize("dialect", ["v3.0", "v2"])
+@pytest.mark.long
 def test_the_oldest_traefik_3_finds_the_mirror_by_the_labels_of_its_time(
     lab: Lab, production: Production, mirror: Mirror, dialect: str
 ) -> None:

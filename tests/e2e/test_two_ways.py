@@ -298,6 +298,7 @@ def test_an_upgrade_from_26_to_29_under_a_running_stack(
     assert lab.mirrors("node3") == []
 
 
+@pytest.mark.long
 def test_a_drained_restart_takes_the_place_of_a_reload_that_harms(lab: Lab, mirror: Mirror) -> None:
     lab.have({"node3": HURT})
     daemon, others = (

@@ -210,6 +210,7 @@ def test_one_up_takes_a_former_stack_over_without_a_reload_and_it_can_be_destroy
     )
 
 
+@pytest.mark.long
 def test_a_node_that_leaves_the_list_at_the_upgrade_is_restored_by_the_version_that_configured_it(
     lab: Lab, mirror: Mirror, originals: dict[str, bytes | None]
 ) -> None:

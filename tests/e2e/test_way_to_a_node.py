@@ -348,6 +348,7 @@ def test_a_key_file_with_a_passphrase_whose_key_the_agent_has(
     mirror.up()
 
 
+@pytest.mark.long
 def test_a_key_that_is_a_secret_leaves_no_file_and_is_in_the_state_as_a_secret_only(
     lab: Lab, mirror: Mirror, computer: Path, tmp_path: Path
 ) -> None:

@@ -117,8 +117,8 @@ def no_registry(lab: Lab, seen_from: str) -> Iterator[None]:
     lab.on("node1", "docker service scale --detach registry-mirror=0")
     lab.on(
         seen_from,
-        "for i in $(seq 60); do docker ps -q --filter name=registry-mirror | grep -q . || exit 0;"
-        " sleep 0.5; done",
+        "for i in $(seq 60); do docker ps -q --filter name='^registry-mirror\\.' | grep -q . ||"
+        " exit 0; sleep 0.5; done",
     )
     try:
         yield
