@@ -59,19 +59,14 @@ def test(names: list[str]) -> None:
     if "check" in wanted:
         for title, command in CHECKS:
             _run(title, [str(VENV / "bin" / command[0]), *command[1:]])
+    in_lab = [name for name in (*LAB, SOAK) if name in wanted]
+    missing = _prepared() if in_lab else None
     fast = FAST if COVERAGE in wanted else tuple(name for name in FAST if name in wanted)
     if fast:
         _fast_tests(fast, show_table=COVERAGE in wanted)
-    in_lab = [name for name in (*LAB, SOAK) if name in wanted]
-    if in_lab:
-        try:
-            control.check_computer()
-        except StageError as error:
-            if os.environ.get("CI"):
-                raise
-            print(f"\nNot run here: {' and '.join(in_lab)}, because {error.reason}.")
-            return
-        control.prepare()  # what the labs share, before two of them want it at the same time
+    if missing:
+        print(f"\nNot run here: {' and '.join(in_lab)}, because {missing}.")
+    elif in_lab:
         # A file's tests build on each other, so a file stays in one lab.
         at_once = (
             [
@@ -90,6 +85,20 @@ def test(names: list[str]) -> None:
             *at_once,
             *(f"tests/{name}" for name in in_lab),
         )
+
+
+def _prepared() -> str | None:
+    """Make what the labs share, before two of them want it at the same time, and before the fast
+    tests: those of the container's scripts need the busybox of a base system, and are skipped
+    without it. Returns why there can be no lab here, or None. Raises StageError for that in CI."""
+    try:
+        control.check_computer()
+    except StageError as error:
+        if os.environ.get("CI"):
+            raise
+        return error.reason
+    control.prepare()
+    return None
 
 
 def _fast_tests(names: tuple[str, ...], *, show_table: bool) -> None:
