@@ -117,8 +117,8 @@ def no_registry(lab: Lab, seen_from: str) -> Iterator[None]:
     lab.on("node1", "docker service scale --detach registry-mirror=0")
     lab.on(
         seen_from,
-        "for i in $(seq 60); do docker ps -q --filter name='^registry-mirror\\.' | grep -q . ||"
-        " exit 0; sleep 0.5; done",
+        "for i in $(seq 60); do docker ps -q --filter name=registry-mirror | grep -q . || exit 0;"
+        " sleep 0.5; done",
     )
     try:
         yield
@@ -172,9 +172,15 @@ def loses_its_place_at_the_next_start(lab: Lab, node: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def drained(lab: Lab, node: str) -> Iterator[None]:
-    """Somebody has drained a node."""
+    """Somebody has drained a node; what ran there of the mirror runs somewhere else."""
     lab.on("node1", f"docker node update --availability drain {node}")
     try:
+        lab.on(
+            node,
+            "for i in $(seq 60); do docker ps -q --filter name=registry-mirror | grep -q . ||"
+            " exit 0; sleep 0.5; done; exit 1",
+        )
+        lab.wait_for_mirror(node)
         yield
     finally:
         lab.on("node1", f"docker node update --availability active {node}")
