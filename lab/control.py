@@ -75,14 +75,19 @@ def up(name: str, engines: Mapping[str, str] | None = None) -> None:
 def exchange(name: str, engines: Mapping[str, str]) -> None:
     """Give a lab's machines these engines (as in `up`), and the usual ones where none is named.
 
-    A machine that has another engine is deleted with everything on it, and a new one of its
-    name joins the swarm. The whole lab is made anew where it does not run, or where that machine is
-    the manager.
+    A machine that has another engine, or keeps its images in another store than that engine had at
+    first, is deleted with everything on it, and a new one of its name joins the swarm. The whole
+    lab is made anew where it does not run, or where that machine is the manager.
     """
     folder = plan.lab_folder(name)
     box = Sandbox(folder.root)
     wanted = _with_engines(engines)
-    changed = [node for node in wanted if machines.as_prepared(folder, node).engine != node.engine]
+    changed = [
+        node
+        for node in wanted
+        if machines.as_prepared(folder, node).engine != node.engine
+        or (box.init_pid is not None and machines.has_changed_its_store(box, node))
+    ]
     if box.init_pid is None or plan.MANAGER.name in {node.name for node in changed}:
         down(name)
         up(name, engines)

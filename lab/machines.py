@@ -145,6 +145,19 @@ def as_prepared(folder: LabFolder, node: LabNode) -> LabNode:
     return replace(node, engine=stamp.read_text()) if stamp.exists() else node
 
 
+def has_changed_its_store(sandbox: Sandbox, node: LabNode) -> bool:
+    """Whether a running docker keeps its images in another store than its engine has when it is
+    prepared: a daemon.json, or images from an older engine, can have brought that about. False
+    where docker does not answer."""
+    ask = "timeout 20 docker info --format '{{json .DriverStatus}}' 2>/dev/null || true"
+    try:
+        answer = run_on(sandbox, node, ask).strip()
+    except SandboxError:
+        return False
+    has_containerd = "io.containerd.snapshotter" in answer
+    return answer not in ("", "null") and has_containerd != node.has.containerd_store
+
+
 def remove(sandbox: Sandbox, folder: LabFolder, node: LabNode) -> None:
     """Delete a machine with all that is on it; `prepare` and `power_on` make a new one of the
     same name and address."""

@@ -1,5 +1,6 @@
 """The lab itself: it leaves the computer alone, and nothing of it outlives its sandbox."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -67,3 +68,16 @@ def test_the_only_thing_that_shows_on_the_computer_is_a_control_group_with_the_l
         assert any(
             (hierarchy / cgroup_of(lab.folder, node)).is_dir() for hierarchy in hierarchies()
         )
+
+
+def test_a_machine_whose_docker_came_to_another_image_store_is_made_anew(lab: Lab) -> None:
+    keys = json.dumps({"features": {"containerd-snapshotter": False}})
+    lab.on(
+        "node3",
+        "mkdir -p /etc/docker; cat > /etc/docker/daemon.json; systemctl restart docker",
+        keys.encode(),
+    )
+    assert lab.info("node3")["Driver"] != "overlayfs"
+    lab.have({})
+    assert lab.info("node3")["Driver"] == "overlayfs"
+    assert lab.daemon_json("node3") is None

@@ -191,10 +191,43 @@ def running_lab() -> Iterator[Lab]:
         control.down(NAME)
 
 
+LEFT = """
+cd /; find etc/docker etc/sudoers.d var/lib/swarm-registry-mirror -type f 2>/dev/null | sort | while
+read -r name; do echo "$name $(sha256sum < "$name")"; done
+echo "docker $(systemctl is-active docker)"
+"""
+LEFT_IN_THE_SWARM = """
+docker node ls --format '{{.Hostname}} {{.Availability}} {{.Status}}'
+docker service ls --format 'service {{.Name}}'
+docker config ls --format 'config {{.Name}}'
+docker secret ls --format 'secret {{.Name}}'
+"""
+
+
+def traces(lab: Lab) -> dict[str, set[str]]:
+    """What a file of tests can leave behind that the next one in this lab would stumble over:
+    "swarm" and each machine -> lines. Of a machine that was made anew there are none."""
+    found = {"swarm": set(lab.on("node1", LEFT_IN_THE_SWARM).splitlines())}
+    for name in lab.nodes:
+        # Its id is new with each machine; engines differ between them.
+        found[f"{name} {lab.on(name, 'cat /etc/machine-id').strip()}"] = set(
+            lab.on(name, LEFT).splitlines()
+        )
+    return found
+
+
 @pytest.fixture(scope="module")
-def lab(running_lab: Lab, request: pytest.FixtureRequest) -> Lab:
+def lab(running_lab: Lab, request: pytest.FixtureRequest) -> Iterator[Lab]:
     """The lab with the engines that the file's mark `engines(node3="28.5")` names, and the usual
-    ones on the other machines."""
+    ones on the other machines. A file leaves it as it was: which one comes next is chance."""
     mark = request.node.get_closest_marker("engines")
     running_lab.have(mark.kwargs if mark else {})
-    return running_lab
+    before = traces(running_lab)
+    yield running_lab
+    after = traces(running_lab)
+    left = {
+        place: sorted(before[place] ^ lines)
+        for place, lines in after.items()
+        if before.get(place, lines) != lines
+    }
+    assert not left, "the next file of tests would find this (more, or less, than it was)"
