@@ -4,6 +4,7 @@ a daemon that keeps moby's rules (lab/fleet/dockerd.py)."""
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,28 @@ OTHER = "https://other.example.com"
 
 class Killed(BaseException):
     """Stands for SIGKILL: nothing may catch it."""
+
+
+class KillAt:
+    """The agent's end, as by `kill -9`, at its n-th moment: each act that is `mortal` has one
+    before it and one after."""
+
+    def __init__(self, moment: int) -> None:
+        self.left = moment
+
+    def mortal(self, act: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*arguments: Any, **more: Any) -> Any:
+            self._pass()
+            result = act(*arguments, **more)
+            self._pass()
+            return result
+
+        return step
+
+    def _pass(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
 
 
 class FakeDocker:

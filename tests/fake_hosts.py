@@ -13,7 +13,7 @@ import pytest
 from components.registry_mirror.node_agent import engine, hosts, node, seen
 from components.registry_mirror.node_agent.request import NodeRequest
 from tests.builders import tomllib
-from tests.fake_docker import URL, FakeDocker, Killed
+from tests.fake_docker import URL, FakeDocker, KillAt
 
 OTHER = '[host."https://other.example.com"]\n  capabilities = ["pull"]\n'
 OURS = f'[host."{URL}"]\n  capabilities = ["pull", "resolve"]\n  dial_timeout = "1s"\n'
@@ -83,26 +83,10 @@ nobody's yet."""
 def kill_at(
     patch: pytest.MonkeyPatch, moment: int, docker: FakeDocker, complaint: Callable[..., Any]
 ) -> None:
-    """Have the agent end, as by `kill -9`, at its n-th moment: each step has one before it and one
-    after. `complaint`: what dockerd is seen to do."""
-    moments = 0
-
-    def dying(act: Callable[..., Any]) -> Callable[..., Any]:
-        def step(*arguments: Any, **more: Any) -> Any:
-            nonlocal moments
-            moments += 1
-            if moments == moment:
-                raise Killed
-            result = act(*arguments, **more)
-            moments += 1
-            if moments == moment:
-                raise Killed
-            return result
-
-        return step
-
+    """Have the agent be killed at its n-th moment. `complaint`: what dockerd is seen to do."""
+    mortal = KillAt(moment).mortal
     for name in STEPS:
-        patch.setattr(os, name, dying(getattr(os, name)))
-    patch.setattr(shutil, "rmtree", dying(shutil.rmtree))
-    patch.setattr(engine, "run", dying(docker.run))
-    patch.setattr(seen, "complaint", dying(complaint))
+        patch.setattr(os, name, mortal(getattr(os, name)))
+    patch.setattr(shutil, "rmtree", mortal(shutil.rmtree))
+    patch.setattr(engine, "run", mortal(docker.run))
+    patch.setattr(seen, "complaint", mortal(complaint))

@@ -22,13 +22,14 @@ from components.registry_mirror.render import registry
 from tests.container_root import ContainerRoot, why_not
 from tests.fake_docker import URL, FakeDocker, apply, request, write
 from tests.fake_hosts import OTHER, OURS, FakeHosts, look
+from tests.serving import self_signed
 
 BUSYBOX = Path(__file__).resolve().parents[2] / ".lab/base/trixie/bin/busybox"
 OF_GHCR = OURS.replace(URL, f"{URL}/v2/ghcr.io")
 SERVER = r"""
 import os, socket, ssl, threading, time
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain("FOLDER/c.pem", "FOLDER/k.pem")
+context.load_cert_chain("FOLDER/mirror.example.com.crt", "FOLDER/mirror.example.com.key")
 def mode():
     return open("FOLDER/mode").read().strip()
 def serve(raw):
@@ -68,11 +69,7 @@ class Machine:
         self.certs.mkdir()
         self.file = self.certs / "docker.io/hosts.toml"
         (folder / "root/etc/hosts").write_text("127.0.0.1 mirror.example.com\n")
-        key = (
-            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout k.pem"
-            " -out c.pem -days 2 -subj /CN=x"
-        )
-        subprocess.run(key.split(), cwd=folder, capture_output=True, check=True)
+        self_signed(folder, "mirror.example.com")
         (folder / "server.py").write_text(SERVER.replace("FOLDER", str(folder)))
         script = registry.script("guard.sh").replace("every=3 patience=3", "every=0.2 patience=1")
         (folder / "root/own/guard").write_text(script.replace("look_again=20", "look_again=4"))

@@ -3,7 +3,6 @@ little in memory."""
 
 import socket
 import ssl
-import subprocess
 import threading
 import time
 import tracemalloc
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from components.registry_mirror.node_agent import https, probe
+from tests.serving import self_signed
 
 WELL = b"HTTP/1.1 200 OK\r\nDocker-Distribution-Api-Version: registry/2.0\r\n"
 EMPTY = WELL + b"Content-Length: 0\r\n\r\n"
@@ -49,30 +49,7 @@ class Server:
     """A listener on loopback that does to each client what a test wants."""
 
     def __init__(self, folder: Path) -> None:
-        cert, key = folder / "cert.pem", folder / "key.pem"
-        command = [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "1",
-        ]
-        names = [
-            "-subj",
-            "/CN=localhost",
-            "-addext",
-            "subjectAltName=DNS:localhost",
-            "-keyout",
-            str(key),
-            "-out",
-            str(cert),
-        ]
-        subprocess.run([*command, *names], check=True, capture_output=True)
+        cert, key = self_signed(folder)
         self.cert = cert
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(cert, key)

@@ -31,6 +31,7 @@ from tests.fake_docker import (
     OTHER,
     URL,
     FakeDocker,
+    KillAt,
     Killed,
     apply,
     edit,
@@ -710,23 +711,6 @@ def test_killed_between_any_two_changes_the_file_is_whole_and_the_next_run_conve
     """Every write, removal and reload is a place to die at; each is died at once, before and after
     it happens."""
     replace, remove, run = files.replace, files.remove, docker.run
-    steps = 0
-    die_at = 0
-
-    def dying(act: Any) -> Any:
-        def step(*arguments: Any, **more: Any) -> Any:
-            nonlocal steps
-            steps += 1
-            if steps == die_at:
-                raise Killed
-            result = act(*arguments, **more)
-            steps += 1
-            if steps == die_at:
-                raise Killed
-            return result
-
-        return step
-
     between_and_after = whole_files(docker, path, original)
 
     for die_at in range(1, 90):
@@ -749,10 +733,10 @@ def test_killed_between_any_two_changes_the_file_is_whole_and_the_next_run_conve
             None if original is None else original.encode(),
         }
         with monkeypatch.context() as patch:
-            steps = 0
-            patch.setattr(files, "replace", dying(replace))
-            patch.setattr(files, "remove", dying(remove))
-            patch.setattr(engine, "run", dying(run))
+            mortal = KillAt(die_at).mortal
+            patch.setattr(files, "replace", mortal(replace))
+            patch.setattr(files, "remove", mortal(remove))
+            patch.setattr(engine, "run", mortal(run))
             try:
                 {"remove": node.remove, "restart": restart.run}.get(action, node.apply)(wish)
                 survived = True

@@ -8,7 +8,6 @@ import json
 import socket
 import socketserver
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -17,37 +16,14 @@ from pathlib import Path
 import pytest
 
 from components.registry_mirror.node_agent import probe
-from tests.serving import in_background
+from tests.serving import in_background, self_signed
 
 
 class Server:
     """An HTTPS server on loopback whose answers the test sets."""
 
     def __init__(self, folder: Path) -> None:
-        cert, key = folder / "cert.pem", folder / "key.pem"
-        command = [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "1",
-        ]
-        names = [
-            "-subj",
-            "/CN=localhost",
-            "-addext",
-            "subjectAltName=DNS:localhost",
-            "-keyout",
-            str(key),
-            "-out",
-            str(cert),
-        ]
-        subprocess.run([*command, *names], check=True, capture_output=True)
+        cert, key = self_signed(folder)
         self.cert = cert
         self.answers: list[tuple[int, bool]] = [(200, True)]
         self.asked = 0

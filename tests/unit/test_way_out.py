@@ -6,7 +6,6 @@ claim), and where they end.
 
 import json
 import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 from components.registry_mirror import InvalidArgs, rules
 from config.settings import Settings, parse
 from tests.builders import FILES, args, values
+from tests.serving import self_signed
 
 CASES = Path(__file__).parent / "cases"
 PROXY = "http://proxy.example.com:3128"
@@ -48,21 +48,8 @@ def test_what_is_reached_without_it(case: dict[str, Any]) -> None:
 
 def authority(folder: Path, name: str = "ca") -> tuple[str, str]:
     """A certificate that openssl makes, and its private key."""
-    made = [folder / f"{name}.crt", folder / f"{name}.key"]
-    words = [
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "1",
-        "-subj",
-        f"/CN={name}",
-    ]
-    command = ["openssl", "req", "-x509", *words, "-out", str(made[0]), "-keyout", str(made[1])]
-    subprocess.run(command, check=True, capture_output=True)
-    return made[0].read_text(), made[1].read_text()
+    certificate, key = self_signed(folder, name)
+    return certificate.read_text(), key.read_text()
 
 
 def test_authorities_are_certificates_one_or_several_with_whatever_stands_between_them(
