@@ -113,14 +113,11 @@ def file_that_cannot_be_used(lab: Lab, node: str, make: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def no_registry(lab: Lab, seen_from: str) -> Iterator[None]:
-    """The mirror's registry is removed, and its task on the node `seen_from` has ended."""
+    """The mirror's registry is removed, and its task has ended; it is back on `seen_from`
+    afterwards."""
     lab.on("node1", "docker service scale --detach registry-mirror=0")
-    lab.on(
-        seen_from,
-        "for i in $(seq 60); do docker ps -q --filter name=registry-mirror | grep -q . || exit 0;"
-        " sleep 0.5; done",
-    )
     try:
+        wait_until_gone(lab, r"^registry-mirror\.")
         yield
     finally:
         lab.on("node1", "docker service scale --detach registry-mirror=1")
@@ -131,17 +128,20 @@ def no_registry(lab: Lab, seen_from: str) -> Iterator[None]:
 def no_mirror(lab: Lab) -> Iterator[None]:
     """No task of the mirror's runs on any node."""
     lab.on("node1", "docker service scale --detach registry-mirror=0 registry-mirror-front=0")
-    gone = (
-        "for i in $(seq 120); do docker ps -q --filter name=registry-mirror | grep -q . ||"
-        " exit 0; sleep 0.5; done; exit 1"
-    )
     try:
-        for node in lab.nodes:
-            lab.on(node, gone)
+        wait_until_gone(lab, "^registry-mirror")
         yield
     finally:
         lab.on("node1", "docker service scale --detach registry-mirror=1 registry-mirror-front=1")
         lab.wait_for_mirror("node3")
+
+
+def wait_until_gone(lab: Lab, containers: str) -> None:
+    """Until no node runs a container whose name has this pattern; a task's name is
+    SERVICE.NUMBER.ID."""
+    ask = f"docker ps --quiet --filter 'name={containers}' | grep --quiet ."
+    for node in lab.nodes:
+        lab.on(node, f"for i in $(seq 120); do {ask} || exit 0; sleep 0.5; done; exit 1")
 
 
 LOSES_ITS_PLACE = """#!/bin/sh

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -196,6 +197,10 @@ cd /; find etc/docker etc/sudoers.d var/lib/swarm-registry-mirror -type f 2>/dev
 read -r name; do echo "$name $(sha256sum < "$name")"; done
 echo "docker $(systemctl is-active docker)"
 """
+SETTLED = 40
+"""Seconds that a swarm may take until it shows what was done last: a manager that was demoted is
+`Unknown` at first."""
+
 LEFT_IN_THE_SWARM = """
 docker node ls --format '{{.Hostname}} {{.Availability}} {{.Status}}'
 docker service ls --format 'service {{.Name}}'
@@ -224,10 +229,16 @@ def lab(running_lab: Lab, request: pytest.FixtureRequest) -> Iterator[Lab]:
     running_lab.have(mark.kwargs if mark else {})
     before = traces(running_lab)
     yield running_lab
-    after = traces(running_lab)
-    left = {
+    deadline = time.monotonic() + SETTLED
+    while (left := differences(before, traces(running_lab))) and time.monotonic() < deadline:
+        time.sleep(1)
+    assert not left, "the next file of tests would find this (more, or less, than it was)"
+
+
+def differences(before: dict[str, set[str]], after: dict[str, set[str]]) -> dict[str, list[str]]:
+    """Of what `traces` found both times: place -> the lines of one time alone."""
+    return {
         place: sorted(before[place] ^ lines)
         for place, lines in after.items()
         if before.get(place, lines) != lines
     }
-    assert not left, "the next file of tests would find this (more, or less, than it was)"
