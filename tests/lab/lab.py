@@ -232,7 +232,7 @@ def lab(running_lab: Lab, request: pytest.FixtureRequest) -> Iterator[Lab]:
     deadline = time.monotonic() + SETTLED
     while (left := differences(before, traces(running_lab))) and time.monotonic() < deadline:
         time.sleep(1)
-    assert not left, "the next file of tests would find this (more, or less, than it was)"
+    assert not left, f"the next file of tests would find more or less than it was: {left}"
 
 
 def differences(before: dict[str, set[str]], after: dict[str, set[str]]) -> dict[str, list[str]]:
