@@ -97,8 +97,9 @@ def exchange(name: str, engines: Mapping[str, str]) -> None:
     with stage("machines with other engines") as running:
         for node in changed:
             base_systems.make_base(node.has.base)
+            machines.run_on(box, plan.MANAGER, f"docker node demote {node.name}")
             machines.remove(box, folder, node)
-            machines.run_on(box, plan.MANAGER, f"docker node rm --force {node.name}")
+            swarm.remove_node(box, node)
         _boot(box, folder, changed)
         swarm.make_swarm(box)
         running.note(", ".join(f"{node.name}: {node.engine}" for node in changed))

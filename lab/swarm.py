@@ -23,6 +23,7 @@ from lab.plan import (
     SECOND_HOST,
     TRAEFIK_NETWORK,
     LabFolder,
+    LabNode,
 )
 from lab.sandbox import Sandbox, SandboxError
 from tools.progress import StageError
@@ -168,6 +169,13 @@ def make_swarm(sandbox: Sandbox) -> None:
                 f"docker swarm join --token {token} --advertise-addr {node.address}"
                 f" {MANAGER.address}:2377",
             )
+
+
+def remove_node(sandbox: Sandbox, node: LabNode) -> None:
+    """Have the swarm forget a machine. One that was demoted from manager a moment ago is refused at
+    first. Raises SandboxError after 30 s."""
+    once = f"docker node rm --force {node.name} && exit 0; sleep 0.5"
+    run_on(sandbox, MANAGER, f"for i in $(seq 60); do {once}; done; exit 1")
 
 
 def start_traefik(sandbox: Sandbox, folder: LabFolder) -> None:

@@ -7,6 +7,7 @@ alone (`pytest -k`) begins with the mirror up.
 
 import json
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -28,7 +29,7 @@ DAEMON = "systemctl show --property=MainPID --value docker"
 
 
 @pytest.fixture(scope="module")
-def mirror(lab: Lab, request: pytest.FixtureRequest) -> Mirror:
+def mirror(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Mirror]:
     mirror = Mirror(lab)
     if mirror.stack.outputs():  # a lab that was kept from an earlier run (KEEP_LAB=1)
         mirror.destroy()
@@ -38,7 +39,10 @@ def mirror(lab: Lab, request: pytest.FixtureRequest) -> Mirror:
     if not is_chosen(request, test_up_configures_every_node_without_disturbing_what_runs_there):
         mirror.up()
         lab.wait_for_mirror("node3")
-    return mirror
+    yield mirror
+    # Where the test that destroys it was not chosen.
+    mirror.configure()
+    mirror.destroy()
 
 
 def test_a_preview_works_where_no_node_can_be_reached(mirror: Mirror) -> None:

@@ -10,7 +10,6 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 
@@ -195,22 +194,32 @@ def print_memory(lab: Lab, upstreams: int) -> None:
 
 
 CANARY = "lab-canary-of-"
+WITH_ACCOUNT = ("ghcr.io", "quay.io")
+
+
+def configure_accounts(mirror: Mirror, tokens: Mapping[str, str]) -> None:
+    """Have the mirror use an account at each of these registries, with this token."""
+    listed = [
+        {**entry, "username": other_registries.account(entry["name"])[0], "token": "placeholder"}
+        if entry["name"] in tokens
+        else entry
+        for entry in LISTED
+    ]
+    configure(mirror, *listed, allowFrom=["198.18.0.0/24"])
+    for index, entry in enumerate(listed):
+        if entry["name"] in tokens:
+            path = f"registries[{index}].token"
+            mirror.stack.quietly(
+                "config", "set", "--secret", "--path", path, stdin=tokens[entry["name"]]
+            )
 
 
 def test_an_account_reaches_its_own_registry_and_nothing_else(lab: Lab, mirror: Mirror) -> None:
-    listed: list[dict[str, Any]] = [dict(GHCR), dict(QUAY), dict(K8S), dict(LSCR)]
-    for entry in listed[:2]:
-        entry["username"] = other_registries.account(entry["name"])[0]
-        entry["token"] = "placeholder"
-    configure(mirror, *listed, allowFrom=["198.18.0.0/24"])
-    for index, entry in enumerate(listed[:2]):
-        token = other_registries.account(entry["name"])[1]
-        path = f"registries[{index}].token"
-        mirror.stack.quietly("config", "set", "--secret", "--path", path, stdin=token)
+    configure_accounts(mirror, {host: other_registries.account(host)[1] for host in WITH_ACCOUNT})
     reset(lab)
     output = mirror.up()
     assert warnings(output) == {}
-    for host in ("ghcr.io", "quay.io"):
+    for host in WITH_ACCOUNT:
         lab.wait_for_registry(host)
         pull_everywhere(lab, f"{MIRROR_HOST}/{host}/{PRIVATE}")
     places = [item.name for item in other_registries.REGISTRIES]
@@ -264,10 +273,12 @@ ON_A_NODE = (
 
 @pytest.mark.long
 def test_a_wrong_account_of_one_registry_is_named(lab: Lab, mirror: Mirror) -> None:
-    path = "registries[1].token"
-    mirror.stack.quietly("config", "set", "--secret", "--path", path, stdin="wrong")
+    configure_accounts(
+        mirror, {"ghcr.io": other_registries.account("ghcr.io")[1], "quay.io": "wrong"}
+    )
     output = mirror.up()
     assert warnings(output).keys() == {"quay.io"}
+    lab.wait_for_registry("ghcr.io")
     pull_everywhere(lab, f"{MIRROR_HOST}/ghcr.io/{PRIVATE}")
 
 

@@ -42,6 +42,7 @@ def mirror(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Mirror]:
         mirror.configure(daemonKeys=KEYS, restart="when-needed")
         mirror.up()
     yield mirror
+    mirror.destroy()  # where the test that does it was not chosen
     demote(lab)
 
 
