@@ -82,13 +82,14 @@ def exchange(name: str, engines: Mapping[str, str]) -> None:
     folder = plan.lab_folder(name)
     box = Sandbox(folder.root)
     wanted = _with_engines(engines)
+    runs = box.init_pid is not None
     changed = [
         node
         for node in wanted
         if machines.as_prepared(folder, node).engine != node.engine
-        or (box.init_pid is not None and machines.has_changed_its_store(box, node))
+        or (runs and machines.has_changed_its_store(box, node))
     ]
-    if box.init_pid is None or plan.MANAGER.name in {node.name for node in changed}:
+    if not runs or plan.MANAGER.name in {node.name for node in changed}:
         down(name)
         up(name, engines)
         return

@@ -117,7 +117,7 @@ def no_registry(lab: Lab, seen_from: str) -> Iterator[None]:
     afterwards."""
     lab.on("node1", "docker service scale --detach registry-mirror=0")
     try:
-        wait_until_gone(lab, r"^registry-mirror\.")
+        wait_until_gone(lab, r"^registry-mirror\.", *lab.nodes)
         yield
     finally:
         lab.on("node1", "docker service scale --detach registry-mirror=1")
@@ -129,18 +129,18 @@ def no_mirror(lab: Lab) -> Iterator[None]:
     """No task of the mirror's runs on any node."""
     lab.on("node1", "docker service scale --detach registry-mirror=0 registry-mirror-front=0")
     try:
-        wait_until_gone(lab, "^registry-mirror")
+        wait_until_gone(lab, "^registry-mirror", *lab.nodes)
         yield
     finally:
         lab.on("node1", "docker service scale --detach registry-mirror=1 registry-mirror-front=1")
         lab.wait_for_mirror("node3")
 
 
-def wait_until_gone(lab: Lab, containers: str) -> None:
-    """Until no node runs a container whose name has this pattern; a task's name is
+def wait_until_gone(lab: Lab, containers: str, *nodes: str) -> None:
+    """Until none of these nodes runs a container whose name has this pattern; a task's name is
     SERVICE.NUMBER.ID."""
     ask = f"docker ps --quiet --filter 'name={containers}' | grep --quiet ."
-    for node in lab.nodes:
+    for node in nodes:
         lab.on(node, f"for i in $(seq 120); do {ask} || exit 0; sleep 0.5; done; exit 1")
 
 
@@ -175,11 +175,7 @@ def drained(lab: Lab, node: str) -> Iterator[None]:
     """Somebody has drained a node; what ran there of the mirror runs somewhere else."""
     lab.on("node1", f"docker node update --availability drain {node}")
     try:
-        lab.on(
-            node,
-            "for i in $(seq 60); do docker ps -q --filter name=registry-mirror | grep -q . ||"
-            " exit 0; sleep 0.5; done; exit 1",
-        )
+        wait_until_gone(lab, "^registry-mirror", node)
         lab.wait_for_mirror(node)
         yield
     finally:

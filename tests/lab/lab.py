@@ -192,31 +192,30 @@ def running_lab() -> Iterator[Lab]:
         control.down(NAME)
 
 
-LEFT = """
+TRACES_ON_A_MACHINE = """
 cd /; find etc/docker etc/sudoers.d var/lib/swarm-registry-mirror -type f 2>/dev/null | sort | while
 read -r name; do echo "$name $(sha256sum < "$name")"; done
 echo "docker $(systemctl is-active docker)"
 """
-SETTLED = 40
-"""Seconds that a swarm may take until it shows what was done last: a manager that was demoted is
-`Unknown` at first."""
-
-LEFT_IN_THE_SWARM = """
+TRACES_IN_THE_SWARM = """
 docker node ls --format '{{.Hostname}} {{.Availability}} {{.Status}}'
 docker service ls --format 'service {{.Name}}'
 docker config ls --format 'config {{.Name}}'
 docker secret ls --format 'secret {{.Name}}'
 """
+SETTLED = 40
+"""Seconds that a swarm may take until it shows what was done last: a manager that was demoted is
+`Unknown` at first."""
 
 
 def traces(lab: Lab) -> dict[str, set[str]]:
     """What a file of tests can leave behind that the next one in this lab would stumble over:
     "swarm" and each machine -> lines. Of a machine that was made anew there are none."""
-    found = {"swarm": set(lab.on("node1", LEFT_IN_THE_SWARM).splitlines())}
+    found = {"swarm": set(lab.on("node1", TRACES_IN_THE_SWARM).splitlines())}
     for name in lab.nodes:
         # Its id is new with each machine; engines differ between them.
         found[f"{name} {lab.on(name, 'cat /etc/machine-id').strip()}"] = set(
-            lab.on(name, LEFT).splitlines()
+            lab.on(name, TRACES_ON_A_MACHINE).splitlines()
         )
     return found
 
