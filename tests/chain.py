@@ -274,12 +274,16 @@ class Upstream(BaseHTTPRequestHandler):
     """Whether everything breaks off now."""
     silent = False
     """Whether it accepts requests and answers none."""
+    delay = 0.0
+    """Seconds until it answers a question for a manifest."""
 
     def do_GET(self) -> None:
         if self.cut:
             self.close_connection = True
             return
         type(self).requests[self.path] += 1
+        if "/manifests/" in self.path:
+            time.sleep(self.delay)
         if self.silent:
             while type(self).silent:
                 time.sleep(0.05)
@@ -467,7 +471,7 @@ class Chain:
 
     def __enter__(self) -> "Chain":
         Upstream.content, Upstream.rate, Upstream.refusal = self.content, 0, 0
-        Upstream.broken_off_at, Upstream.cut, Upstream.silent = [], False, False
+        Upstream.broken_off_at, Upstream.cut, Upstream.silent, Upstream.delay = [], False, False, 0
         self.reset()
         self.resolver.start()
         self._stack.callback(self.resolver.close)

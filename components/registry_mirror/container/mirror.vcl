@@ -60,6 +60,7 @@ struct admission {
     struct lease *leases;
     struct beginning beginnings[BEGINNINGS];
     long silent_until[REGISTRIES];
+    unsigned long unanswered[REGISTRIES];
     unsigned long passed_on, sent_away;
 };
 
@@ -211,27 +212,51 @@ begun_before(const char *url)
 /* How many seconds it is remembered that the registry did not begin an answer in time, because its upstream is silent. */
 #define SILENT 30
 
-/* `text` is the registry's number. */
-static long *
-silence_of(const char *text)
+static unsigned
+registry_number(const char *text)
 {
-    unsigned number = 0;
+    unsigned number;
 
-    if (text != NULL && sscanf(text, "%u", &number) == 1 && number < REGISTRIES)
-        return (&admission->silent_until[number]);
-    return (&admission->silent_until[0]);
+    return (text != NULL && sscanf(text, "%u", &number) == 1 && number < REGISTRIES ? number : 0);
 }
 
 static void
 was_silent(const char *text)
 {
-    __atomic_store_n(silence_of(text), time(NULL) + SILENT, __ATOMIC_RELAXED);
+    __atomic_store_n(&admission->silent_until[registry_number(text)], time(NULL) + SILENT, __ATOMIC_RELAXED);
 }
 
 static int
 is_silent(const char *text)
 {
-    return (time(NULL) < __atomic_load_n(silence_of(text), __ATOMIC_RELAXED));
+    return (time(NULL) < __atomic_load_n(&admission->silent_until[registry_number(text)], __ATOMIC_RELAXED));
+}
+
+/* Those who ask for a tag at once wait for one answer. If there is none, each of them in turn would ask, and wait as long as the
+ * first. So a request notes how many questions for tags the registry has left unanswered, and does not ask if it is more by then. */
+static void
+was_unanswered(const char *text)
+{
+    (void)__atomic_add_fetch(&admission->unanswered[registry_number(text)], 1, __ATOMIC_RELAXED);
+}
+
+static void
+note_unanswered(VRT_CTX, const char *text)
+{
+    unsigned long *count = &admission->unanswered[registry_number(text)];
+    struct vmod_priv *task = VRT_priv_task(ctx, admission->unanswered);
+
+    if (task != NULL)
+        task->priv = (void *)__atomic_load_n(count, __ATOMIC_RELAXED);
+}
+
+static int
+more_unanswered(VRT_CTX, const char *text)
+{
+    unsigned long *count = &admission->unanswered[registry_number(text)];
+    struct vmod_priv *task = VRT_priv_task(ctx, admission->unanswered);
+
+    return (task == NULL || task->priv != (void *)__atomic_load_n(count, __ATOMIC_RELAXED));
 }
 
 /* A body that is passed on, of which there may be so many. */
@@ -397,9 +422,8 @@ sub vcl_recv {
         unset req.http.Accept;
     }
     if (req.http.X-Known == "ask") {
-        # Everybody for himself: who waited for another one's answer would wait again if that one got none.
         set req.grace = 0s;
-        set req.hash_ignore_busy = true;
+        C{ note_unanswered(ctx, VRT_GetHdr(ctx, &VGC_HDR_REQ_X_2d_Mirror_2d_Registry)); }C
     } else {
         set req.grace = 1d;
     }
@@ -495,6 +519,14 @@ sub vcl_hash {
 # A HEAD, too, begins the one download: the registry itself fetches the whole layer before it answers that, and once
 # for each (distribution registry/handlers/blob.go and proxy/proxyblobstore.go); here the answer is there with the first byte.
 sub vcl_miss {
+    # It has waited for the answer to another one's question for this tag, and there was none.
+    if (req.http.X-Known == "ask" && !req.is_hitmiss) {
+        C{ if (more_unanswered(ctx, VRT_GetHdr(ctx, &VGC_HDR_REQ_X_2d_Mirror_2d_Registry))) VRT_UnsetHdr(ctx, &VGC_HDR_REQ_X_2d_Known); }C
+        if (!req.http.X-Known) {
+            set req.http.X-Known = "take";
+            return (restart);
+        }
+    }
     # A layer that there was no room for a moment ago: if the registry has it by now, it sends the part and not all of it.
     if (req.is_hitmiss && req.http.Range) {
         return (pass);
@@ -586,6 +618,9 @@ sub vcl_backend_response {
 }
 
 sub vcl_backend_error {
+    if (bereq.url ~ "/manifests/[^/:]+$") {
+        C{ was_unanswered(VRT_GetHdr(ctx, &VGC_HDR_BEREQ_X_2d_Mirror_2d_Registry)); }C
+    }
     if (!bereq.http.X-Begun && now - bereq.time > 4s) {
         C{ was_silent(VRT_GetHdr(ctx, &VGC_HDR_BEREQ_X_2d_Mirror_2d_Registry)); }C
     }
