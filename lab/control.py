@@ -72,6 +72,21 @@ def up(name: str, engines: Mapping[str, str] | None = None) -> None:
         swarm.wait_for_traefik(box)
 
 
+def anew(name: str, engines: Mapping[str, str] | None = None) -> None:
+    """The lab `name` from nothing, as `up` makes it.
+
+    One that does not come up is made once more, and why is printed: of some hundred labs there was
+    one whose swarm gave Traefik no task. Raises StageError if that does not come up either.
+    """
+    down(name)
+    try:
+        up(name, engines)
+    except StageError as error:
+        print(f"lab {name} is made once more: {error.reason}", file=sys.stderr)
+        down(name)
+        up(name, engines)
+
+
 def exchange(name: str, engines: Mapping[str, str]) -> None:
     """Give a lab's machines these engines (as in `up`), and the usual ones where none is named.
 
@@ -90,8 +105,7 @@ def exchange(name: str, engines: Mapping[str, str]) -> None:
         or (runs and machines.has_changed_its_store(box, node))
     ]
     if not runs or plan.MANAGER.name in {node.name for node in changed}:
-        down(name)
-        up(name, engines)
+        anew(name, engines)
         return
     if not changed:
         return

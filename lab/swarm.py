@@ -227,7 +227,8 @@ def change_traefik(sandbox: Sandbox, image: str, *arguments: str) -> None:
 
 
 def wait_for_traefik(sandbox: Sandbox, seconds: float = 90) -> None:
-    """Wait until Traefik's task runs. Raises StageError with the task's own error."""
+    """Wait until Traefik's task runs. Raises StageError with what the swarm says of its tasks and
+    of its nodes."""
     deadline = time.monotonic() + seconds
     tasks = ""
     while time.monotonic() < deadline:
@@ -244,7 +245,17 @@ def wait_for_traefik(sandbox: Sandbox, seconds: float = 90) -> None:
         if tasks.startswith("Running"):
             return
         time.sleep(0.5)
-    raise StageError(
-        f"Traefik does not run after {seconds:.0f} s:"
-        f" {tasks.splitlines()[0] if tasks else 'no task'}"
+    raise StageError(f"Traefik does not run after {seconds:.0f} s: {_state_of_traefik(sandbox)}")
+
+
+def _state_of_traefik(sandbox: Sandbox) -> str:
+    """Its tasks, those that have ended too, and the nodes, in one line."""
+    script = (
+        "docker service ps traefik --no-trunc --format"
+        " '{{.Node}} {{.DesiredState}} {{.CurrentState}} {{.Error}}' || true\n"
+        "docker node ls --format 'node {{.Hostname}} {{.Status}} {{.ManagerStatus}}' || true"
     )
+    try:
+        return "; ".join(run_on(sandbox, MANAGER, script).splitlines())
+    except SandboxError as error:
+        return str(error)

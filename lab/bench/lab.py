@@ -21,8 +21,7 @@ class BenchLab:
     """The lab, fresh, with the lab's own stack in it; not applied yet."""
 
     def __init__(self) -> None:
-        control.down(NAME)
-        control.up(NAME)
+        control.anew(NAME)
         self.folder: LabFolder = lab_folder(NAME)
         self.sandbox = Sandbox(self.folder.root)
         self._config: Path = self.folder.root / "Pulumi.bench.yaml"

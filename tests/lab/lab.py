@@ -184,9 +184,10 @@ def is_chosen(request: pytest.FixtureRequest, test: Callable[..., None]) -> bool
 @pytest.fixture(scope="session")
 def running_lab() -> Iterator[Lab]:
     """A lab, fresh from nothing but the base systems; KEEP_LAB=1 leaves it for a look."""
-    if not os.environ.get("KEEP_LAB"):
-        control.down(NAME)
-    control.up(NAME)
+    if os.environ.get("KEEP_LAB"):
+        control.up(NAME)
+    else:
+        control.anew(NAME)
     yield Lab()
     if not os.environ.get("KEEP_LAB"):
         control.down(NAME)
