@@ -170,6 +170,7 @@ class RegistryMirror(pulumi.ComponentResource):
                     labels=services.labels,
                     timeout=args.ready_timeout,
                     registries=_cached(args),
+                    labels_mark=services.labels_mark,
                 )
             )
 

@@ -77,6 +77,8 @@ class MirrorServices:
         old one."""
         self.labels: list[dict[str, str]] = []
         """The labels for Traefik."""
+        self.labels_mark = ""
+        """By which the gate knows that Traefik goes by those of the service that it leads to."""
         self.credentials_id: pulumi.Input[str] = ""
         """Id of the swarm's secret with the upstream's account, which another account changes;
         empty without one."""
@@ -269,20 +271,20 @@ class MirrorServices:
         ]
 
     def _registry_labels(self) -> dict[str, str]:
-        args = self._args
-        labels = (
-            {}
-            if args.coalesce
-            else traefik.joined(
-                traefik.mirror_labels(self._service, registry.PORT, self._route),
-                args.traefik_labels,
-                self._service,
-            )
-        )
-        if args.metrics_from:
-            labels |= traefik.about_the_service(args.traefik_labels)
-        labels |= self._metrics_labels(self._service, registry.METRICS_PORT, traefik.METRICS_PATH)
-        return labels or traefik.hidden_labels()
+        """Of the registry at the root: it is what Traefik leads to, or only scrapers come to it."""
+        metrics = self._metrics_labels(self._service, registry.METRICS_PORT, traefik.METRICS_PATH)
+        if not self._args.coalesce:
+            own = traefik.mirror_labels(self._service, registry.PORT, self._route)
+            return self._joined(own | metrics, self._service)
+        if not metrics:
+            return traefik.hidden_labels()
+        return traefik.about_the_service(self._args.traefik_labels) | metrics
+
+    def _joined(self, own: Mapping[str, str], service: str) -> dict[str, str]:
+        """The labels of the service that Traefik leads to."""
+        labels = traefik.joined(own, self._args.traefik_labels, service)
+        self.labels_mark = traefik.mark_in(labels, service)
+        return labels
 
     def _metrics_labels(self, service: str, port: int, path: str) -> dict[str, str]:
         """The labels by which a scraper reaches the metrics of a service; none without scrapers."""
@@ -340,10 +342,9 @@ class MirrorServices:
             f"{self._name}-front",
             front,
             container,
-            traefik.joined(
+            self._joined(
                 traefik.mirror_labels(front, varnish.PORT, self._route, varnish.HEALTH_PATH)
                 | self._metrics_labels(front, varnish.PORT, varnish.METRICS_PATH),
-                args.traefik_labels,
                 front,
             ),
             memory=args.coalesce_memory + varnish.OVERHEAD_MIB,

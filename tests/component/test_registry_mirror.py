@@ -384,11 +384,35 @@ def test_middlewares_of_a_users_own_come_behind_the_list_of_who_may_use_the_mirr
         coalesce=coalesce, allow_from=["10.0.0.0/8"], traefik_labels={router: "log@file"}
     )
     name = "mirror-front" if coalesce else "mirror-service"
-    assert labels(declared, name)[router] == f"{name.removesuffix('-service')}-from,log@file"
+    service = name.removesuffix("-service")
+    assert labels(declared, name)[router] == f"{service}-labels,{service}-from,log@file"
     with pytest.raises(InvalidArgs, match="is a label that the mirror has by itself"):
         build(
             coalesce=coalesce, traefik_labels={router.replace("middlewares", "rule"): "Host(`x`)"}
         )
+
+
+@pytest.mark.parametrize("coalesce", [True, False])
+def test_the_gate_knows_by_which_labels_traefik_is_to_answer(coalesce: bool) -> None:
+    name = "mirror-front" if coalesce else "mirror-service"
+    service = name.removesuffix("-service")
+    header = (
+        f"traefik.http.middlewares.{service}-labels.headers.customresponseheaders.Mirror-Labels"
+    )
+    marks = []
+    each: list[dict[str, Any]] = [
+        {},
+        {"allow_from": ["10.0.0.0/8"]},
+        {"metrics_from": ["10.0.0.0/8"]},
+    ]
+    for settings in each:
+        declared = build(coalesce=coalesce, **settings)
+        mark = request(declared.named("mirror-ready"))["labels_mark"]
+        assert labels(declared, name)[header] == mark
+        marks.append(mark)
+    assert len({*marks, ""}) == 4
+    first = build(coalesce=coalesce, traefik="v1")
+    assert request(first.named("mirror-ready"))["labels_mark"] == ""
 
 
 def test_the_mirror_answers_at_several_entrypoints() -> None:

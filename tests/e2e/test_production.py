@@ -420,12 +420,26 @@ def mirror_fails_soon(mirror: Mirror) -> str:
 def test_strangers_are_kept_out_and_the_gate_says_why(
     lab: Lab, production: Production, mirror: Mirror
 ) -> None:
-    mirror.configure(allowFrom=["198.18.0.12/32", "198.18.0.11/32"])
-    reason = mirror.up_fails()
-    assert "Traefik does not let this machine in (403" in reason
-    assert "does allowFrom have its address?" in reason
-    mirror.configure()
-    mirror.up()
+    """Traefik looks as often as it does where nobody told it otherwise; the lab's is told to look
+    every 2 s. So it goes by the old labels while `up` asks, and the gate must not believe them."""
+    connections = lab.connections("node2", "node3")
+    lab.traefik(lab.digest("traefik"), "--providers.swarm.refreshSeconds=15")
+    try:
+        mirror.configure(allowFrom=["198.18.0.12/32", "198.18.0.13/32"])
+        reason = mirror.up_fails()
+        assert "Traefik does not let this machine in (403" in reason
+        assert "does allowFrom have its address?" in reason
+        assert lab.connections("node2", "node3") == connections
+        mirror.configure(allowFrom=["198.18.0.11/32", "198.18.0.12/32"])
+        reason = mirror.up_fails()
+        assert "node3" in reason, "each node is asked whether it is let in"
+        assert "403" in reason
+        assert production.ask("node2", "/v2/") != "403"
+        assert production.ask("node3", "/v2/") == "403"
+    finally:
+        lab.traefik(lab.digest("traefik"))
+        mirror.configure()
+        mirror.up()
 
 
 @pytest.mark.long

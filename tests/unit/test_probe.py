@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from components.registry_mirror.node_agent import probe
+from components.registry_mirror.node_agent.request import LABELS_HEADER
 from tests.serving import in_background, self_signed
 
 
@@ -40,6 +41,8 @@ class Server:
         self.said: object = None
         """The body of an answer about a layer, by GET."""
         self.disk: str | None = None
+        self.mark: str | None = None
+        """Of Traefik's labels."""
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -58,6 +61,8 @@ class Server:
                 self.send_response(status)
                 if is_registry:
                     self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
+                if outer.mark is not None:
+                    self.send_header(LABELS_HEADER, outer.mark)
                 if outer.disk is not None:
                     self.send_header(probe.DISK_HEADER, outer.disk)
                 self.send_header("Content-Length", "0")
@@ -134,6 +139,22 @@ def test_nobody_says_so_where_nobody_answers_or_only_docker_could_ask(server: Se
     server.disk = "1 of 2"
     assert probe.disk(server.url, "socks5://localhost:1") is None
     assert server.asked == 0
+
+
+def test_by_which_labels_traefik_goes_is_in_every_answer_also_in_one_that_refuses(
+    server: Server,
+) -> None:
+    assert probe.ask(server.url).labels_mark == ""
+    server.mark = "ab12"
+    assert probe.ask(server.url).labels_mark == "ab12"
+    assert probe.ask(server.url, IMAGE).labels_mark == "ab12"
+    server.manifest_status = 429
+    assert probe.ask(server.url, IMAGE).labels_mark == "ab12"
+    server.manifest_status, server.upstream_status = 404, 500
+    assert probe.ask(server.url, IMAGE).labels_mark == "ab12"
+    server.answers = [(403, False)]
+    assert probe.ask(server.url).labels_mark == "ab12"
+    assert probe.ask("https://localhost:1").labels_mark is None
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])

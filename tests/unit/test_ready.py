@@ -94,6 +94,8 @@ class Swarm:
         self.tasks: list[dict[str, Any]] = []
         self.is_manager = True
         self.answer = probe.Answer(None)
+        self.images: list[str | None] = []
+        """The image that was asked for, each time that the mirror was."""
         self.upstream: str | None = None
         self.disk: tuple[int, int] | None = (4096, 4096)
         self.faults: dict[str, Fault] = {}
@@ -125,6 +127,10 @@ class Swarm:
         assert command[0] == "sh"
         return self.log
 
+    def ask(self, url: str, image: str | None, proxy: str | None) -> probe.Answer:
+        self.images.append(image)
+        return self.answer
+
     def registry_faults(
         self, url: str, asked: list[CachedRegistry], proxy: str | None
     ) -> dict[str, Fault]:
@@ -144,7 +150,7 @@ class Swarm:
 def swarm(monkeypatch: pytest.MonkeyPatch) -> Swarm:
     found = Swarm()
     monkeypatch.setattr(engine, "run", found.run)
-    monkeypatch.setattr(probe, "ask", lambda *_: found.answer)
+    monkeypatch.setattr(probe, "ask", found.ask)
     monkeypatch.setattr(probe, "upstream_fault", lambda *_: found.upstream)
     monkeypatch.setattr(probe, "disk", lambda *_: found.disk)
     monkeypatch.setattr(registries, "faults", found.registry_faults)
@@ -333,6 +339,74 @@ def test_what_may_pass_is_waited_for(swarm: Swarm, tmp_path: Path) -> None:
     swarm.later[12.0] = lambda: setattr(swarm, "answer", probe.Answer(None))
     assert ready.wait(request(tmp_path)) == "ready"
     assert swarm.now == 12
+
+
+def marked(swarm: Swarm, folder: Path) -> ReadyRequest:
+    """A gate behind a Traefik that goes by labels of before."""
+    swarm.tasks = [task(1, NEW, "new")]
+    swarm.answer = probe.Answer(None, labels_mark="old")
+    return replace(request(folder), labels_mark="new")
+
+
+REFUSED = probe.Answer("Traefik does not let this machine in (403)", probe.TRAEFIK_LOOKS)
+
+
+@pytest.mark.parametrize("act", [ready.wait, ready.wait_again])
+def test_what_comes_by_labels_of_before_is_taken_as_proof_of_nothing(
+    swarm: Swarm,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    act: Callable[[ReadyRequest], str],
+) -> None:
+    asked = marked(swarm, tmp_path)
+    swarm.later[15.0] = lambda: setattr(swarm, "answer", probe.Answer(None, labels_mark="new"))
+    assert act(asked) == "ready"
+    assert swarm.now == 15
+    assert capsys.readouterr().err == ""
+    # Meanwhile nobody's upstream is asked for anything.
+    assert [image for image in swarm.images if image] == [asked.check_image] * 2
+
+
+@pytest.mark.parametrize("mark", ["new", ""], ids=["it says so", "of an old Traefik's refusal"])
+def test_a_route_that_the_new_labels_close_is_seen(swarm: Swarm, tmp_path: Path, mark: str) -> None:
+    asked = marked(swarm, tmp_path)
+    swarm.later[15.0] = lambda: setattr(swarm, "answer", REFUSED._replace(labels_mark=mark))
+    with pytest.raises(ready.NotReady, match="so no node was touched: Traefik does not let"):
+        ready.wait(asked)
+    # What today's labels refuse they go on refusing.
+    assert (swarm.now == 15) == (mark == "new")
+
+
+def test_a_refusal_by_labels_of_before_may_pass(swarm: Swarm, tmp_path: Path) -> None:
+    asked = marked(swarm, tmp_path)
+    swarm.answer = REFUSED._replace(labels_mark="old")
+    swarm.later[15.0] = lambda: setattr(swarm, "answer", probe.Answer(None, labels_mark="new"))
+    assert ready.wait(asked) == "ready"
+    assert swarm.now == 15
+
+
+def test_a_traefik_that_never_goes_by_our_labels_is_waited_for_a_minute_and_named(
+    swarm: Swarm, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = replace(marked(swarm, tmp_path), timeout=180)
+    assert ready.wait(asked) == "ready"
+    assert "READY, BUT NOT BY TODAY'S LABELS: what answers at https://" in capsys.readouterr().err
+    assert swarm.now == pytest.approx(ready.LABELS_SECONDS, abs=1)
+    swarm.now = 0
+    assert ready.wait(replace(asked, timeout=20)) == "ready"
+    assert swarm.now == pytest.approx(20, abs=1), "no longer than anything may take"
+
+
+def test_where_nobody_can_say_by_which_labels_nobody_is_waited_for(
+    swarm: Swarm, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = marked(swarm, tmp_path)
+    swarm.answer = probe.Answer(None, labels_mark="")
+    assert ready.wait(replace(asked, labels_mark="")) == "ready"  # Traefik 1
+    swarm.answer = probe.Answer(None)  # only docker itself could ask
+    assert ready.wait(asked) == "ready"
+    assert swarm.now == 0
+    assert capsys.readouterr().err == ""
 
 
 CONSTRAINED = {

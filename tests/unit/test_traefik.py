@@ -1,6 +1,7 @@
 """The labels for each generation of Traefik: one file per claim under `cases/traefik/`."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from components.registry_mirror.render.traefik import (
     about_the_service,
     hidden_labels,
     joined,
+    mark_in,
     metrics_labels,
     mirror_labels,
 )
@@ -53,22 +55,42 @@ def test_a_users_labels_stand_beside_ours_and_their_middlewares_come_behind_our_
         "team": "a",
     }
     labels = joined(own, further, "m")
-    assert labels["traefik.http.routers.m.middlewares"] == "m-from,slow@file,log"
+    assert labels["traefik.http.routers.m.middlewares"] == "m-labels,m-from,slow@file,log"
     assert {key: value for key, value in labels.items() if key not in own} == {
         "traefik.http.routers.m.priority": "7",
         "team": "a",
     }
-    without = joined(
-        mirror_labels("m", 1, Route(dialect="v3", hostname="m.test", network="n", entrypoint="e")),
-        further,
-        "m",
-    )
-    assert without["Traefik.HTTP.Routers.m.Middlewares"] == "slow@file,log"
+
+
+ROUTE = Route(dialect="v3", hostname="m.test", network="n", entrypoint="e")
+
+
+@pytest.mark.parametrize(
+    ("route", "further"),
+    [
+        (replace(ROUTE, allow_from=["10.0.0.0/8"]), {}),
+        (replace(ROUTE, hostname="other.test"), {}),
+        (replace(ROUTE, entrypoint="internal"), {}),
+        (replace(ROUTE, dialect="v3.0"), {}),
+        (ROUTE, {"traefik.http.routers.m.priority": "7"}),
+        (ROUTE, {"traefik.http.routers.m.middlewares": "log@file"}),
+    ],
+)
+def test_other_labels_have_another_mark(route: Route, further: dict[str, str]) -> None:
+    mark = mark_in(joined(mirror_labels("m", 1, ROUTE), {}, "m"), "m")
+    assert len(mark) == 16
+    assert mark == mark_in(joined(mirror_labels("m", 1, ROUTE), {}, "m"), "m")
+    assert mark_in(joined(mirror_labels("m", 1, route), further, "m"), "m") not in ("", mark)
+
+
+def test_with_traefik_1_no_answer_has_a_mark() -> None:
+    own = mirror_labels("m", 1, replace(ROUTE, dialect="v1"))
+    assert joined(own, {}, "m") == own
+    assert mark_in(own, "m") == ""
 
 
 def test_a_router_of_theirs_that_names_no_service_leads_to_the_mirror() -> None:
-    route = Route(dialect="v3", hostname="m.test", network="n", entrypoint="e")
-    own = mirror_labels("m", 1, route) | metrics_labels("m", 2, route, ["10.0.0.0/8"])
+    own = mirror_labels("m", 1, ROUTE) | metrics_labels("m", 2, ROUTE, ["10.0.0.0/8"])
     further = {
         "traefik.http.routers.theirs.rule": "Host(`m.test`)",
         "Traefik.HTTP.Routers.Theirs.Entrypoints": "web",

@@ -156,7 +156,7 @@ NO_REFUSALS = (
     "nothing was changed: the mirror's task may run here",
     "the mirror is not ready",
     "docker was restarted, and then, from this node",
-    "READY ",  # a warning
+    "READY",  # a warning
     "PUTTING THE OLD",  # how a failure ended
     "the old daemon.json is back",
     "BUT IS NOT WHAT IT WAS",

@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 from .. import plain_text
 from . import https
+from .request import LABELS_HEADER
 
 MANIFESTS = ", ".join(
     (
@@ -72,6 +73,9 @@ class Answer(NamedTuple):
     """Nothing that happens in the swarm can make it pass, so the gate need not wait either."""
     no_route: bool = False
     """Traefik answered, and knows no mirror."""
+    labels_mark: Optional[str] = None
+    """What Traefik's answer says of the labels that it goes by; empty where that says nothing, None
+    without an answer."""
 
     @property
     def concerns_the_mirror(self) -> bool:
@@ -111,7 +115,8 @@ def ask(url: str, image: Optional[str] = None, proxy: Optional[str] = None) -> A
         return Answer(None)
     connection = connection_to(url, proxy)
     try:
-        answer = _judge(url, *_root(connection))
+        status, version, mark = _root(connection)
+        answer = _judge(url, status, version)._replace(labels_mark=mark)
         if answer.fault is not None or image is None:
             return answer
         repository, _, tag = image.rpartition(":")
@@ -122,11 +127,11 @@ def ask(url: str, image: Optional[str] = None, proxy: Optional[str] = None) -> A
             # back to its own tags).
             upstream = _ask_upstream(connection, url, repository)
             if upstream is not None:
-                return Answer(upstream, LONG)
+                return Answer(upstream, LONG, labels_mark=mark)
             status = _head(
                 connection, manifest
             )  # once more: the upstream may have come back between the two
-        return _judge_manifest(url, image, status)
+        return _judge_manifest(url, image, status)._replace(labels_mark=mark)
     except (OSError, http.client.HTTPException) as error:
         return judge_failure(url, proxy, error)
     finally:
@@ -243,12 +248,14 @@ def connection_to(
     return connection
 
 
-def _root(connection: https.Connection) -> "tuple[int, Optional[str]]":
+def _root(connection: https.Connection) -> "Tuple[int, Optional[str], str]":
+    """Status, the registry's version of its API, and the mark of Traefik's labels."""
     connection.request("GET", "/v2/", headers={"User-Agent": "swarm-registry-mirror"})
     answer = connection.getresponse()
+    mark = answer.getheader(LABELS_HEADER) or ""
     if connection.body(answer) is None:
-        return answer.status, None  # so large an answer is no registry's
-    return answer.status, answer.getheader("Docker-Distribution-Api-Version")
+        return answer.status, None, mark  # so large an answer is no registry's
+    return answer.status, answer.getheader("Docker-Distribution-Api-Version"), mark
 
 
 def _head(connection: https.Connection, path: str) -> int:

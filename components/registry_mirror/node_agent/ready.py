@@ -2,9 +2,10 @@
 Traefik, or says why it does not.
 
 Runs on the manager, changes nothing. Until it has passed, no node is told of the mirror. What an
-old task or a cache answers is taken as proof of nothing: the task must have the new configuration,
-and its upstream must answer now (`wait`), or it is said that it does not (`wait_again`, on a stack
-that has run with this upstream). Of the registries besides the one at the root, only those that
+old task or a cache answers is taken as proof of nothing, nor what comes by earlier labels of
+Traefik's: the task must have the new configuration, Traefik must go by the new labels, and the
+upstream must answer now (`wait`), or it is said that it does not (`wait_again`, on a stack that has
+run with this upstream). Of the registries besides the one at the root, only those that
 are required hold it up (`wait`); the others are named.
 """
 
@@ -16,11 +17,21 @@ from typing import Any, Callable, Dict, List, Optional
 
 from ..answer import printed_complaint
 from . import constraint, daemon_json, dockerd_view, engine, files, probe, registries
-from .request import ExpectedTask, ReadyRequest
+from .request import LABELS_HEADER, ExpectedTask, ReadyRequest
 
 POLL_SECONDS = 0.5
+LABELS_SECONDS = 60.0
+"""How long Traefik may go by earlier labels. It looks every 15 s (providers.swarm.refreshSeconds),
+or as often as it is told to."""
 VARNISH_LOOKS = 10.0
 """Seconds in which Varnish takes over the address of a registry's new task."""
+
+
+OTHER_LABELS = (
+    "READY, BUT NOT BY TODAY'S LABELS: what answers at %s does not say that Traefik goes by them,"
+    " and whom they let in is not known: Traefik looks more seldom than once a minute"
+    " (providers.swarm.refreshSeconds), or something in front of it takes the header %s away"
+)
 
 
 class NotReady(files.Failed):
@@ -150,17 +161,49 @@ def _start(request: ReadyRequest) -> Optional[str]:
 def _until_ready(
     request: ReadyRequest, proxy: Optional[str], upstream: Callable[[], Optional[str]]
 ) -> None:
-    """Wait until nothing is wrong. Raises NotReady."""
+    """Wait until nothing is wrong and Traefik goes by the labels of today. Raises NotReady.
+
+    Until it has looked again it leads, and lets in, as before: what was a mirror to everybody then
+    may be none to the nodes, or have another name, seconds later.
+    """
     deadline = time.monotonic() + request.timeout
+    answer = _until_nothing_is_wrong(request, proxy, upstream, deadline)
+    patience = min(deadline, time.monotonic() + LABELS_SECONDS)
+    while not _is_by_our_labels(request, answer):
+        if time.monotonic() > patience:
+            print(
+                printed_complaint(OTHER_LABELS % (request.mirror_url, LABELS_HEADER)),
+                file=sys.stderr,
+            )
+            return
+        time.sleep(POLL_SECONDS)
+        seen = probe.ask(request.mirror_url, None, proxy)
+        if seen.fault is not None or _is_by_our_labels(request, seen):
+            answer = _until_nothing_is_wrong(request, proxy, upstream, deadline)
+
+
+def _is_by_our_labels(request: ReadyRequest, answer: probe.Answer) -> bool:
+    """Whether Traefik goes by the labels of today, as far as its answer tells."""
+    return not request.labels_mark or answer.labels_mark in (None, request.labels_mark)
+
+
+def _until_nothing_is_wrong(
+    request: ReadyRequest,
+    proxy: Optional[str],
+    upstream: Callable[[], Optional[str]],
+    deadline: float,
+) -> probe.Answer:
+    """Wait until the tasks run and the mirror answers, by whatever labels; returns its answer.
+    Raises NotReady."""
     while True:
         wrong, hidden = _tasks_fault(request) or _hidden_addresses(request), False
         if wrong is None:
             answer = probe.ask(request.mirror_url, request.check_image, proxy)
-            if answer.final:
+            if answer.final or _is_for_good(request, answer):
                 raise NotReady("the mirror is not ready, so no node was touched: %s" % answer.fault)
             wrong, hidden = answer.fault or upstream(), answer.no_route
         if wrong is None:
-            return
+            return answer
         if time.monotonic() > deadline:
             wrong += _hiding_constraint(request) if hidden else ""
             raise NotReady(
@@ -168,6 +211,13 @@ def _until_ready(
                 % (request.timeout, wrong)
             )
         time.sleep(POLL_SECONDS)
+
+
+def _is_for_good(request: ReadyRequest, answer: probe.Answer) -> bool:
+    """Whether it is what only labels can change, and Traefik goes by those of today."""
+    return answer.passes_within == probe.TRAEFIK_LOOKS and bool(
+        answer.labels_mark and answer.labels_mark == request.labels_mark
+    )
 
 
 def _hiding_constraint(request: ReadyRequest) -> str:

@@ -18,6 +18,10 @@ from typing import Any, ClassVar, Dict, List, Mapping, Optional, Type, TypeVar, 
 
 T = TypeVar("T")
 
+LABELS_HEADER = "Mirror-Labels"
+"""Header in which each answer through Traefik says by which labels Traefik leads to the mirror
+(`ReadyRequest.labels_mark`)."""
+
 
 class BadRequest(ValueError):
     """The request is none of this version's; the message names the field."""
@@ -184,6 +188,9 @@ class ReadyRequest:
     """Seconds."""
     registries: List[CachedRegistry] = dataclasses.field(default_factory=list)
     """Those besides the one at the root."""
+    labels_mark: str = ""
+    """What LABELS_HEADER says once Traefik goes by these labels; empty where it never says
+    anything."""
 
 
 @dataclass(frozen=True)

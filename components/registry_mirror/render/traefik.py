@@ -6,9 +6,13 @@ everything that was ever pulled is nobody's business. Owns labels; which port th
 caller's.
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from ..node_agent.request import LABELS_HEADER
+from . import common
 
 DIALECTS = ("v1", "v2", "v3.0", "v3")
 """v3.0: up to 3.2.1, which does not know `traefik.swarm.*` yet. v3 from 3.2.2 on, where
@@ -64,11 +68,15 @@ def mirror_labels(service: str, port: int, route: Route, health: str = "/v2/") -
     check = f"traefik.http.services.{service}.loadbalancer.healthcheck"
     seconds = f"{HEALTH_SECONDS}s"
     checks = {f"{check}.path": health, f"{check}.interval": seconds, f"{check}.timeout": seconds}
-    return _labels(service, port, route, rule, route.allow_from) | checks
+    own = _labels(service, port, route, rule, route.allow_from)
+    middlewares = f"traefik.http.routers.{service}.middlewares"
+    names = filter(None, [f"{service}-labels", own.get(middlewares)])
+    return own | checks | {middlewares: ",".join(names), _mark(service): ""}
 
 
 def joined(own: Mapping[str, str], further: Mapping[str, str], service: str) -> dict[str, str]:
-    """Our labels and a user's, for `service`, which the mirror is for Traefik.
+    """Our labels and a user's, for `service`, which the mirror is for Traefik, with the mark that
+    all of them together have (`mark_in`).
 
     Middlewares are the only label that both may have (`args.py`): theirs come behind ours, or a
     client that is not on the allow-list would reach theirs. A router of theirs for which no service
@@ -87,7 +95,26 @@ def joined(own: Mapping[str, str], further: Mapping[str, str], service: str) -> 
         if router and f"{router[0]}.service".lower() not in has:
             found[f"{router[0]}.service"] = service
             has.add(f"{router[0]}.service".lower())
+    if _mark(service) in found:
+        found[_mark(service)] = common.digest(json.dumps(sorted(found.items())))[-16:]
     return found
+
+
+def mark_in(labels: Mapping[str, str], service: str) -> str:
+    """What Traefik's answers say once it goes by these labels; empty with Traefik 1, where they say
+    nothing.
+
+    Traefik takes changed labels over when it looks again, 15 seconds later unless it is told
+    otherwise, and answers by the earlier ones until then: the mark is how the gate tells.
+    """
+    return labels.get(_mark(service), "")
+
+
+def _mark(service: str) -> str:
+    """The label of the middleware that adds the mark to each answer, also to one that refuses."""
+    return (
+        f"traefik.http.middlewares.{service}-labels.headers.customresponseheaders.{LABELS_HEADER}"
+    )
 
 
 def about_the_service(further: Mapping[str, str]) -> dict[str, str]:
