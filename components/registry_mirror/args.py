@@ -19,7 +19,7 @@ from .render.clients import Served
 from .render.common import guard_name
 from .render.registries import DOCKER_HUB, HUB_URL, Behind, path_of, suffix_of
 from .render.registry import CACHE_WRITE_SECONDS, RegistryVersion
-from .render.traefik import METRICS_PATH, Route, metrics_labels, mirror_labels
+from .render.traefik import METRICS_PATH, Route, hidden_by, metrics_labels, mirror_labels
 from .render.varnish import DISK_MIB, REFERRERS, front_name
 from .render.varnish import METRICS_PATH as VARNISH_METRICS
 from .rules import Fault, InvalidArgs
@@ -325,7 +325,7 @@ class RegistryMirrorArgs:
             *(
                 fault
                 for key, value in self.traefik_labels.items()
-                for fault in rules.label(f"traefik_labels.{key}", key, value)
+                for fault in self._label_faults(key, value)
             ),
             *self._access_faults(),
             *self._registry_2_faults(),
@@ -470,6 +470,15 @@ class RegistryMirrorArgs:
         return rules.check(
             key, name, lambda value: rules.service_name(value, max(suffixes, key=len, default=""))
         )
+
+    def _label_faults(self, name: str, value: object) -> list[Fault]:
+        """Of one further label."""
+        key = f"traefik_labels.{name}"
+        found = rules.label(key, name, value)
+        if found or not isinstance(value, str):
+            return found
+        wrong = hidden_by(self.traefik, name, value)
+        return [] if wrong is None else [Fault(key, value, wrong)]
 
     def label_faults(self, service: str) -> list[Fault]:
         """Of further labels, which depend on the name of the service."""

@@ -139,6 +139,21 @@ def test_all_faults_are_reported_together() -> None:
             "traefik_labels.traefik.http.routers.x.middlewares",
             "names of middlewares with commas",
         ),
+        (
+            {"traefik_labels": {"Traefik.swarm.LBSwarm": "true"}},
+            "traefik_labels.Traefik.swarm.LBSwarm",
+            "hides the mirror from Traefik, which goes to the virtual address",
+        ),
+        (
+            {"traefik": "v2", "traefik_labels": {"traefik.docker.lbswarm": "1"}},
+            "traefik_labels.traefik.docker.lbswarm",
+            "hides the mirror from Traefik, which goes to the virtual address",
+        ),
+        (
+            {"traefik_labels": {"traefik.docker.network": "other"}},
+            "traefik_labels.traefik.docker.network",
+            "labels of traefik.docker beside those of traefik.swarm",
+        ),
         ({"referrers": "mirror"}, "referrers", "must be empty or upstream"),
         ({"coalesce_disk": -1}, "coalesce_disk", "must be 0, for no disk, or 64 to 1048576 (MiB"),
         ({"coalesce_disk": 63}, "coalesce_disk", "must be 0, for no disk, or 64 to 1048576 (MiB"),

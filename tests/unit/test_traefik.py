@@ -11,6 +11,7 @@ from components.registry_mirror.render.traefik import (
     DIALECTS,
     Route,
     about_the_service,
+    hidden_by,
     hidden_labels,
     joined,
     mark_in,
@@ -81,6 +82,27 @@ def test_other_labels_have_another_mark(route: Route, further: dict[str, str]) -
     assert len(mark) == 16
     assert mark == mark_in(joined(mirror_labels("m", 1, ROUTE), {}, "m"), "m")
     assert mark_in(joined(mirror_labels("m", 1, route), further, "m"), "m") not in ("", mark)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "name", "value", "hides"),
+    [
+        ("v3", "traefik.swarm.lbswarm", "true", True),
+        ("v3", "traefik.docker.lbswarm", "false", True),  # beside ours of traefik.swarm
+        ("v3", "Traefik.Docker.Network", "n", True),
+        ("v2", "traefik.docker.LBSwarm", "1", True),
+        ("v3", "traefik.swarm.lbswarm", "False", False),
+        ("v3.0", "traefik.docker.lbswarm", "0", False),
+        ("v2", "traefik.docker.anything", "true", False),
+        ("v1", "traefik.docker.lbswarm", "true", False),
+        ("v3", "traefik.dockers", "true", False),
+        ("v3", "x.traefik.swarm.lbswarm", "true", False),
+    ],
+)
+def test_which_label_of_a_users_hides_the_mirror(
+    dialect: str, name: str, value: str, hides: bool
+) -> None:
+    assert (hidden_by(dialect, name, value) is not None) == hides
 
 
 def test_with_traefik_1_no_answer_has_a_mark() -> None:

@@ -24,6 +24,7 @@ METRICS_PATH = "/metrics"
 Varnish's (`varnish.METRICS_PATH`)."""
 
 _ROUTER = re.compile(r"traefik\.http\.routers\.[^.]+(?=\.)", re.IGNORECASE)
+_LB_SWARM = re.compile(r"traefik\.(?:docker|swarm)\.lbswarm")
 _OF_ONE_SERVICE = ("traefik.http.", "traefik.tcp.", "traefik.udp.")
 
 _SAFE = (
@@ -115,6 +116,26 @@ def _mark(service: str) -> str:
     return (
         f"traefik.http.middlewares.{service}-labels.headers.customresponseheaders.{LABELS_HEADER}"
     )
+
+
+def hidden_by(dialect: str, name: str, value: str) -> str | None:
+    """Why Traefik would leave the mirror out for a user's label; None if it would not.
+
+    It says nothing of the one and logs the other (traefik pkg/provider/docker/pswarm.go
+    `parseService`, shared_labels.go `extractSwarmLabels`; the first seen with 3.7).
+    """
+    name = name.lower()
+    if _LB_SWARM.fullmatch(name) and dialect != "v1" and value.lower() not in ("false", "f", "0"):
+        return (
+            "hides the mirror from Traefik, which goes to the virtual address of a service only"
+            " where its endpoint mode is written down; remove it"
+        )
+    if name.startswith("traefik.docker.") and dialect == "v3":
+        return (
+            "hides the mirror from Traefik, which leaves out a service that has labels of"
+            " traefik.docker beside those of traefik.swarm; remove it"
+        )
+    return None
 
 
 def about_the_service(further: Mapping[str, str]) -> dict[str, str]:
